@@ -1,0 +1,257 @@
+"""The vocabulary of contract schemas, and how a value is packed for the wire.
+
+A request refuses fields it does not know; a record or event ignores them, so that a newer sender does not break an
+older listener. `Sensitive` fields are ciphertext in every message: the chassis installs the codec.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from typing import Any, ClassVar, Protocol
+
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
+
+from contracts.errors import Invalid
+
+
+class Codec(Protocol):
+    """Seals text for a message and opens it again."""
+
+    def seal(self, text: str, purpose: str) -> str:
+        """Return `text` as ciphertext."""
+        ...
+
+    def open(self, sealed: str, purpose: str) -> str:
+        """Return what `seal` was given.
+
+        Raises:
+            ValueError: `sealed` was not made by this hub, or was changed on the way.
+        """
+        ...
+
+
+_codec: Codec | None = None
+_on_the_wire: ContextVar[bool] = ContextVar("on_the_wire", default=False)
+
+
+def install_codec(codec: Codec) -> None:
+    """Set the codec with which this process packs and unpacks sensitive fields."""
+    global _codec
+    _codec = codec
+
+
+def _require_codec() -> Codec:
+    if _codec is None:
+        raise RuntimeError("no codec is installed: sensitive fields cannot travel in clear")
+    return _codec
+
+
+class Request(Schema):
+    """What a caller asks. Unknown fields are refused."""
+
+    class Meta:
+        unknown = RAISE
+
+
+class Record(Schema):
+    """What a service answers or announces. Unknown fields are ignored."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+class Empty(Record):
+    """An answer that says nothing but that it was done."""
+
+
+class Sensitive(fields.String):
+    """Text that is ciphertext in every message: phone numbers, addresses, secrets."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        text = super()._serialize(value, attr, obj, **kwargs)
+        return _require_codec().seal(text, "wire") if text is not None and _on_the_wire.get() else text
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if not _on_the_wire.get():
+            return text
+        try:
+            return _require_codec().open(text, "wire")
+        except ValueError as error:
+            raise ValidationError("Cannot be decrypted with this hub's keys.") from error
+
+
+class Money(fields.Field[Decimal]):
+    """An exact amount as a decimal string with at most `places` decimals; the currency stands beside it."""
+
+    default_error_messages: ClassVar[dict[str, str]] = {
+        "invalid": "Must be a decimal number written as a string, such as \"199.00\".",
+        "places": "Has more than {places} decimals.",
+        "range": "Is larger than can be kept.",
+    }
+
+    def __init__(self, *, places: int = 4, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.places = places
+
+    def _serialize(self, value: Decimal | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else f"{Decimal(value):f}"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Decimal:
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        try:
+            amount = Decimal(value)
+        except InvalidOperation as error:
+            raise self.make_error("invalid") from error
+        if not amount.is_finite():
+            raise self.make_error("invalid")
+        if -int(amount.as_tuple().exponent) > self.places:
+            raise self.make_error("places", places=self.places)
+        if abs(amount) >= Decimal(10) ** 14:
+            raise self.make_error("range")
+        return amount
+
+
+class Timestamp(fields.Field[dt.datetime]):
+    """An instant: RFC 3339 in UTC, `2026-11-22T08:00:00.000000Z`. An offset is accepted and converted."""
+
+    default_error_messages: ClassVar[dict[str, str]] = {
+        "invalid": "Must be an RFC 3339 time with an offset, such as 2026-11-22T08:00:00Z."
+    }
+
+    def _serialize(self, value: dt.datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else value.astimezone(dt.UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> dt.datetime:
+        try:
+            instant = dt.datetime.fromisoformat(value)
+        except (TypeError, ValueError) as error:
+            raise self.make_error("invalid") from error
+        if instant.tzinfo is None:
+            raise self.make_error("invalid")
+        return instant.astimezone(dt.UTC)
+
+
+class Identifier(fields.String):
+    """The id of a record: opaque, sortable by time of creation (UUIDv7 text, 36 characters)."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(validate=validate.Regexp(r"^[0-9a-f-]{36}\Z", error="Is not a record id."), **kwargs)
+
+
+class Text(fields.String):
+    """Text for people: surrounding blanks removed, no control characters, between `least` and `most` characters."""
+
+    def __init__(self, *, most: int = 200, least: int = 0, **kwargs: Any) -> None:
+        super().__init__(validate=validate.Length(min=least, max=most), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, attr, data, **kwargs).strip()
+        # PostgreSQL cannot keep NUL, and the ERP's XML reports cannot carry the other control characters.
+        if any(ord(c) < 32 and c not in "\n\t" or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+            raise ValidationError("Holds control characters.")
+        return text
+
+
+class PageRequest(Request):
+    """One page of a list: at most `limit` records after `cursor`."""
+
+    limit = fields.Integer(strict=False, load_default=50, validate=validate.Range(min=1, max=200))
+    cursor = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=2000))
+
+
+class ById(Request):
+    """Names one record."""
+
+    id = Identifier(required=True)
+
+
+class OneOf(validate.OneOf):
+    """A choice, whose message names the choices."""
+
+    def __init__(self, *choices: str) -> None:
+        super().__init__(choices, error="Must be one of: {choices}.")
+
+
+@cache
+def page_of(record: type[Record]) -> type[Record]:
+    """Return the schema of a page of `record`: `items`, and `next`, the cursor of the next page or null at the end."""
+    name = f"{record.__name__}Page"
+    return type(name, (Record,), {
+        "__doc__": f"One page of {record.__name__}.",
+        "items": fields.List(fields.Nested(record), required=True),
+        "next": fields.String(required=True, allow_none=True),
+    })
+
+
+@contextmanager
+def _wire() -> Iterator[None]:
+    token = _on_the_wire.set(True)
+    try:
+        yield
+    finally:
+        _on_the_wire.reset(token)
+
+
+@cache
+def _instance(schema: type[Schema]) -> Schema:
+    return schema()
+
+
+def pack(schema: type[Schema], value: Any) -> dict[str, Any]:
+    """Return `value` as it travels in a message: JSON-ready, sensitive fields sealed."""
+    with _wire():
+        packed: dict[str, Any] = _instance(schema).dump(value)
+    return packed
+
+
+def unpack(schema: type[Schema], data: Any) -> dict[str, Any]:
+    """Return what `pack` was given, as Python values.
+
+    Raises:
+        Invalid: with every refused field named by its pointer.
+    """
+    with _wire():
+        return load(schema, data)
+
+
+def load(schema: type[Schema], data: Any) -> dict[str, Any]:
+    """Return `data`, in clear, as Python values.
+
+    Raises:
+        Invalid: with every refused field named by its pointer.
+    """
+    try:
+        loaded: dict[str, Any] = _instance(schema).load(data)
+    except ValidationError as error:
+        raise Invalid("The request holds values that were refused", errors=list(refusals(error.messages))) from error
+    return loaded
+
+
+def dump(schema: type[Schema], value: Any) -> dict[str, Any]:
+    """Return `value` JSON-ready and in clear: for the HTTP side of the gateway, never for a message."""
+    dumped: dict[str, Any] = _instance(schema).dump(value)
+    return dumped
+
+
+_CODES = {"Unknown field.": "unknown_field", "Missing data for required field.": "required",
+          "Field may not be null.": "null"}
+
+
+def refusals(messages: Any, pointer: str = "") -> Iterator[dict[str, str]]:
+    """Yield each refused field of a marshmallow error tree as `{pointer, code, message}` (RFC 6901 pointers)."""
+    if isinstance(messages, Mapping):
+        for key, below in messages.items():
+            step = str(key).replace("~", "~0").replace("/", "~1")
+            yield from refusals(below, pointer if key == "_schema" else f"{pointer}/{step}")
+    elif isinstance(messages, list):
+        for message in messages:
+            yield from refusals(message, pointer)
+    else:
+        yield {"pointer": pointer, "code": _CODES.get(str(messages), "invalid"), "message": str(messages)}

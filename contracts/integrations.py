@@ -1,0 +1,410 @@
+"""What the integrations service is asked, answers and announces: connections, routes, deliveries, and what targets say."""
+
+from __future__ import annotations
+
+from marshmallow import fields, validate
+
+from contracts import errors
+from contracts.event import EventType
+from contracts.operation import Operation, Permission
+from contracts.schema import (
+    ById,
+    Identifier,
+    OneOf,
+    PageRequest,
+    Record,
+    Request,
+    Sensitive,
+    Text,
+    Timestamp,
+    page_of,
+)
+
+SERVICE = "integrations"
+
+KINDS = ("erp", "marketing", "oa", "finance", "webhook", "other")
+DESIRED_STATES = ("active", "paused", "stopped")
+HEALTH = ("ok", "throttled", "open", "half_open", "auth_failed", "mapping_fault")
+DIRECTIONS = ("push", "pull", "both")
+ROUTE_STATES = ("draft", "active", "inactive")
+DELIVERY_STATES = ("pending", "leased", "retry_wait", "in_doubt", "blocked",
+                   "delivered", "skipped", "superseded", "dead", "cancelled")
+GUARANTEES = ("effectively_once", "at_least_once")
+
+CONNECTION_READ = Permission("connection", "read")
+CONNECTION_CREATE = Permission("connection", "create")
+CONNECTION_CHANGE = Permission("connection", "change")
+CONNECTION_OPERATE = Permission("connection", "operate")
+ROUTE_READ = Permission("route", "read")
+ROUTE_CREATE = Permission("route", "create")
+ROUTE_OPERATE = Permission("route", "operate")
+DELIVERY_READ = Permission("delivery", "read")
+
+
+# --- adapters -----------------------------------------------------------------------------------------------------
+
+
+class Adapter(Record):
+    """What one kind of external system can do, and what it needs to be told."""
+
+    name = fields.String(required=True)
+    version = fields.String(required=True)
+    title = fields.String()
+    kind = fields.String()
+    entities = fields.List(fields.String(), required=True)
+    capabilities = fields.List(fields.String(), required=True)
+    guarantee = fields.String(required=True, validate=OneOf(*GUARANTEES))
+    config_schema = fields.Dict(required=True)
+    secret_fields = fields.List(fields.String(), required=True)
+
+
+class AdapterList(Record):
+    """Every adapter that this installation carries."""
+
+    items = fields.List(fields.Nested(Adapter), required=True)
+
+
+class ListAdapters(Request):
+    """Asks for all adapters."""
+
+
+# --- connections --------------------------------------------------------------------------------------------------
+
+
+class Gap(Record):
+    """One thing that stands between a connection and its first delivery."""
+
+    code = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class Check(Record):
+    """What the last check of a connection found."""
+
+    ok = fields.Boolean(required=True)
+    message = fields.String(required=True)
+    gaps = fields.List(fields.Nested(Gap), required=True)
+    checked_at = Timestamp(required=True)
+
+
+class Connection(Record):
+    """One configured external system. What is wanted (`desired_state`) and what is seen (`health`) are two fields."""
+
+    id = Identifier(required=True)
+    version = fields.Integer(required=True)
+    name = fields.String(required=True)
+    kind = fields.String(required=True, validate=OneOf(*KINDS))
+    adapter = fields.String(required=True)
+    adapter_version = fields.String(required=True)
+    guarantee = fields.String(required=True, validate=OneOf(*GUARANTEES))
+    desired_state = fields.String(required=True, validate=OneOf(*DESIRED_STATES))
+    health = fields.String(required=True, validate=OneOf(*HEALTH))
+    pause_reason = fields.String(allow_none=True)
+    paused_by = fields.String(allow_none=True)
+    config = fields.Dict(required=True)
+    has_credential = fields.Boolean(required=True)
+    rate_per_s = fields.Float(required=True)
+    burst = fields.Integer(required=True)
+    max_in_flight = fields.Integer(required=True)
+    throttled_until = Timestamp(allow_none=True)
+    consecutive_failures = fields.Integer(required=True)
+    first_failure_at = Timestamp(allow_none=True)
+    last_success_at = Timestamp(allow_none=True)
+    check = fields.Nested(Check, allow_none=True)
+    created_at = Timestamp(required=True)
+    updated_at = Timestamp(required=True)
+
+
+class _Limits(Request):
+    rate_per_s = fields.Float(validate=validate.Range(min=0.01, max=10_000))
+    burst = fields.Integer(strict=True, validate=validate.Range(min=1, max=10_000))
+    max_in_flight = fields.Integer(strict=True, validate=validate.Range(min=1, max=200))
+
+
+class CreateConnection(_Limits):
+    """Sets up an external system. It starts active; nothing travels until a route is."""
+
+    name = Text(required=True, least=1, most=120)
+    kind = fields.String(validate=OneOf(*KINDS))
+    adapter = fields.String(required=True, validate=validate.Length(min=1, max=60))
+    config = fields.Dict(required=True)
+
+
+class ConnectionChanges(_Limits):
+    """What may be changed; a field left out stays as it is."""
+
+    name = Text(least=1, most=120)
+    kind = fields.String(validate=OneOf(*KINDS))
+    config = fields.Dict()
+
+
+class ChangeConnection(ById):
+    """Changes a connection that is still at `expected_version`."""
+
+    expected_version = fields.Integer(required=True)
+    changes = fields.Nested(ConnectionChanges, required=True)
+
+
+class ListConnections(PageRequest):
+    """Lists connections, newest first."""
+
+    adapter = fields.String()
+    desired_state = fields.String(validate=OneOf(*DESIRED_STATES))
+
+
+class PauseConnection(ById):
+    """Stops new calls at once; deliveries wait, nothing is discarded and no attempt is used."""
+
+    reason = Text(load_default="", most=500)
+
+
+class ResumeConnection(ById):
+    """Lets deliveries flow again."""
+
+
+class CheckConnection(ById):
+    """Asks the external system whether it can be worked with: address, credential, rights, codes."""
+
+
+class PutCredential(ById):
+    """Replaces the secret with which a connection signs in. It can be written, never read."""
+
+    secrets = fields.Dict(keys=fields.String(validate=validate.Length(min=1, max=60)),
+                          values=Sensitive(validate=validate.Length(min=1, max=20_000)), required=True)
+
+
+class Credential(Record):
+    """That there is a credential, and which version; never the secret itself."""
+
+    connection_id = Identifier(required=True)
+    version = fields.Integer(required=True)
+    status = fields.String(required=True)
+    expires_at = Timestamp(allow_none=True)
+    updated_at = Timestamp(required=True)
+
+
+class PullNow(ById):
+    """Asks for changes of the external system now instead of at the next poll."""
+
+
+class Pulls(Record):
+    """The entities that are being asked for."""
+
+    connection_id = Identifier(required=True)
+    entities = fields.List(fields.String(), required=True)
+
+
+class GetLedger(ById):
+    """Asks where everything that a connection accepted is."""
+
+
+class Ledger(Record):
+    """accepted = delivered + skipped + superseded + dead + cancelled + open, at one moment."""
+
+    connection_id = Identifier(required=True)
+    accepted = fields.Integer(required=True)
+    delivered = fields.Integer(required=True)
+    skipped = fields.Integer(required=True)
+    superseded = fields.Integer(required=True)
+    dead = fields.Integer(required=True)
+    cancelled = fields.Integer(required=True)
+    open = fields.Integer(required=True)
+    balanced = fields.Boolean(required=True)
+
+
+# --- routes -------------------------------------------------------------------------------------------------------
+
+
+class Route(Record):
+    """Which entity travels over a connection, and which way."""
+
+    id = Identifier(required=True)
+    version = fields.Integer(required=True)
+    connection_id = Identifier(required=True)
+    entity = fields.String(required=True)
+    direction = fields.String(required=True, validate=OneOf(*DIRECTIONS))
+    state = fields.String(required=True, validate=OneOf(*ROUTE_STATES))
+    created_at = Timestamp(required=True)
+    updated_at = Timestamp(required=True)
+
+
+class CreateRoute(Request):
+    """Drafts a route; it carries nothing until it is activated."""
+
+    connection_id = Identifier(required=True)
+    entity = fields.String(required=True, validate=validate.Length(min=1, max=40))
+    direction = fields.String(required=True, validate=OneOf(*DIRECTIONS))
+
+
+class ListRoutes(PageRequest):
+    """Lists routes, newest first."""
+
+    connection_id = Identifier()
+    entity = fields.String()
+    state = fields.String(validate=OneOf(*ROUTE_STATES))
+
+
+class ActivateRoute(ById):
+    """Switches a route on. Refused with every gap named (`gaps`) until the connection has been checked and is ready."""
+
+
+class DeactivateRoute(ById):
+    """Switches a route off; what it accepted before is still delivered."""
+
+
+# --- deliveries ---------------------------------------------------------------------------------------------------
+
+
+class Delivery(Record):
+    """One change to bring to one connection."""
+
+    id = Identifier(required=True)
+    connection_id = Identifier(required=True)
+    entity = fields.String(required=True)
+    local_id = fields.String(required=True)
+    external_id = fields.String(allow_none=True)
+    op = fields.String(required=True)
+    state = fields.String(required=True, validate=OneOf(*DELIVERY_STATES))
+    source_event_id = fields.String(allow_none=True)
+    source_version = fields.Integer(required=True)
+    attempts = fields.Integer(required=True)
+    deferrals = fields.Integer(required=True)
+    due_at = Timestamp(required=True)
+    deadline_at = Timestamp(allow_none=True)
+    error_class = fields.String(allow_none=True)
+    last_error = fields.String(allow_none=True)
+    blocked_on = fields.String(allow_none=True)
+    superseded_by = fields.String(allow_none=True)
+    replay_of = fields.String(allow_none=True)
+    origin = fields.String(required=True)
+    created_at = Timestamp(required=True)
+    settled_at = Timestamp(allow_none=True)
+
+
+class ListDeliveries(PageRequest):
+    """Lists deliveries, newest first."""
+
+    connection_id = Identifier()
+    state = fields.String(validate=OneOf(*DELIVERY_STATES))
+    entity = fields.String()
+    local_id = fields.String(validate=validate.Length(max=64))
+    error_class = fields.String(validate=validate.Length(max=40))
+    created_from = Timestamp()
+    created_to = Timestamp()
+
+
+class Attempt(Record):
+    """One call for a delivery: what was asked, what came back, how long it took."""
+
+    id = Identifier(required=True)
+    delivery_id = Identifier(required=True)
+    n = fields.Integer(required=True)
+    action = fields.String(required=True)
+    started_at = Timestamp(required=True)
+    ended_at = Timestamp(allow_none=True)
+    outcome = fields.String(allow_none=True)
+    error_class = fields.String(allow_none=True)
+    http_status = fields.Integer(allow_none=True)
+    retry_after_s = fields.Float(allow_none=True)
+    duration_ms = fields.Integer(allow_none=True)
+    request_preview = fields.String(allow_none=True)
+    response_preview = fields.String(allow_none=True)
+    trace_id = fields.String(allow_none=True)
+
+
+class ListAttempts(PageRequest):
+    """Lists the attempts of one delivery, first to last."""
+
+    id = Identifier(required=True)
+
+
+# --- operations ---------------------------------------------------------------------------------------------------
+
+
+def _operation(name: str, request: type[Request], response: type[Record], permission: Permission,
+               *raises: type[errors.HubError], mutates: bool = True, timeout_s: float = 5.0) -> Operation:
+    return Operation(SERVICE, name, request, response, permission, errors=raises, mutates=mutates,
+                     summary=(request.__doc__ or "").partition("\n")[0], timeout_s=timeout_s)
+
+
+LIST_ADAPTERS = _operation("list_adapters", ListAdapters, AdapterList, CONNECTION_READ, mutates=False)
+CREATE_CONNECTION = _operation("create_connection", CreateConnection, Connection, CONNECTION_CREATE,
+                               errors.AlreadyExists, errors.Invalid)
+GET_CONNECTION = _operation("get_connection", ById, Connection, CONNECTION_READ, errors.NotFound, mutates=False)
+LIST_CONNECTIONS = _operation("list_connections", ListConnections, page_of(Connection), CONNECTION_READ, mutates=False)
+CHANGE_CONNECTION = _operation("change_connection", ChangeConnection, Connection, CONNECTION_CHANGE,
+                               errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Invalid)
+CHECK_CONNECTION = _operation("check_connection", CheckConnection, Check, CONNECTION_OPERATE,
+                              errors.NotFound, mutates=False, timeout_s=35.0)
+PAUSE_CONNECTION = _operation("pause_connection", PauseConnection, Connection, CONNECTION_OPERATE, errors.NotFound)
+RESUME_CONNECTION = _operation("resume_connection", ResumeConnection, Connection, CONNECTION_OPERATE, errors.NotFound)
+PUT_CREDENTIAL = _operation("put_credential", PutCredential, Credential, CONNECTION_CHANGE,
+                            errors.NotFound, errors.Invalid)
+PULL_NOW = _operation("pull_now", PullNow, Pulls, CONNECTION_OPERATE, errors.NotFound, errors.Conflict)
+GET_LEDGER = _operation("get_ledger", GetLedger, Ledger, CONNECTION_READ, errors.NotFound, mutates=False)
+CREATE_ROUTE = _operation("create_route", CreateRoute, Route, ROUTE_CREATE,
+                          errors.NotFound, errors.AlreadyExists, errors.Invalid)
+GET_ROUTE = _operation("get_route", ById, Route, ROUTE_READ, errors.NotFound, mutates=False)
+LIST_ROUTES = _operation("list_routes", ListRoutes, page_of(Route), ROUTE_READ, mutates=False)
+ACTIVATE_ROUTE = _operation("activate_route", ActivateRoute, Route, ROUTE_OPERATE,
+                            errors.NotFound, errors.Conflict)
+DEACTIVATE_ROUTE = _operation("deactivate_route", DeactivateRoute, Route, ROUTE_OPERATE, errors.NotFound)
+GET_DELIVERY = _operation("get_delivery", ById, Delivery, DELIVERY_READ, errors.NotFound, mutates=False)
+LIST_DELIVERIES = _operation("list_deliveries", ListDeliveries, page_of(Delivery), DELIVERY_READ, mutates=False)
+LIST_ATTEMPTS = _operation("list_attempts", ListAttempts, page_of(Attempt), DELIVERY_READ,
+                           errors.NotFound, mutates=False)
+
+OPERATIONS = (
+    LIST_ADAPTERS, CREATE_CONNECTION, GET_CONNECTION, LIST_CONNECTIONS, CHANGE_CONNECTION, CHECK_CONNECTION,
+    PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
+    ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, LIST_ATTEMPTS,
+)
+
+
+# --- events -------------------------------------------------------------------------------------------------------
+
+
+class ExternalChange(Record):
+    """A record that a target owns is new, different or gone. `record` is its full state in the hub's own words."""
+
+    connection_id = Identifier(required=True)
+    connection = fields.String(required=True)
+    entity = fields.String(required=True)
+    external_id = fields.String(required=True)
+    keys = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    record = fields.Dict(required=True)
+    deleted = fields.Boolean(required=True)
+    remote_version = fields.String(allow_none=True)
+    seen_at = Timestamp(required=True)
+
+
+class DeliverySettled(Record):
+    """A delivery has come to its end."""
+
+    delivery_id = Identifier(required=True)
+    connection_id = Identifier(required=True)
+    connection = fields.String(required=True)
+    entity = fields.String(required=True)
+    local_id = fields.String(required=True)
+    source_version = fields.Integer(required=True)
+    external_id = fields.String(allow_none=True)
+    state = fields.String(required=True)
+    error_class = fields.String(allow_none=True)
+    error = fields.String(allow_none=True)
+
+
+class ConnectionHealth(Record):
+    """What is wanted of a connection, or what is seen of it, has changed."""
+
+    connection_id = Identifier(required=True)
+    name = fields.String(required=True)
+    desired_state = fields.String(required=True)
+    health = fields.String(required=True)
+    reason = fields.String(allow_none=True)
+
+
+EXTERNAL_CHANGED = EventType(SERVICE, "external.changed", "external", ExternalChange)
+DELIVERY_SETTLED = EventType(SERVICE, "delivery.settled", "delivery", DeliverySettled, expects_listener=False)
+CONNECTION_HEALTH_CHANGED = EventType(SERVICE, "connection.health_changed", "connection", ConnectionHealth,
+                                      expects_listener=False)
+EVENTS = (EXTERNAL_CHANGED, DELIVERY_SETTLED, CONNECTION_HEALTH_CHANGED)

@@ -1,0 +1,406 @@
+"""What an adapter is: the calls it answers, what travels in them, and how it says that something went wrong.
+
+An error is told by raising an `AdapterError`; its class says what the engine does next, its text what happened and to
+whom. Whatever else an adapter raises counts as a defect of the adapter: retried three times, then dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from hub_adapter.client import HttpSession
+
+T = TypeVar("T")
+Json = Mapping[str, Any]
+
+EFFECTIVELY_ONCE = "effectively once"
+AT_LEAST_ONCE = "at least once, in doubt to a person"
+
+
+class Capability(StrEnum):
+    """What a target can do. Declare only what the conformance kit can prove."""
+
+    IDEMPOTENCY_KEY = "idempotency_key"
+    """The target itself refuses or repeats the answer to a second write with the same key."""
+    FIND_BY_LOCAL_KEY = "find_by_local_key"
+    """A record can be found at the target by our own id, so that a lost answer ends in a look-up."""
+    CONDITIONAL_WRITE = "conditional_write"
+    """A write with a stale `expected_version` is refused by the target (ETag, sequence, row version)."""
+    NATIVE_UPSERT = "native_upsert"
+    LIST_COMPLETE = "list_complete"
+    """`list` reaches every record; only then may a missing one be taken for deleted."""
+    INCREMENTAL = "incremental"
+    """`changes` is answered."""
+    WEBHOOK = "webhook"
+    """`parse_webhook` is answered."""
+    BATCH = "batch"
+    DIGEST = "digest"
+
+
+def guarantee(capabilities: frozenset[Capability]) -> str:
+    """What a connection may promise: shown to a person before it is switched on, never chosen by hand."""
+    proven = {Capability.IDEMPOTENCY_KEY, Capability.FIND_BY_LOCAL_KEY}
+    return EFFECTIVELY_ONCE if capabilities & proven else AT_LEAST_ONCE
+
+
+class ErrorClass(StrEnum):
+    """What the engine does next about a failure."""
+
+    TRANSIENT = "transient"
+    """Nothing arrived, or the target is down: by the retry schedule."""
+    AMBIGUOUS = "ambiguous"
+    """Sent, and no answer: in doubt until a look-up tells."""
+    RATE_LIMITED = "rate_limited"
+    """The connection waits; no attempt is used up."""
+    AUTH = "auth"
+    """The credential was refused: one refresh, then the connection pauses for a person."""
+    INVALID = "invalid"
+    """This record is refused as it stands: dead at once, with the field."""
+    ALREADY_EXISTS = "already_exists"
+    """Look it up, adopt it, bind it, update it."""
+    NOT_FOUND = "not_found"
+    """The bound record is gone at the target."""
+    VERSION_CONFLICT = "version_conflict"
+    """Somebody else wrote in between: read again and merge."""
+    DEPENDENCY_MISSING = "dependency_missing"
+    """Another record has to be there first: blocked until it is."""
+    ADAPTER_ERROR = "adapter_error"
+    """The adapter itself failed, or the target answered against its own contract."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A failure as the engine keeps it. `message` may be shown to a person; it holds no secret and no body."""
+
+    error_class: ErrorClass
+    message: str
+    retry_after_s: float | None = None
+    field: str | None = None
+    """JSON pointer into the canonical record ("/lines/1/sku"), where one field is to blame."""
+    http_status: int | None = None
+    dependency: str | None = None
+    """The entity that has to be at the target first ("customer")."""
+
+
+class AdapterError(Exception):
+    """Base of all that an adapter raises on purpose."""
+
+    error_class = ErrorClass.ADAPTER_ERROR
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        seconds: float | None = None,
+        field: str | None = None,
+        http_status: int | None = None,
+        dependency: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.failure = Failure(
+            error_class=self.error_class,
+            message=message,
+            retry_after_s=seconds,
+            field=field,
+            http_status=http_status,
+            dependency=dependency,
+        )
+
+
+class TryLater(AdapterError):
+    """Nothing arrived, or the target is unwell."""
+
+    error_class = ErrorClass.TRANSIENT
+
+
+class InDoubt(AdapterError):
+    """Sent, and the answer never came: it may have happened."""
+
+    error_class = ErrorClass.AMBIGUOUS
+
+
+class RateLimited(AdapterError):
+    """The target asks for a pause of `seconds`, if it said so."""
+
+    error_class = ErrorClass.RATE_LIMITED
+
+
+class AuthRefused(AdapterError):
+    """The target does not accept the credential, or the credential may not do this at all."""
+
+    error_class = ErrorClass.AUTH
+
+
+class Invalid(AdapterError):
+    """The target refuses this record as it stands; `field` points at the culprit."""
+
+    error_class = ErrorClass.INVALID
+
+
+class AlreadyExists(AdapterError):
+    """The key is taken and the adapter could not settle by itself which record has it."""
+
+    error_class = ErrorClass.ALREADY_EXISTS
+
+
+class NotFound(AdapterError):
+    """The external id that we hold leads nowhere any more."""
+
+    error_class = ErrorClass.NOT_FOUND
+
+
+class VersionConflict(AdapterError):
+    """The record at the target is newer than `expected_version`."""
+
+    error_class = ErrorClass.VERSION_CONFLICT
+
+
+class DependencyMissing(AdapterError):
+    """`dependency` (an entity) of this record is not at the target yet."""
+
+    error_class = ErrorClass.DEPENDENCY_MISSING
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The usual `Adapter.classify`: what was raised on purpose tells its class, the rest is the adapter's defect."""
+    if isinstance(error, AdapterError):
+        return error.failure
+    return Failure(error_class=ErrorClass.ADAPTER_ERROR, message=f"{type(error).__name__}: {error}"[:500])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the target bears. The engine keeps to it, and an administrator may lower it per connection."""
+
+    rate_per_s: float | None = None
+    burst: int = 1
+    max_in_flight: int = 4
+    page_size: int = 100
+    """Rows that `list` and `changes` should be asked for at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterSpec:
+    """What an adapter says about itself, without a network.
+
+    Args:
+        config_schema: JSON Schema 2020-12 of a connection's config; each property with a `description`.
+        secret_fields: names under `Context.secrets`; never part of the config.
+        entities: canonical entities that `get`, `find`, `list`, `write` understand.
+        pulled: those of them that `changes` reports.
+    """
+
+    name: str
+    version: str
+    title: str
+    config_schema: Json
+    secret_fields: tuple[str, ...]
+    entities: tuple[str, ...]
+    pulled: tuple[str, ...] = ()
+    capabilities: frozenset[Capability]
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not set(self.pulled) <= set(self.entities):
+            raise ValueError(f"{self.name}: `pulled` names entities that `entities` lacks")
+        if self.pulled and Capability.INCREMENTAL not in self.capabilities:
+            raise ValueError(f"{self.name}: `pulled` needs the capability `incremental`")
+        if set(self.secret_fields) & set(self.config_schema.get("properties", {})):
+            raise ValueError(f"{self.name}: a secret field must not be part of the config")
+
+    @property
+    def guarantee(self) -> str:
+        return guarantee(self.capabilities)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the engine lends to one call. Valid for that call only.
+
+    Args:
+        http: session with the connection's limits; all traffic goes through it.
+        secrets: the connection's decrypted credential.
+        config: the connection's settings, valid against `AdapterSpec.config_schema`.
+        clock: now, in UTC; adapters ask no other clock.
+        dry_run: make no call that changes anything; the session refuses one too.
+        deadline: when this call has to be over (UTC); always before the lease of the delivery ends.
+    """
+
+    http: HttpSession
+    secrets: Mapping[str, str]
+    config: Json
+    clock: Callable[[], datetime]
+    deadline: datetime
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write:
+    """One record to bring to the target, as it should stand there afterwards.
+
+    Args:
+        local_id: our id, the same for ever; the look-up key where the target can keep it.
+        external_id: theirs, once bound.
+        body: the canonical record (or what a mapping made of it).
+        idempotency_key: the same for every attempt of this change.
+        expected_version: what `Written.remote_version` said last; for targets with `conditional_write`.
+        source_version: our version of the record.
+        references: entity → external id of bound records that this one points at ({"customer": "17"}).
+    """
+
+    local_id: str
+    body: Json
+    idempotency_key: str
+    source_version: int
+    external_id: str | None = None
+    expected_version: str | None = None
+    references: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """How the record stands at the target after a write.
+
+    Args:
+        remote_version: changes whenever a field that we own changes there; compared, never ordered.
+        adopted: it was there before this attempt and has been taken over instead of created.
+        details: for people: the number there, its state, and `warnings`, a list of sentences.
+    """
+
+    external_id: str
+    remote_version: str | None = None
+    adopted: bool = False
+    details: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """A record as the target has it now, in canonical form (the fields that the target can tell)."""
+
+    external_id: str
+    body: Json
+    version: str | None = None
+    active: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Something changed at the target.
+
+    The same change may be reported again (overlap, redelivery): drop it by (entity, external_id, version). `version`
+    is unique per reported state, so a record that goes A, B, A reports three of them.
+    """
+
+    entity: str
+    external_id: str
+    op: str
+    """"upsert" or "delete"."""
+    body: Json
+    version: str
+    changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(Generic[T]):
+    """Part of a listing.
+
+    Args:
+        next_cursor: pass it to the next call. Of `changes` it is the checkpoint: store it with the items' effects, in
+            one transaction; it is never None there, and going on from it after a crash loses nothing.
+        complete: nothing further now. Never true for a page that failed or was cut short.
+    """
+
+    items: Sequence[T]
+    next_cursor: str | None
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that keeps a connection from working; `field` names the setting to look at."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """Answer of `check`: everything that is wrong at once, not the first of it.
+
+    `error_class` is set when the target could not be asked at all (unreachable, credential refused).
+    """
+
+    problems: tuple[Problem, ...] = ()
+    error_class: ErrorClass | None = None
+    details: Json = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """One external system. Instances hold no state of a connection: everything arrives in the context."""
+
+    @property
+    def spec(self) -> AdapterSpec: ...
+
+    def check(self, ctx: Context) -> CheckResult:
+        """Whether this connection would work: reachable, credential good, each configured id known there.
+
+        Never raises for what it finds; the breaker uses it as its probe, so it must be cheap (a second or two).
+        """
+        ...
+
+    def get(self, ctx: Context, entity: str, external_id: str) -> Remote | None:
+        """The record by their id, inactive ones too; None when it is gone."""
+        ...
+
+    def find(self, ctx: Context, entity: str, keys: Mapping[str, str]) -> list[Remote]:
+        """Records that match all of the given keys. Every adapter knows "id" (our id), where the target keeps it."""
+        ...
+
+    def write(self, ctx: Context, entity: str, cmd: Write) -> Written:
+        """Make the record stand at the target as `cmd` says, from whatever state it is in now.
+
+        Called again after a failure of any kind, with the same key: it looks first, and does only what is missing.
+        """
+        ...
+
+    def delete(
+        self,
+        ctx: Context,
+        entity: str,
+        external_id: str,
+        *,
+        idempotency_key: str,
+        expected_version: str | None = None,
+    ) -> Written:
+        """Take the record out of use there. Doing it twice is not an error."""
+        ...
+
+    def list(self, ctx: Context, entity: str, cursor: str | None, limit: int) -> Page[Remote]:
+        """All records of an entity, by a key that stands still while rows change. `cursor` None starts."""
+        ...
+
+    def changes(self, ctx: Context, entity: str, checkpoint: str | None, limit: int) -> Page[Change]:
+        """What changed since the checkpoint; None reports everything there is. At most about `limit` items."""
+        ...
+
+    def parse_webhook(self, ctx: Context, headers: Mapping[str, str], body: bytes) -> list[Change]:
+        """Check the signature over the raw body, then tell what it says. A forged one raises `AuthRefused`."""
+        ...
+
+    def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:
+        """A hash for each bucket of records, to compare two sides without listing them."""
+        ...
+
+    def classify(self, error: BaseException) -> Failure:
+        """What an exception of this adapter means; `failure_of` does for most."""
+        ...

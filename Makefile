@@ -1,0 +1,50 @@
+# The verbs of this repository; `make` alone lists them. Every verb that runs our code prepares the machine first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap bootstrap-test up down status doctor migrate test check lock
+
+PYTHON := .venv/bin/python
+HUB := $(PYTHON) -m hub
+ROOMS := customers sales identity integrations gateway cli dev
+T ?= tests
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+bootstrap: ## install what is missing: Python packages into .venv, RabbitMQ from the distribution
+	@deploy/local/bootstrap.sh
+
+bootstrap-test:
+	@deploy/local/bootstrap.sh --with-postgresql
+
+up: bootstrap ## start the hub on this machine: broker, services, gateway
+	@$(HUB) up
+
+down: ## stop what `make up` started
+	@if [ -x $(PYTHON) ]; then $(HUB) down; else echo "nothing was started from here"; fi
+
+status: bootstrap ## show every process: state, since when, ready, memory
+	@$(HUB) status
+
+doctor: bootstrap ## look for what is wrong on this machine, and say what to do
+	@$(HUB) doctor
+
+migrate: bootstrap ## bring every service's database to the newest revision
+	@$(HUB) migrate
+
+test: bootstrap-test ## run the tests: real broker, SQLite and PostgreSQL (T=path runs a part)
+	@$(PYTHON) -m pytest $(T)
+
+check: bootstrap ## lint, types, import rules, unused dependencies
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/deptry .
+
+lock: bootstrap ## compile requirements/*.txt from pyproject.toml
+	@for room in $(ROOMS); do \
+	  echo "requirements/$$room.txt"; \
+	  .venv/bin/uv pip compile pyproject.toml --extra $$room --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --no-header --quiet -o requirements/$$room.txt; \
+	done

@@ -1,0 +1,169 @@
+"""Real processes for tests: a room started as it runs in production, killed, paused or drained by pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "TMPDIR")
+"""What a process gets of the tests' own environment: nothing that would configure the hub."""
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on, below the range the kernel lends to outgoing connections."""
+    for _ in range(200):
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port between 20000 and 32000")
+
+
+def eventually(condition: object, timeout_s: float = 10.0, *, every_s: float = 0.05) -> None:
+    """Wait until `condition()` is true.
+
+    Raises:
+        AssertionError: it was not within `timeout_s`.
+    """
+    assert callable(condition)
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:.1f} s: {condition}"
+        time.sleep(every_s)
+
+
+@dataclass
+class Process:
+    """One started process and the file that has everything it printed."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    log_file: Path
+    health_url: str | None = None
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+    def log(self) -> str:
+        """Everything printed so far, stdout and stderr together."""
+        return self.log_file.read_text(errors="replace")
+
+    def ready(self) -> bool:
+        """Whether /readyz answers 200."""
+        try:
+            with urllib.request.urlopen(f"{self.health_url}/readyz", timeout=2) as answer:  # noqa: S310
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def wait_ready(self, timeout_s: float = 30.0) -> None:
+        """Wait for /readyz.
+
+        Raises:
+            AssertionError: the process ended or did not become ready; the text has the end of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.ready():
+            assert self.alive(), f"{self.name} ended with {self.popen.returncode}:\n{self.log()[-3000:]}"
+            assert time.monotonic() < deadline, f"{self.name} not ready in {timeout_s:.0f} s:\n{self.log()[-3000:]}"
+            time.sleep(0.1)
+
+    def signal(self, signum: signal.Signals) -> None:
+        if self.alive():
+            self.popen.send_signal(signum)
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut; returns when the process is gone."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: alive, connected and silent."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def terminate(self, timeout_s: float = 30.0) -> int:
+        """SIGTERM, then wait for the drain; return the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float = 30.0) -> int:
+        return self.popen.wait(timeout_s)
+
+
+class Processes:
+    """Starts processes and ends every one of them with the test."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._started: list[Process] = []
+
+    def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
+        """Start `command` from the repository's root with a small environment plus `env`."""
+        log_file = self.home / f"{name}-{len(self._started)}.log"
+        environ = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        environ |= {"HUB_HOME": str(self.home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
+        with log_file.open("ab") as log:
+            popen = subprocess.Popen(
+                list(command), cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        process = Process(name, popen, log_file)
+        self._started.append(process)
+        return process
+
+    def room(self, room: str, env: Mapping[str, str], *, wait_s: float | None = 30.0) -> Process:
+        """Start `python -m chassis.launcher ROOM`; wait for /readyz unless `wait_s` is None.
+
+        The health address is a free port unless `env` names one.
+        """
+        key = f"HEALTH_ADDRESS_{room.upper()}"
+        address = env.get(key) or f"127.0.0.1:{free_port()}"
+        process = self.start(room, [sys.executable, "-m", "chassis.launcher", room], {**env, key: address})
+        process.health_url = f"http://{address}"
+        if wait_s is not None:
+            process.wait_ready(wait_s)
+        return process
+
+    def stop_all(self) -> None:
+        """Ask every process to end, newest first; kill what has not ended after 10 s."""
+        for process in reversed(self._started):
+            process.signal(signal.SIGCONT)
+            process.signal(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        for process in reversed(self._started):
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Starts real processes with `HUB_HOME` in this test's own folder; none survives the test."""
+    home = tmp_path / "hub"
+    home.mkdir()
+    started = Processes(home)
+    try:
+        yield started
+    finally:
+        started.stop_all()

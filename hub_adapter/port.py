@@ -1,7 +1,6 @@
 """What an adapter is: the calls it answers, what travels in them, and how it says that something went wrong.
 
-An error is told by raising an `AdapterError`; its class says what the engine does next, its text what happened and to
-whom. Whatever else an adapter raises counts as a defect of the adapter: retried three times, then dead.
+An error is told by raising one of the exceptions of `hub_adapter.failure`, which this module names too.
 """
 
 from __future__ import annotations
@@ -12,8 +11,56 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
+from hub_adapter.failure import (
+    AdapterError,
+    AlreadyExists,
+    AuthRefused,
+    DependencyMissing,
+    ErrorClass,
+    Failure,
+    InDoubt,
+    Invalid,
+    NotFound,
+    RateLimited,
+    TryLater,
+    VersionConflict,
+    failure_of,
+)
+
 if TYPE_CHECKING:
     from hub_adapter.client import HttpSession
+
+__all__ = [
+    "AT_LEAST_ONCE",
+    "EFFECTIVELY_ONCE",
+    "Adapter",
+    "AdapterBase",
+    "AdapterError",
+    "AdapterSpec",
+    "AlreadyExists",
+    "AuthRefused",
+    "Capability",
+    "Change",
+    "CheckResult",
+    "Context",
+    "DependencyMissing",
+    "ErrorClass",
+    "Failure",
+    "InDoubt",
+    "Invalid",
+    "Limits",
+    "NotFound",
+    "Page",
+    "Problem",
+    "RateLimited",
+    "Remote",
+    "TryLater",
+    "VersionConflict",
+    "Write",
+    "Written",
+    "failure_of",
+    "guarantee",
+]
 
 T = TypeVar("T")
 Json = Mapping[str, Any]
@@ -46,131 +93,6 @@ def guarantee(capabilities: frozenset[Capability]) -> str:
     """What a connection may promise: shown to a person before it is switched on, never chosen by hand."""
     proven = {Capability.IDEMPOTENCY_KEY, Capability.FIND_BY_LOCAL_KEY}
     return EFFECTIVELY_ONCE if capabilities & proven else AT_LEAST_ONCE
-
-
-class ErrorClass(StrEnum):
-    """What the engine does next about a failure."""
-
-    TRANSIENT = "transient"
-    """Nothing arrived, or the target is down: by the retry schedule."""
-    AMBIGUOUS = "ambiguous"
-    """Sent, and no answer: in doubt until a look-up tells."""
-    RATE_LIMITED = "rate_limited"
-    """The connection waits; no attempt is used up."""
-    AUTH = "auth"
-    """The credential was refused: one refresh, then the connection pauses for a person."""
-    INVALID = "invalid"
-    """This record is refused as it stands: dead at once, with the field."""
-    ALREADY_EXISTS = "already_exists"
-    """Look it up, adopt it, bind it, update it."""
-    NOT_FOUND = "not_found"
-    """The bound record is gone at the target."""
-    VERSION_CONFLICT = "version_conflict"
-    """Somebody else wrote in between: read again and merge."""
-    DEPENDENCY_MISSING = "dependency_missing"
-    """Another record has to be there first: blocked until it is."""
-    ADAPTER_ERROR = "adapter_error"
-    """The adapter itself failed, or the target answered against its own contract."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A failure as the engine keeps it. `message` may be shown to a person; it holds no secret and no body."""
-
-    error_class: ErrorClass
-    message: str
-    retry_after_s: float | None = None
-    field: str | None = None
-    """JSON pointer into the canonical record ("/lines/1/sku"), where one field is to blame."""
-    http_status: int | None = None
-    dependency: str | None = None
-    """The entity that has to be at the target first ("customer")."""
-
-
-class AdapterError(Exception):
-    """Base of all that an adapter raises on purpose."""
-
-    error_class = ErrorClass.ADAPTER_ERROR
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        seconds: float | None = None,
-        field: str | None = None,
-        http_status: int | None = None,
-        dependency: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.failure = Failure(
-            error_class=self.error_class,
-            message=message,
-            retry_after_s=seconds,
-            field=field,
-            http_status=http_status,
-            dependency=dependency,
-        )
-
-
-class TryLater(AdapterError):
-    """Nothing arrived, or the target is unwell."""
-
-    error_class = ErrorClass.TRANSIENT
-
-
-class InDoubt(AdapterError):
-    """Sent, and the answer never came: it may have happened."""
-
-    error_class = ErrorClass.AMBIGUOUS
-
-
-class RateLimited(AdapterError):
-    """The target asks for a pause of `seconds`, if it said so."""
-
-    error_class = ErrorClass.RATE_LIMITED
-
-
-class AuthRefused(AdapterError):
-    """The target does not accept the credential, or the credential may not do this at all."""
-
-    error_class = ErrorClass.AUTH
-
-
-class Invalid(AdapterError):
-    """The target refuses this record as it stands; `field` points at the culprit."""
-
-    error_class = ErrorClass.INVALID
-
-
-class AlreadyExists(AdapterError):
-    """The key is taken and the adapter could not settle by itself which record has it."""
-
-    error_class = ErrorClass.ALREADY_EXISTS
-
-
-class NotFound(AdapterError):
-    """The external id that we hold leads nowhere any more."""
-
-    error_class = ErrorClass.NOT_FOUND
-
-
-class VersionConflict(AdapterError):
-    """The record at the target is newer than `expected_version`."""
-
-    error_class = ErrorClass.VERSION_CONFLICT
-
-
-class DependencyMissing(AdapterError):
-    """`dependency` (an entity) of this record is not at the target yet."""
-
-    error_class = ErrorClass.DEPENDENCY_MISSING
-
-
-def failure_of(error: BaseException) -> Failure:
-    """The usual `Adapter.classify`: what was raised on purpose tells its class, the rest is the adapter's defect."""
-    if isinstance(error, AdapterError):
-        return error.failure
-    return Failure(error_class=ErrorClass.ADAPTER_ERROR, message=f"{type(error).__name__}: {error}"[:500])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,7 +284,7 @@ class Adapter(Protocol):
         """The record by their id, inactive ones too; None when it is gone."""
         ...
 
-    def find(self, ctx: Context, entity: str, keys: Mapping[str, str]) -> list[Remote]:
+    def find(self, ctx: Context, entity: str, keys: Mapping[str, str]) -> Sequence[Remote]:
         """Records that match all of the given keys. Every adapter knows "id" (our id), where the target keeps it."""
         ...
 
@@ -393,7 +315,7 @@ class Adapter(Protocol):
         """What changed since the checkpoint; None reports everything there is. At most about `limit` items."""
         ...
 
-    def parse_webhook(self, ctx: Context, headers: Mapping[str, str], body: bytes) -> list[Change]:
+    def parse_webhook(self, ctx: Context, headers: Mapping[str, str], body: bytes) -> Sequence[Change]:
         """Check the signature over the raw body, then tell what it says. A forged one raises `AuthRefused`."""
         ...
 
@@ -404,3 +326,21 @@ class Adapter(Protocol):
     def classify(self, error: BaseException) -> Failure:
         """What an exception of this adapter means; `failure_of` does for most."""
         ...
+
+
+class AdapterBase:
+    """Answers for what an adapter need not do; derive from it and write the rest. Deriving is not required."""
+
+    spec: AdapterSpec
+
+    def changes(self, ctx: Context, entity: str, checkpoint: str | None, limit: int) -> Page[Change]:
+        raise AdapterError(f"{self.spec.name} reports no changes of {entity}")
+
+    def parse_webhook(self, ctx: Context, headers: Mapping[str, str], body: bytes) -> Sequence[Change]:
+        raise AdapterError(f"{self.spec.name} sends no webhooks")
+
+    def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:
+        raise AdapterError(f"{self.spec.name} makes no digest of {entity}")
+
+    def classify(self, error: BaseException) -> Failure:
+        return failure_of(error)

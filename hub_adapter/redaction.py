@@ -1,0 +1,68 @@
+"""Previews of what went over the wire, fit to be kept and shown: no secret, no credential, no personal data in full."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+PREVIEW_BYTES = 20_000
+_LOOKED_AT = 4 * PREVIEW_BYTES  # redact first, cut afterwards: a cut through a secret would leave half of it
+_GONE = "[redacted]"
+_SHOWN_HEADERS = ("content-type", "content-length", "retry-after", "etag", "location", "date", "x-request-id")
+
+_CREDENTIAL = re.compile(
+    r"""(?ix) (["']?) \b
+        ([a-z_-]*(?:password|passwd|secret|token|api_?key|rest_?key|authorization|credential)[a-z_-]*)
+        \1 (\s*[:=]\s*) ( "(?:[^"\\]|\\.)*" | '[^']*' | [^\s,;&}"'\]]+ )"""
+)
+_EMAIL = re.compile(r"([A-Za-z0-9._%+-]{1,64})@([A-Za-z0-9.-]{1,190})")
+_PHONE = re.compile(
+    r"(?<![\w.])(\+\d{1,3}[ -]?)?(1[3-9]\d)[ -]?\d{4}[ -]?(\d{4})(?!\w)|(?<!\w)(\+\d{3})\d{3,9}(\d{3})(?!\w)"
+)
+
+
+class Redactor:
+    """Knows the secrets of one connection in each spelling that a wire format gives them."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        spellings = {form for secret in secrets if secret for form in _spellings(secret)}
+        alternatives = "|".join(re.escape(form) for form in sorted(spellings, key=len, reverse=True))
+        self._secrets = re.compile(alternatives) if alternatives else None
+
+    def text(self, text: str) -> str:
+        """The text with secrets, named credentials, e-mail addresses and phone numbers made unreadable."""
+        if self._secrets is not None:
+            text = self._secrets.sub(_GONE, text)
+        text = _CREDENTIAL.sub(rf"\1\2\1\3{_GONE}", text)
+        text = _EMAIL.sub(lambda found: f"{found[1][:1]}***@{found[2]}", text)
+        return _PHONE.sub(_masked_phone, text)
+
+    def preview(self, first_line: str, headers: Mapping[str, str], body: bytes | str | None) -> str:
+        """At most `PREVIEW_BYTES` of UTF-8: the first line, the harmless headers, the body."""
+        shown = "".join(f"{name}: {value}\n" for name, value in headers.items() if name.lower() in _SHOWN_HEADERS)
+        content = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
+        text = self.text(f"{first_line}\n{shown}\n{_plain(content[:_LOOKED_AT])}")
+        return text.encode()[:PREVIEW_BYTES].decode("utf-8", "ignore")
+
+
+def _plain(text: str) -> str:
+    r"""JSON with its \uXXXX written out, so that a person can read Chinese in it; anything else as it is."""
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False)
+    except ValueError:
+        return text
+
+
+def _spellings(secret: str) -> set[str]:
+    raw = secret.encode()
+    encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
+    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]} | {form.rstrip("=") for form in encoded}
+
+
+def _masked_phone(found: re.Match[str]) -> str:
+    if found[2]:
+        return f"{found[1] or ''}{found[2]}****{found[3]}"
+    return f"{found[4]}****{found[5]}"

@@ -44,7 +44,7 @@ Id = sa.String(36)
 Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 """Column type of plain JSON values."""
 
-LOCK_TIMEOUT_S = 5.0
+LOCK_TIMEOUT_S = 2.0
 """Seconds that a transaction waits for a lock before it gives up with `Unavailable`."""
 
 _SQLITE_AWAY = ("locked", "busy", "unable to open", "disk i/o error", "full", "readonly")

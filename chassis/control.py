@@ -1,0 +1,79 @@
+"""Asking a service to send events again: a new or rebuilt listener has missed what was said before it listened."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import amqp
+from kombu import Consumer
+from kombu.message import Message
+
+from chassis import broker, outbox, snapshot, telemetry
+from chassis.runtime import Runtime
+from chassis.snapshot import Snapshots
+from contracts.errors import Unavailable
+from contracts.event import EventType
+
+log = telemetry.logger(__name__)
+
+
+def ask_resend(channel: Any, event: EventType, listener: str) -> None:
+    """Ask the service that announces `event` for everything it still keeps of it, and for a snapshot of the entity.
+
+    The events go to every listener again; those that know them drop them by id. The snapshot brings what is older than
+    the outbox's retention.
+    """
+    body = {"resend": {"exchange": event.exchange, "routing_keys": [event.routing_key]},
+            "snapshot": event.entity if event.name.endswith(".snapshot") else None, "listener": listener}
+    queue = broker.control_queue(event.service)(channel)
+    queue.declare()
+    message = amqp.Message(json.dumps(body), content_type="application/json", content_encoding="utf-8", delivery_mode=2)
+    channel.basic_publish(message, exchange="", routing_key=queue.name)
+    log.info("resend_requested", event_type=event.type, listener=listener)
+
+
+class Listener:
+    """Answers what other services ask of this one's outbox and snapshots."""
+
+    def __init__(self, runtime: Runtime, service: str, snapshots: Snapshots) -> None:
+        self._runtime = runtime
+        self._queue = broker.control_queue(service)
+        self._snapshots = snapshots
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End `run` within a second."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Listen until stopped, over any number of broker outages."""
+        uri = self._runtime.settings.amqp_uri
+        while broker.wait_until_up(uri, give_up=lambda: self._stopping, told=lambda _: None):
+            try:
+                with broker.connect(uri, heartbeat=broker.HEARTBEAT_S) as connection:
+                    with Consumer(connection, [self._queue], callbacks=[self._take], accept=broker.ACCEPT,
+                                  prefetch_count=1):
+                        while not self._stopping:
+                            try:
+                                connection.drain_events(timeout=1)
+                            except TimeoutError:
+                                connection.heartbeat_check()
+            except (*broker.CONNECTION_ERRORS, Unavailable) as error:
+                log.warning("control_interrupted", error=type(error).__name__)
+
+    def _take(self, body: Any, message: Message) -> None:
+        asked = body.get("resend") if isinstance(body, dict) else None
+        if not isinstance(asked, dict):
+            log.error("control_message_dropped", reason="not {resend: {exchange, routing_keys}}")
+            message.ack()
+            return
+        settings, entity = self._runtime.settings, body.get("snapshot")
+        with self._runtime.db.write() as session:
+            count = outbox.resend(session, since=outbox.window_start(settings.outbox_retention_h),
+                                  exchange=asked.get("exchange"), routing_keys=asked.get("routing_keys"))
+            if entity and self._snapshots.knows(entity):
+                snapshot.request(session, entity)
+        message.ack()
+        self._runtime.relay.wake()
+        log.info("resend_granted", listener=body.get("listener"), events=count, snapshot=entity)

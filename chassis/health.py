@@ -1,0 +1,74 @@
+"""Liveness and readiness of a process, on a port of their own.
+
+`/livez` says that the process answers; it does not ask the broker, since a restart would not bring that back.
+`/readyz` asks every check and says what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import eventlet
+import eventlet.wsgi
+
+Check = Callable[[], str | None]
+"""Returns None when all is well, else one sentence that says what is missing."""
+
+
+class Health:
+    """The checks of one process."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Check] = {}
+        self._problems: dict[str, str] = {}
+        self._server: Any = None
+        self.address: tuple[str, int] = ("", 0)
+
+    def add(self, name: str, check: Check) -> None:
+        """Ask `check` whenever somebody asks for readiness."""
+        self._checks[name] = check
+
+    def report(self, name: str, problem: str | None) -> None:
+        """Set or clear a problem that a part has found by itself."""
+        if problem is None:
+            self._problems.pop(name, None)
+        else:
+            self._problems[name] = problem
+
+    def missing(self) -> dict[str, str]:
+        """Return what keeps this process from serving, by name of the part."""
+        found = dict(self._problems)
+        for name, check in self._checks.items():
+            problem = check()
+            if problem is not None:
+                found[name] = problem
+        return found
+
+    def serve(self, address: str) -> None:
+        """Answer on `host:port` in the background."""
+        host, _, port = address.rpartition(":")
+        listener = eventlet.listen((host, int(port)))
+        self.address = listener.getsockname()[:2]
+        self._server = eventlet.spawn(eventlet.wsgi.server, listener, self._answer, log=logging.getLogger(__name__),
+                                      log_output=False)
+
+    def close(self) -> None:
+        """Stop answering."""
+        if self._server is not None:
+            self._server.kill()
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        path = environ["PATH_INFO"]
+        if path == "/livez":
+            status, body = "200 OK", {"status": "alive"}
+        elif path == "/readyz":
+            missing = self.missing()
+            status = "503 Service Unavailable" if missing else "200 OK"
+            body = {"status": "not ready", "missing": missing} if missing else {"status": "ready"}
+        else:
+            status, body = "404 Not Found", {"status": "no such page; ask /livez or /readyz"}
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(body).encode()]

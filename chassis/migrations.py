@@ -1,0 +1,94 @@
+"""Migrations of one service's database: explicit, before the rollout; at start only for the embedded default.
+
+Each service's `migrations/env.py` is one line that calls `run`. `alembic -n sales upgrade head` runs one from a shell.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from chassis.crypto import DATA_KEY
+from chassis.database import CHASSIS, Database
+from chassis.idempotency import IDEMPOTENCY
+from chassis.inbox import INBOX
+from chassis.outbox import OUTBOX
+from chassis.snapshot import SNAPSHOT_RUN
+
+CHASSIS_V1 = (OUTBOX, INBOX, IDEMPOTENCY, DATA_KEY, SNAPSHOT_RUN)
+
+
+def create_chassis_tables_v1(op: Any) -> None:
+    """Create the tables that the chassis needs, as of its first version; called by a service's first migration."""
+    CHASSIS.create_all(op.get_bind(), tables=list(CHASSIS_V1), checkfirst=False)
+
+
+def drop_chassis_tables_v1(op: Any) -> None:
+    """Undo `create_chassis_tables_v1`."""
+    CHASSIS.drop_all(op.get_bind(), tables=list(CHASSIS_V1), checkfirst=False)
+
+
+def config(room: str, db_uri: str) -> Config:
+    """Return the alembic configuration of a room."""
+    settings = Config()
+    settings.set_main_option("script_location", str(_folder(room)))
+    settings.set_main_option("path_separator", "os")
+    settings.attributes["db_uri"] = db_uri
+    return settings
+
+
+def _folder(room: str) -> Path:
+    return Path(__file__).resolve().parent.parent / "services" / room / "migrations"
+
+
+def run(room: str, *metadata: sa.MetaData) -> None:
+    """Run what alembic was asked for; called by a service's `env.py`.
+
+    Args:
+        room: the service.
+        metadata: of the service's own tables; the chassis' are added.
+    """
+    from alembic import context
+
+    uri = context.config.attributes.get("db_uri") or os.environ.get(f"DB_URI_{room.upper()}") \
+        or f"sqlite:///{os.environ.get('HUB_HOME', '.hub')}/db/{room}.sqlite"
+    make_folder(uri)
+    db = Database(uri)
+    try:
+        with db.engine.connect() as connection:
+            if db.is_sqlite:
+                # The sqlite3 module commits before DDL by itself; an explicit BEGIN keeps a migration whole.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            context.configure(connection=connection, target_metadata=[CHASSIS, *metadata], render_as_batch=db.is_sqlite,
+                              compare_type=True, transactional_ddl=True)
+            context.run_migrations()
+            connection.commit()
+    finally:
+        db.close()
+
+
+def make_folder(uri: str) -> None:
+    """Make the folder of a SQLite file, for its owner alone."""
+    url = sa.make_url(uri)
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def upgrade(room: str, db_uri: str) -> None:
+    """Bring a room's database to the newest version."""
+    command.upgrade(config(room, db_uri), "head")
+
+
+def behind(room: str, db: Database) -> str | None:
+    """Return what is missing when the database is not at the newest version, else None."""
+    head = ScriptDirectory.from_config(config(room, str(db.url))).get_current_head()
+    with db.engine.connect() as connection:
+        at = MigrationContext.configure(connection).get_current_revision()
+    return None if at == head else f"the database is at version {at or 'none'}, not {head}; run: hub migrate {room}"

@@ -1,0 +1,184 @@
+"""The outbox: an event is a row in the transaction of the change it announces, so neither exists without the other."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis import telemetry
+from chassis.database import CHASSIS, Id, UtcDateTime, after_commit, new_id, utcnow
+from contracts.envelope import Envelope
+from contracts.event import EventType
+from contracts.schema import pack
+
+LEASE_S = 5
+"""Seconds that a relay has a row to itself. Short: it is also how long a row of a killed process waits."""
+
+OUTBOX = sa.Table(
+    "outbox", CHASSIS,
+    sa.Column("id", Id, primary_key=True, comment="the event's id"),
+    sa.Column("exchange", sa.String(80), nullable=False),
+    sa.Column("routing_key", sa.String(120), nullable=False),
+    sa.Column("subject", sa.String(80), nullable=False),
+    sa.Column("mandatory", sa.Boolean, nullable=False),
+    sa.Column("body", sa.Text, nullable=False, comment="the envelope as it travels"),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("due_at", UtcDateTime, nullable=False),
+    sa.Column("sent_at", UtcDateTime),
+    sa.Column("lease_owner", sa.String(64)),
+    sa.Column("lease_until", UtcDateTime),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("last_error", sa.String(300)),
+)
+sa.Index("ix_outbox_unsent", OUTBOX.c.due_at, OUTBOX.c.id,
+         sqlite_where=OUTBOX.c.sent_at.is_(None), postgresql_where=OUTBOX.c.sent_at.is_(None))
+sa.Index("ix_outbox_created_at", OUTBOX.c.created_at)
+
+
+class Actor(Protocol):
+    """Whoever causes a change; only the id is kept."""
+
+    @property
+    def id(self) -> str:
+        """Id of the user, key or service."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pending:
+    """One row on its way to the broker."""
+
+    id: str
+    exchange: str
+    routing_key: str
+    mandatory: bool
+    body: str
+    attempts: int = 0
+
+
+def record(
+    session: Session, event: EventType, *, subject: str, version: int, data: Any, by: Actor, origin: str = "hub"
+) -> str:
+    """Announce `event` when, and only when, the transaction of `session` commits.
+
+    Args:
+        session: the transaction of the change.
+        event: what happened.
+        subject: id of the record it happened to.
+        version: the record's version after the change.
+        data: object or mapping that `event.data` can dump; sensitive fields are sealed here.
+        by: who caused it.
+        origin: the connection that caused it, or `hub`.
+
+    Returns:
+        The event's id.
+    """
+    envelope = Envelope(
+        id=new_id(), source=f"/{event.service}", type=event.type, subject=subject, time=utcnow(), entityversion=version,
+        schemaversion=event.schemaversion, actor=by.id, origin=origin,
+        traceparent=telemetry.current("traceparent"), correlationid=telemetry.current("request_id"),
+        data=pack(event.data, data),
+    )
+    body = json.dumps(envelope.to_wire(), ensure_ascii=False, separators=(",", ":"))
+    relay = session.info.get("relay")
+    session.execute(OUTBOX.insert().values(
+        id=envelope.id, exchange=event.exchange, routing_key=event.routing_key, subject=subject,
+        mandatory=event.expects_listener, body=body, created_at=envelope.time, due_at=envelope.time,
+        # Born leased to the relay of this process, which gets it in memory at commit: no claim stands in its way.
+        lease_owner=relay.owner if relay else None,
+        lease_until=envelope.time + dt.timedelta(seconds=LEASE_S) if relay else None,
+    ))
+    if relay:
+        fresh = Pending(envelope.id, event.exchange, event.routing_key, event.expects_listener, body)
+        session.info.setdefault("announced", []).append(fresh)
+        after_commit(session, _Offer(relay, session.info["announced"]))
+    return envelope.id
+
+
+@dataclass
+class _Offer:
+    """Hands a transaction's events to the relay, once."""
+
+    relay: Any
+    rows: list[Pending]
+
+    def __call__(self) -> None:
+        self.relay.offer(self.rows)
+
+
+def claim(session: Session, owner: str, limit: int) -> list[Pending]:
+    """Lease up to `limit` due rows that nobody holds, oldest first."""
+    now = utcnow()
+    free = (
+        sa.select(OUTBOX.c.id)
+        .where(OUTBOX.c.sent_at.is_(None), OUTBOX.c.due_at <= now,
+               sa.or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < now))
+        .order_by(OUTBOX.c.due_at, OUTBOX.c.id).limit(limit).with_for_update(skip_locked=True)
+    )
+    rows = session.execute(
+        OUTBOX.update().where(OUTBOX.c.id.in_(free))
+        .values(lease_owner=owner, lease_until=now + dt.timedelta(seconds=LEASE_S))
+        .returning(OUTBOX.c.id, OUTBOX.c.exchange, OUTBOX.c.routing_key, OUTBOX.c.mandatory, OUTBOX.c.body,
+                   OUTBOX.c.attempts)
+    ).all()
+    return sorted((Pending(*row) for row in rows), key=lambda row: row.id)
+
+
+def mark_sent(session: Session, ids: Sequence[str]) -> None:
+    """Record that the broker has confirmed these events."""
+    session.execute(OUTBOX.update().where(OUTBOX.c.id.in_(ids))
+                    .values(sent_at=utcnow(), lease_owner=None, lease_until=None, last_error=None))
+
+
+def put_back(session: Session, refused: dict[str, str]) -> None:
+    """Keep events that the broker did not take, each with the reason, and try them again later, ever less often."""
+    now = utcnow()
+    for id, reason in refused.items():
+        tried = session.execute(
+            OUTBOX.update().where(OUTBOX.c.id == id)
+            .values(attempts=OUTBOX.c.attempts + 1, last_error=reason[:300], lease_owner=None, lease_until=None)
+            .returning(OUTBOX.c.attempts)
+        ).scalar_one()
+        session.execute(OUTBOX.update().where(OUTBOX.c.id == id)
+                        .values(due_at=now + dt.timedelta(seconds=min(2.0 ** min(tried, 6), 60))))
+
+
+def resend(session: Session, *, since: dt.datetime, exchange: str | None = None,
+           routing_keys: Sequence[str] | None = None) -> int:
+    """Make the events kept since `since` due again; listeners that know them drop them by id.
+
+    Returns:
+        How many will be sent.
+    """
+    chosen = [OUTBOX.c.created_at >= since, OUTBOX.c.sent_at.is_not(None)]
+    if exchange:
+        chosen.append(OUTBOX.c.exchange == exchange)
+    if routing_keys:
+        chosen.append(OUTBOX.c.routing_key.in_(routing_keys))
+    result: Any = session.execute(OUTBOX.update().where(*chosen).values(
+        sent_at=None, due_at=utcnow(), lease_owner=None, lease_until=None))
+    return int(result.rowcount)
+
+
+def window_start(retention_h: float) -> dt.datetime:
+    """Return the instant from which events are still kept."""
+    return utcnow() - dt.timedelta(hours=retention_h)
+
+
+def prune(session: Session, *, before: dt.datetime, limit: int = 1000) -> int:
+    """Delete up to `limit` sent events made before `before`; an unsent one is never deleted."""
+    old = sa.select(OUTBOX.c.id).where(OUTBOX.c.created_at < before, OUTBOX.c.sent_at.is_not(None)).limit(limit)
+    result: Any = session.execute(OUTBOX.delete().where(OUTBOX.c.id.in_(old)))
+    return int(result.rowcount)
+
+
+def oldest_unsent(session: Session) -> dt.datetime | None:
+    """Return when the oldest unsent event was made, or None."""
+    query = sa.select(OUTBOX.c.created_at).where(OUTBOX.c.sent_at.is_(None)).order_by(OUTBOX.c.id).limit(1)
+    return session.execute(query).scalar_one_or_none()

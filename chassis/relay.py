@@ -1,0 +1,202 @@
+"""The relay carries outbox rows to the broker: woken at commit, sweeping each second as the net.
+
+A batch is published with pipelined publisher confirms (https://www.rabbitmq.com/docs/confirms) outside any transaction,
+then marked in one statement. Killed in between, it publishes again under the same ids and the inboxes drop the repeats.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+
+import amqp
+from eventlet.event import Event
+from eventlet.timeout import Timeout
+from kombu import Connection, Exchange
+
+from chassis import broker, outbox, telemetry
+from chassis.database import Database
+from chassis.failpoints import failpoint
+from chassis.outbox import Pending
+from contracts.envelope import CONTENT_TYPE
+from contracts.errors import HubError
+
+log = telemetry.logger(__name__)
+
+BATCH = 500
+SWEEP_S = 1.0
+CONFIRM_S = 10.0
+
+
+class Confirms:
+    """Publishes batches on one channel and waits for all their confirms together."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._amqp = connection.connection
+        self._channel = self._amqp.channel()
+        self._channel.confirm_select()
+        self._channel.events["basic_ack"].add(self._on_ack)
+        self._channel.events["basic_nack"].add(self._on_nack)
+        self._channel.events["basic_return"].add(self._on_return)
+        self._declared: set[str] = set()
+        self._tag = 0
+        self._waiting: dict[int, str] = {}
+        self._refused: dict[str, str] = {}
+
+    def publish(self, rows: Sequence[Pending]) -> dict[str, str]:
+        """Publish `rows`; return the ids that no queue took, with the reason. All others are confirmed.
+
+        Raises:
+            one of broker.CONNECTION_ERRORS: nothing is known of rows not yet confirmed; publish them again.
+        """
+        self._refused = {}
+        for row in rows:
+            if row.exchange not in self._declared:
+                Exchange(row.exchange, type="topic", durable=True)(self._channel).declare()
+                self._declared.add(row.exchange)
+            self._tag += 1
+            self._waiting[self._tag] = row.id
+            message = amqp.Message(row.body, content_type=CONTENT_TYPE, content_encoding="utf-8", delivery_mode=2,
+                                   message_id=row.id)
+            self._channel.basic_publish(message, exchange=row.exchange, routing_key=row.routing_key,
+                                        mandatory=row.mandatory)
+        failpoint("relay.after_publish")
+        deadline = time.monotonic() + CONFIRM_S
+        while self._waiting:
+            # A confirm that does not come is ambiguous: the same ids are published again on a new channel.
+            self._amqp.drain_events(timeout=max(deadline - time.monotonic(), 0.001))
+        return self._refused
+
+    def _settle(self, tag: int, multiple: bool) -> list[str]:
+        tags = [t for t in self._waiting if t <= tag] if multiple else [tag]
+        return [self._waiting.pop(t) for t in tags if t in self._waiting]
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        self._settle(tag, multiple)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._refused.update(dict.fromkeys(self._settle(tag, multiple), "the broker could not keep it (queue full?)"))
+
+    def _on_return(self, _error: Exception, exchange: str, routing_key: str, message: amqp.Message) -> None:
+        self._refused[message.properties["message_id"]] = f"no queue is bound to {routing_key} on {exchange}"
+
+
+class Relay:
+    """Carries one service's events; two relays on one database share the work through leases."""
+
+    def __init__(self, db: Database, amqp_uri: str, service: str) -> None:
+        self.owner = uuid.uuid4().hex
+        self.unroutable: dict[str, str] = {}
+        self.connected = False
+        self._db = db
+        self._amqp_uri = amqp_uri
+        self._service = service
+        self._offered: deque[Pending] = deque()
+        self._wake = Event()
+        self._stopping = False
+        self._sweep_due = 0.0
+
+    def offer(self, rows: Sequence[Pending]) -> None:
+        """Take rows that this process has just committed, so that they need not be claimed."""
+        if len(self._offered) < 20 * BATCH:  # beyond that their leases run out and the sweep finds them
+            self._offered.extend(rows)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for work now."""
+        if not self._wake.ready():
+            self._wake.send(None)
+
+    def stop(self) -> None:
+        """Finish the batch at hand and end `run`."""
+        self._stopping = True
+        self.wake()
+
+    def run(self) -> None:
+        """Carry events until stopped, over any number of broker outages."""
+        pause = 0.2
+        while not self._stopping:
+            try:
+                with broker.connect(self._amqp_uri, heartbeat=broker.HEARTBEAT_S) as connection:
+                    connection.ensure_connection(max_retries=1, timeout=broker.CONNECT_TIMEOUT_S)
+                    self._resend_if_wiped(connection)
+                    self.connected, pause = True, 0.2
+                    self._carry(connection)
+            except (*broker.CONNECTION_ERRORS, HubError) as error:
+                self.connected = False
+                log.warning("relay_interrupted", error=type(error).__name__)
+                self._sleep(pause)
+                pause = min(pause * 1.5, 2.0)
+
+    def _carry(self, connection: Connection) -> None:
+        confirms = Confirms(connection)
+        while not self._stopping:
+            rows = self._next_batch()
+            if not rows:
+                connection.heartbeat_check()
+                self._sleep(SWEEP_S)
+                continue
+            # A row that failed before may be what broke the channel: it travels alone, so that it fails alone.
+            fresh = [row for row in rows if not row.attempts]
+            for batch in ([fresh] if fresh else []) + [[row] for row in rows if row.attempts]:
+                self._send(confirms, batch)
+        while rows := self._take_offered():
+            self._send(confirms, rows)
+
+    def _send(self, confirms: Confirms, batch: list[Pending]) -> None:
+        try:
+            refused = confirms.publish(batch)
+        except amqp.exceptions.ChannelError as error:
+            with self._db.write() as session:
+                outbox.put_back(session, {row.id: f"{type(error).__name__}: {error}" for row in batch})
+            log.error("events_refused", events=[row.id for row in batch], error=type(error).__name__)
+            raise ConnectionError("the channel is gone") from error
+        failpoint("relay.before_mark_sent")
+        with self._db.write() as session:
+            if sent := [row.id for row in batch if row.id not in refused]:
+                outbox.mark_sent(session, sent)
+            outbox.put_back(session, refused)
+        self._note(batch, refused)
+
+    def _note(self, batch: list[Pending], refused: dict[str, str]) -> None:
+        for row in batch:
+            if row.id in refused:
+                if row.routing_key not in self.unroutable:
+                    log.error("event_unroutable", event_id=row.id, routing_key=row.routing_key, reason=refused[row.id])
+                self.unroutable[row.routing_key] = refused[row.id]
+            elif row.routing_key in self.unroutable:
+                del self.unroutable[row.routing_key]
+                log.info("event_routable_again", routing_key=row.routing_key)
+
+    def _take_offered(self) -> list[Pending]:
+        return [self._offered.popleft() for _ in range(min(BATCH, len(self._offered)))]
+
+    def _next_batch(self) -> list[Pending]:
+        rows = self._take_offered()
+        if not rows and time.monotonic() >= self._sweep_due:
+            with self._db.write() as session:
+                rows = outbox.claim(session, self.owner, BATCH)
+            if len(rows) < BATCH:
+                self._sweep_due = time.monotonic() + SWEEP_S
+        return rows
+
+    def _sleep(self, seconds: float) -> None:
+        if not self._offered and not self._stopping:
+            with Timeout(seconds, False):
+                self._wake.wait()
+        self._wake = Event()
+
+    def _resend_if_wiped(self, connection: Connection) -> None:
+        """Send the kept window again when the broker has lost everything: then our marker queue is gone as well."""
+        marker = f"marker.{self._service}.v1"
+        if broker.exists(connection, marker):
+            return
+        since = outbox.window_start(self._db.info.get("outbox_retention_h", 72.0))
+        with self._db.write() as session:
+            count = outbox.resend(session, since=since)
+        with connection.channel() as channel:
+            channel.queue_declare(marker, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
+        if count:
+            log.warning("broker_wiped", resent=count)

@@ -1,0 +1,95 @@
+"""Pages by keyset: page 10,000 costs what page 1 does, and rows that change meanwhile are neither skipped nor repeated.
+
+The cursor is the last row's sort key and id, sealed: a client can neither read it nor make one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from contracts.errors import InvalidCursor
+
+
+class Sealer(Protocol):
+    """Seals a cursor and opens it again (`chassis.crypto.WireCodec`)."""
+
+    def seal(self, text: str, purpose: str) -> str:
+        """Return `text` as ciphertext."""
+        ...
+
+    def open(self, sealed: str, purpose: str) -> str:
+        """Return what was sealed; ValueError if it was not us."""
+        ...
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some records, and where the next ones begin; `next` is None at the end."""
+
+    items: Sequence[Any]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of a list.
+
+    Attributes:
+        by: the column; it must not be null, and together with `id` it needs an index.
+        id: the table's id, which breaks ties.
+        descending: newest or greatest first.
+    """
+
+    by: Any
+    id: Any
+    descending: bool = False
+
+
+def keyset_page(session: Session, query: sa.Select[Any], order: Order, *, limit: int, cursor: str | None,
+                sealer: Sealer, scope: Mapping[str, Any]) -> Page:
+    """Return one page of `query`, which selects one entity.
+
+    Args:
+        session: to read with.
+        query: filters and visibility applied, no order, no limit.
+        order: one of the list's allowed orders.
+        limit: most records of a page.
+        cursor: as an earlier page gave it, or None for the first.
+        sealer: makes cursors opaque.
+        scope: what the cursor belongs to (operation, filters, sort, subject); a cursor of another list is refused.
+
+    Raises:
+        InvalidCursor: not a cursor of this list.
+    """
+    mark = hashlib.sha256(json.dumps(scope, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    if cursor is not None:
+        key, last = _open(cursor, mark, sealer, order)
+        place, pair = sa.tuple_(order.by, order.id), sa.tuple_(sa.bindparam(None, key, type_=order.by.type), last)
+        query = query.where(place < pair if order.descending else place > pair)
+    way = sa.desc if order.descending else sa.asc
+    rows = session.execute(query.order_by(way(order.by), way(order.id)).limit(limit + 1)).scalars().all()
+    if len(rows) <= limit:
+        return Page(rows, None)
+    last_row = rows[limit - 1]
+    key = getattr(last_row, order.by.key)
+    text = json.dumps([mark, key.isoformat() if isinstance(key, dt.datetime) else str(key), last_row.id])
+    return Page(rows[:limit], sealer.seal(text, "cursor"))
+
+
+def _open(cursor: str, mark: str, sealer: Sealer, order: Order) -> tuple[Any, str]:
+    try:
+        seen, key, last = json.loads(sealer.open(cursor, "cursor"))
+        if seen != mark:
+            raise ValueError("of another list")
+        kind = order.by.type.python_type
+        return (dt.datetime.fromisoformat(key) if kind is dt.datetime else kind(key)), last
+    except (ValueError, TypeError) as error:
+        raise InvalidCursor("The cursor is not one of this list; start again without it") from error

@@ -286,7 +286,9 @@ class Broker:
             "HOME": str(here / "home"),
             "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": "hub@localhost",
+            # An address for a name: a machine without a line for localhost in /etc/hosts is served too.
+            "RABBITMQ_NODENAME": "hub@127.0.0.1",
+            "RABBITMQ_USE_LONGNAME": "true",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self.dist_port),
             "RABBITMQ_MNESIA_BASE": str(here / "data"),
@@ -307,7 +309,8 @@ class Broker:
             lines = [line.strip() for line in self._console().read_text(errors="replace").splitlines() if line.strip()]
         except OSError:
             lines = []
-        return lines[-1] if lines else f"see {self.directory / 'log'}"
+        reasons = [line for line in lines if line.startswith(("ERROR", "broker:"))] or lines
+        return f"{reasons[-1] if reasons else 'without a word'} (log: {self.directory / 'log'})"
 
     # -- one at a time ------------------------------------------------------------------------------------------------
 

@@ -89,6 +89,7 @@ class Transport:
         self._requests = HTTPSession(
             Config(
                 ip_filter_enable=False,  # our own guard is mounted below: it knows the connection's allow-list
+                ip_filter_allow_loopback_ips=False,
                 never_redirect=True,
                 default_timeout=(policy.connect_timeout_s, policy.read_timeout_s),
                 user_agent_override="crm-hub",

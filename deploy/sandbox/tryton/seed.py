@@ -121,7 +121,7 @@ def seed_tax(company):
 
 
 def seed_payment_term():
-    term = first("account.invoice.payment_term")
+    term = first("account.invoice.payment_term", ("name", "=", "30 days"))
     if term is None:
         term = Model.get("account.invoice.payment_term")(name="30 days")
         term.lines.new(type="remainder").relativedeltas.new(days=30)

@@ -1,0 +1,231 @@
+"""The WSGI application: every answer that leaves the gateway is decided here.
+
+In order: the route, what the client accepts, the body with its limits, then one turn in a worker for who is
+asking, what is asked, and the call. Nothing before that turn waits for a worker, so a slow client costs a connection
+and no more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
+
+from prometheus_client import Histogram
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
+from werkzeug.routing import Map, RequestRedirect, Rule
+from werkzeug.wrappers import Request, Response
+
+from chassis import telemetry
+from chassis.context import Subject
+from contracts.errors import HubError, InternalError, NotFound, Unauthenticated
+from gateway import correlation, exchange, limits, locale, problems
+from gateway.calls import GATEWAY, Calls
+from gateway.errors import LengthRequired, MethodNotAllowed, NotAcceptable, UnsupportedMediaType
+from gateway.route import Route
+from gateway.settings import GatewaySettings
+
+log = telemetry.logger(__name__)
+
+SECONDS = Histogram("gateway_request_seconds", "Time from the whole request to the whole answer.",
+                    ["route", "method", "status"], buckets=(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 40))
+
+StartResponse = Callable[..., Any]
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+class Authenticates(Protocol):
+    """Finds out who is asking."""
+
+    def subject(self, header: str | None, caller: Calls, request_id: str) -> Subject:
+        """Return the subject that an `Authorization` header stands for.
+
+        Raises:
+            Unauthenticated: there is none, or it stands for nobody.
+        """
+        ...
+
+
+Work = Callable[[Calls], Response]
+RunsInWorker = Callable[[Work], Response]
+"""Runs `work` in a worker of the pool and returns what it returned; raises `Unavailable` when none is free."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A path outside the API that answers without a service: documents and health.
+
+    Attributes:
+        path: exact.
+        render: makes the answer.
+        media_type: what it is; a client that accepts none of it is told 406.
+    """
+
+    path: str
+    render: Callable[[Request], Response]
+    media_type: str
+
+
+class Application:
+    """Answers HTTP from a table of routes."""
+
+    def __init__(self, routes: Iterable[Route], pages: Iterable[Page], settings: GatewaySettings,
+                 authenticator: Authenticates, run: RunsInWorker, clock: limits.Clock) -> None:
+        self._settings = settings
+        self._authenticator = authenticator
+        self._run = run
+        self._clock = clock
+        self._map = Map([_rule(route.template, route.method, route) for route in routes]
+                        + [_rule(page.path, "GET", page) for page in pages],
+                        strict_slashes=True, merge_slashes=False, redirect_defaults=False)
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (WSGI)."""
+        began = time.monotonic()
+        request = Request(environ, populate_request=False)
+        request_id = correlation.request_id(request.headers.get("X-Request-Id"))
+        traceparent = correlation.traceparent(request.headers.get("traceparent"))
+        token = telemetry.correlation.set({"request_id": request_id, "traceparent": traceparent})
+        try:
+            found: list[str] = [""]
+            response = self._answer(request, request_id, traceparent, found)
+            self._finish(request, response, request_id)
+            seconds = time.monotonic() - began
+            SECONDS.labels(found[0], request.method, response.status_code).observe(seconds)
+            log.info("request_served", method=request.method, route=found[0], status=response.status_code,
+                     duration_ms=round(seconds * 1000, 1))
+            body: Iterable[bytes] = response(environ, start_response)
+            return body
+        finally:
+            telemetry.correlation.reset(token)
+
+    def _answer(self, request: Request, request_id: str, traceparent: str, found: list[str]) -> Response:
+        """Return the answer; whatever goes wrong is a problem document. The route's template is put into `found`."""
+        language = locale.preferred(request.accept_languages)
+        try:
+            endpoint, path_args = self._match(request)
+            if endpoint is None:
+                found[0] = "*"
+                return Response(status=204, headers={"Allow": self._allow(request)})
+            found[0] = endpoint.template if isinstance(endpoint, Route) else endpoint.path
+            _check_accept(request, endpoint)
+            if isinstance(endpoint, Page):
+                return endpoint.render(request)
+            body = self._read(request, endpoint)
+            arrived = exchange.Arrived(
+                route=endpoint, path=request.path, path_args=path_args, headers=request.headers, body=body,
+                query=request.query_string.decode("latin-1"), request_id=request_id, traceparent=traceparent,
+                language=language, most_json_depth=self._settings.max_json_depth,
+                client_address=_client_address(request, self._settings.trusted_proxies),
+            )
+            return self._run(lambda caller: self._serve(arrived, caller))
+        except HubError as error:
+            return problems.response(error, request_id, language)
+        except Exception:
+            log.exception("request_failed", method=request.method, route=found[0])
+            return problems.response(InternalError(), request_id, language)
+
+    def _match(self, request: Request) -> tuple[Route | Page | None, Mapping[str, str]]:
+        """Return the endpoint and its path arguments; no endpoint for OPTIONS."""
+        adapter = self._map.bind("")
+        method = "GET" if request.method == "HEAD" else request.method
+        try:
+            if method == "OPTIONS" and (request.path == "*" or adapter.allowed_methods(request.path)):
+                return None, {}
+            return adapter.match(request.path, method)
+        except NoSuchMethod as error:
+            raise MethodNotAllowed(f"{request.method} is not known here", allow=self._allow(request)) from error
+        except (RequestRedirect, HTTPException) as error:
+            raise NotFound("There is no such resource") from error
+
+    def _allow(self, request: Request) -> str:
+        known = set(self._map.bind("").allowed_methods(request.path)) or {"GET", "POST", "PUT", "PATCH", "DELETE"}
+        return ", ".join(sorted(known | {"OPTIONS"} | ({"HEAD"} if "GET" in known else set())))
+
+    def _read(self, request: Request, route: Route) -> bytes:
+        """Return the body of a request whose headers promise that it is worth reading."""
+        if not route.public and not request.headers.get("Authorization"):
+            raise Unauthenticated()
+        declared = request.headers.get("Content-Length", type=int)
+        chunked = "Transfer-Encoding" in request.headers
+        if route.body == "required" and declared is None and not chunked:
+            raise LengthRequired()
+        if (declared or chunked) and not route.reads:
+            _check_content(request, route)
+        return limits.read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s, self._clock)
+
+    def _serve(self, arrived: exchange.Arrived, caller: Calls) -> Response:
+        """Return the answer of the operation; runs in a worker."""
+        authorization = arrived.headers.get("Authorization")
+        subject = GATEWAY if arrived.route.public else self._authenticator.subject(
+            authorization, caller, arrived.request_id)
+        asked = exchange.understand(arrived)
+        # A client may send one X-Request-Id many times, so it never stands in for a key: without one, each is its own.
+        key = asked.key or f"once-{uuid4()}"
+        try:
+            answer = caller.call(arrived.route.operation, asked.request, subject=subject, key=key,
+                                 request_id=arrived.request_id, traceparent=arrived.traceparent)
+        except Unauthenticated as error:
+            if arrived.route.public:
+                raise
+            # The client is known; it is our own token that the service does not accept.
+            log.error("context_token_refused", service=arrived.route.operation.service, reason=error.message)
+            raise InternalError from error
+        return exchange.answer(arrived, asked, answer.value, replayed=answer.replayed)
+
+    def _finish(self, request: Request, response: Response, request_id: str) -> None:
+        """Add the headers that every answer carries."""
+        headers = response.headers
+        headers["X-Request-Id"] = request_id
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers.setdefault("Cache-Control", "no-store")
+        headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+        headers["Vary"] = "Accept, Accept-Language, Authorization, Origin"
+        origin = request.headers.get("Origin")
+        if origin and origin in self._settings.cors_origins:
+            _allow_origin(request, response, origin)
+
+
+def _client_address(request: Request, trusted_proxies: int) -> str:
+    """Return the client's address: of the connection, or what the outermost of our own proxies wrote."""
+    forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]
+    if trusted_proxies and len(forwarded) >= trusted_proxies and forwarded[-trusted_proxies]:
+        return forwarded[-trusted_proxies][:64]
+    return request.remote_addr or "unknown"
+
+
+def _rule(path: str, method: str, endpoint: Route | Page) -> Rule:
+    return Rule(path.replace("{", "<").replace("}", ">"), methods=[method], endpoint=endpoint)
+
+
+def _check_accept(request: Request, endpoint: Route | Page) -> None:
+    offered = endpoint.media_type if isinstance(endpoint, Page) else exchange.JSON
+    accepted = request.accept_mimetypes
+    if accepted.provided and not accepted.best_match([offered]):
+        raise NotAcceptable(f"This resource is {offered}")
+
+
+def _check_content(request: Request, route: Route) -> None:
+    if request.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
+        raise UnsupportedMediaType("A compressed body is not read here", accept_encoding="identity")
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    kinds = {exchange.JSON} | ({_MERGE_PATCH} if route.method == "PATCH" else set())
+    if request.mimetype not in kinds or charset not in {"utf-8", "utf8", "us-ascii"}:
+        raise UnsupportedMediaType(f"Send the body as {exchange.JSON} in UTF-8")
+
+
+def _allow_origin(request: Request, response: Response, origin: str) -> None:
+    """Let a page of a configured origin read the answer (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+    headers = response.headers
+    headers["Access-Control-Allow-Origin"] = origin
+    headers["Access-Control-Expose-Headers"] = (
+        "ETag, Location, Link, Retry-After, X-Request-Id, Idempotency-Replayed, WWW-Authenticate")
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        headers["Access-Control-Allow-Methods"] = headers.get("Allow", "")
+        headers["Access-Control-Allow-Headers"] = (
+            "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, traceparent")
+        headers["Access-Control-Max-Age"] = "600"

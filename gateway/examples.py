@@ -1,0 +1,27 @@
+"""Request bodies that work as they stand on an empty hub, for the API document. Tests send every one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contracts.operation import Operation
+
+_BY_OPERATION: dict[str, Any] = {
+    "create_customer": {"name": "Shenzhen Evergreen Trading", "kind": "company", "phone": "+86 138 0013 8000",
+                        "source": "exhibition"},
+    "change_customer": {"name": "Shenzhen Evergreen International Trading"},
+    "create_team": {"name": "South China sales"},
+    "change_team": {"name": "South and central China sales"},
+    "create_user": {"username": "li.na", "name": "Li Na", "email": "li.na@company.example", "locale": "zh-CN"},
+    "change_user": {"name": "Li Na (South)"},
+    "create_role": {"name": "order-desk", "title": "Order desk",
+                    "depths": {"order": {"read": "team", "create": "own"}}},
+    "change_role": {"title": "Order desk, all shifts"},
+    "create_api_key": {"name": "web shop"},
+    "pause_connection": {"reason": "maintenance of the ERP until 22:00"},
+}
+
+
+def example_of(operation: Operation) -> Any | None:
+    """Return an example of the body of `operation`, or None where a body names records that must exist first."""
+    return _BY_OPERATION.get(operation.name)

@@ -1,0 +1,193 @@
+"""What the gateway says to people, in English and Chinese.
+
+A problem's `title` and `detail`, and the message of every refused field, are looked up here by code or by the English
+sentence of the contracts. A sentence that is not listed is answered in English with its code, never dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from werkzeug.datastructures import LanguageAccept
+
+Language = Literal["en", "zh-CN"]
+
+TITLES: dict[str, tuple[str, str]] = {
+    "bad_request": ("The request cannot be understood", "请求无法理解"),
+    "malformed_json": ("The body is not well-formed JSON", "请求体不是格式正确的 JSON"),
+    "malformed_header": ("A header cannot be read", "请求头无法识别"),
+    "invalid_cursor": ("The page cursor is not valid", "分页游标无效"),
+    "idempotency_key_required": ("An Idempotency-Key is required", "必须提供 Idempotency-Key"),
+    "unauthenticated": ("Not signed in", "未通过身份验证"),
+    "forbidden": ("Not allowed", "没有权限"),
+    "not_found": ("Not found", "未找到"),
+    "method_not_allowed": ("Method not allowed", "不支持该方法"),
+    "not_acceptable": ("Not acceptable", "无法提供所要求的格式"),
+    "request_timeout": ("The request came too slowly", "请求接收超时"),
+    "conflict": ("In conflict with the present state", "与当前状态冲突"),
+    "already_exists": ("Already exists", "已存在"),
+    "invalid_transition": ("Not possible in this state", "当前状态不允许此操作"),
+    "insufficient_stock": ("Not enough stock", "库存不足"),
+    "duplicate_in_flight": ("The same request is being worked on", "相同请求正在处理"),
+    "length_required": ("Length required", "必须声明长度"),
+    "stale_version": ("The record has changed", "记录已被修改"),
+    "content_too_large": ("The body is too large", "请求体过大"),
+    "uri_too_long": ("The address is too long", "请求地址过长"),
+    "unsupported_media_type": ("Media type not supported", "不支持的媒体类型"),
+    "invalid": ("Values were refused", "部分内容未通过校验"),
+    "idempotency_mismatch": ("The key was used for another request", "幂等键已用于其他请求"),
+    "precondition_required": ("Say which version you change", "必须说明要修改的版本"),
+    "too_many_requests": ("Too many requests", "请求过于频繁"),
+    "headers_too_large": ("The headers are too large", "请求头过大"),
+    "internal_error": ("Something went wrong on our side", "服务内部错误"),
+    "unavailable": ("A needed part is away", "服务暂不可用"),
+    "deadline_exceeded": ("No answer in time", "处理超时"),
+}
+"""Problem code → title in English and Chinese."""
+
+_DETAILS_ZH: dict[str, str] = {
+    "bad_request": "请检查请求的写法后重试。",
+    "malformed_json": "请求体必须是一个 UTF-8 编码、键不重复的 JSON 值。",
+    "malformed_header": "请求头的写法有误，请对照接口文档修改。",
+    "invalid_cursor": "该游标不是此列表给出的，请从第一页重新读取。",
+    "idempotency_key_required": "请为每次新的请求生成一个 Idempotency-Key，重试时使用同一个值。",
+    "unauthenticated": "请登录，或提供有效的令牌或 API 密钥。",
+    "forbidden": "您的角色没有此项权限，请联系管理员。",
+    "not_found": "没有这条记录，或您无权查看。",
+    "method_not_allowed": "此资源支持的方法见 Allow 响应头。",
+    "not_acceptable": "此资源无法以 Accept 所列的格式提供。",
+    "request_timeout": "请求未能在限定时间内完整到达。",
+    "conflict": "记录的当前状态不允许此操作。",
+    "already_exists": "具有相同唯一值的记录已存在。",
+    "invalid_transition": "记录当前的状态不允许这一步操作。",
+    "insufficient_stock": "订购数量超过可用库存，没有预留任何库存。",
+    "duplicate_in_flight": "相同的请求正在处理，请稍后用同一个键重试。",
+    "length_required": "请用 Content-Length 声明请求体的长度。",
+    "stale_version": "该记录在您读取之后已被修改，请重新读取后再试。",
+    "content_too_large": "请求体超过了允许的大小。",
+    "uri_too_long": "请求地址超过了允许的长度。",
+    "unsupported_media_type": "请以 application/json 发送请求体。",
+    "invalid": "请按 errors 中列出的每一项修改后重试。",
+    "idempotency_mismatch": "此前已用同一个幂等键发送过内容不同的请求，请换一个新键。",
+    "precondition_required": "请在 If-Match 中提供读取时得到的 ETag。",
+    "too_many_requests": "请在 Retry-After 所示的秒数之后重试。",
+    "headers_too_large": "请求头超过了允许的大小。",
+    "internal_error": "请凭请求编号联系管理员。",
+    "unavailable": "所需的服务暂时不可用，没有做任何修改，请稍后重试。",
+    "deadline_exceeded": "未能及时得到结果，修改可能已经生效，请用同一个幂等键重试。",
+}
+
+MEANINGS: dict[str, str] = {
+    "bad_request": "Read the detail, correct the request, send it again.",
+    "malformed_json": "Send one JSON value in UTF-8: no key twice, no NaN, numbers within 64 bits, nested as allowed.",
+    "malformed_header": "Correct the header that the detail names.",
+    "invalid_cursor": "Start again from the first page; a cursor belongs to one list with one filter and one order.",
+    "idempotency_key_required": "Make a new key per intention (a UUID); when you repeat the request, repeat its key.",
+    "unauthenticated": "Sign in with POST /api/v1/sessions, or send a valid API key as a bearer token.",
+    "forbidden": "Ask an administrator for the right; repeating does not help.",
+    "not_found": "Check the address. A record that you may not see answers the same.",
+    "method_not_allowed": "Use one of the methods in the Allow header.",
+    "not_acceptable": "Accept application/json.",
+    "request_timeout": "Send the request again over a better connection.",
+    "conflict": "Read the record again; its state does not allow this.",
+    "already_exists": "Use the record that exists, or another value.",
+    "invalid_transition": "Read the record again; the step does not lead on from its present state.",
+    "insufficient_stock": "Order less, or wait for stock; nothing was reserved.",
+    "duplicate_in_flight": "Repeat with the same key after Retry-After seconds.",
+    "length_required": "Declare Content-Length.",
+    "stale_version": "Read the record again, apply your change to what you find, send the new ETag in If-Match.",
+    "content_too_large": "Send less at once.",
+    "uri_too_long": "Shorten the address.",
+    "unsupported_media_type": "Send Content-Type: application/json, in UTF-8, not compressed.",
+    "invalid": "Correct every entry of `errors`: a JSON pointer into the body, or `?name` of the query.",
+    "idempotency_mismatch": "Use a new key for a new request.",
+    "precondition_required": "Send the record's ETag in If-Match.",
+    "too_many_requests": "Wait Retry-After seconds.",
+    "headers_too_large": "Send fewer or shorter headers.",
+    "internal_error": "Report the request id; it finds the cause in the logs.",
+    "unavailable": "Repeat after Retry-After seconds; nothing was changed.",
+    "deadline_exceeded": "A change may have been made: repeat with the same Idempotency-Key.",
+}
+"""Problem code → what the client should do, for `/docs/problems`."""
+
+_FIELD_CODES_ZH = {
+    "unknown_field": "未知字段。", "required": "缺少必填字段。", "null": "不能为 null。", "unknown": "没有对应的记录。",
+    "repeated": "不能重复出现。",
+}
+
+_SENTENCES_ZH: tuple[tuple[re.Pattern[str], str], ...] = tuple((re.compile(english), chinese) for english, chinese in (
+    (r"Must be one of: (?P<choices>.*)\.", "必须是以下之一：{choices}。"),
+    (r"Must be greater than or equal to (?P<low>\S+) and less than or equal to (?P<high>\S+)\.",
+     "必须在 {low} 到 {high} 之间。"),
+    (r"Must be greater than or equal to (?P<low>\S+)\.", "必须大于或等于 {low}。"),
+    (r"Must be greater than (?P<low>\S+)\.", "必须大于 {low}。"),
+    (r"Must be less than or equal to (?P<high>\S+)\.", "必须小于或等于 {high}。"),
+    (r"Length must be between (?P<low>\d+) and (?P<high>\d+)\.", "长度必须在 {low} 到 {high} 之间。"),
+    (r"Longer than maximum length (?P<high>\d+)\.", "长度不能超过 {high}。"),
+    (r"Shorter than minimum length (?P<low>\d+)\.", "长度不能少于 {low}。"),
+    (r"Must be a decimal number written as a string.*", "必须是写成字符串的十进制数，例如 \"199.00\"。"),
+    (r"Has more than (?P<places>\d+) decimals\.", "小数位不能超过 {places} 位。"),
+    (r"Is larger than can be kept\.", "数值超出可保存的范围。"),
+    (r"Must be an RFC 3339 time with an offset.*", "必须是带时区的 RFC 3339 时间，例如 2026-11-22T08:00:00Z。"),
+    (r"Is not a record id\.", "不是有效的记录编号。"),
+    (r"Holds control characters\.", "含有控制字符。"),
+    (r"Not a valid string\.", "必须是字符串。"),
+    (r"Not a valid integer\.", "必须是整数。"),
+    (r"Not a valid number\.", "必须是数字。"),
+    (r"Not a valid boolean\.", "必须是 true 或 false。"),
+    (r"Not a valid list\.", "必须是数组。"),
+    (r"Not a valid mapping type\.", "必须是对象。"),
+    (r"Not a valid date\.", "必须是日期，例如 2026-11-22。"),
+    (r"Not a valid (email address|URL|UUID)\.", "格式不正确。"),
+    (r"Invalid input type\.", "必须是对象。"),
+    (r"String does not match expected pattern\.", "格式不正确。"),
+    (r"May be given once only\.", "只能出现一次。"),
+    (r"Is not a field of this record.*", "此记录没有这个字段。"),
+))
+
+
+def preferred(accept: LanguageAccept) -> Language:
+    """Return the language to answer in: the better of Chinese and English in `Accept-Language`, English by default."""
+    for tag, quality in accept:
+        if quality <= 0:
+            continue
+        if tag.lower().split("-")[0] == "zh":
+            return "zh-CN"
+        if tag == "*" or tag.lower().split("-")[0] == "en":
+            return "en"
+    return "en"
+
+
+def title(code: str, status: int, language: Language) -> str:
+    """Return the title of a problem; a code of a newer service has the title of its status."""
+    names = TITLES.get(code) or TITLES.get(_BY_STATUS.get(status, ""), TITLES["bad_request"])
+    return names[language == "zh-CN"]
+
+
+def detail(code: str, status: int, message: str, fields: Mapping[str, Any], language: Language) -> str:
+    """Return what happened: the service's own sentence in English, the catalogue's in Chinese."""
+    if language == "en":
+        return message
+    chinese = _DETAILS_ZH.get(code) or _DETAILS_ZH.get(_BY_STATUS.get(status, ""), message)
+    facts = "，".join(f"{name}：{value}" for name, value in fields.items() if isinstance(value, str | int))
+    return f"{chinese}（{facts}）" if facts else chinese
+
+
+def field_message(code: str, message: str, language: Language) -> str:
+    """Return why one field was refused."""
+    if language == "en":
+        return message
+    for pattern, chinese in _SENTENCES_ZH:
+        match = pattern.fullmatch(message)
+        if match:
+            return chinese.format(**match.groupdict())
+    return _FIELD_CODES_ZH.get(code, message)
+
+
+_BY_STATUS = {
+    400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 409: "conflict",
+    412: "stale_version", 422: "invalid", 428: "precondition_required", 429: "too_many_requests",
+    500: "internal_error", 503: "unavailable", 504: "deadline_exceeded",
+}

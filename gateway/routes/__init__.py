@@ -1,0 +1,34 @@
+"""Every route of the API, a file per resource. The document, the tests and the server read this one table."""
+
+from __future__ import annotations
+
+from contracts.operation import Operation
+from gateway.route import Route
+from gateway.routes import (
+    adapters,
+    api_keys,
+    connections,
+    contacts,
+    customers,
+    deliveries,
+    me,
+    roles,
+    sessions,
+    sync_routes,
+    teams,
+    users,
+)
+
+ROUTES: tuple[Route, ...] = (
+    *sessions.ROUTES, *me.ROUTES, *users.ROUTES, *teams.ROUTES, *roles.ROUTES, *api_keys.ROUTES,
+    *customers.ROUTES, *contacts.ROUTES,
+    *adapters.ROUTES, *connections.ROUTES, *sync_routes.ROUTES, *deliveries.ROUTES,
+)
+
+UNROUTED: dict[str, str] = {}
+"""Operation that is not internal and has no route → why."""
+
+
+def routed() -> frozenset[Operation]:
+    """Return every operation that HTTP reaches."""
+    return frozenset(route.operation for route in ROUTES)

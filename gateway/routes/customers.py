@@ -1,0 +1,13 @@
+"""`/customers`: whom the company deals with."""
+
+from contracts import customers
+from gateway.route import Route
+
+ROUTES = (
+    Route("GET", "/customers", customers.LIST_CUSTOMERS),
+    Route("POST", "/customers", customers.CREATE_CUSTOMER, status=201),
+    Route("GET", "/customers/{id}", customers.GET_CUSTOMER),
+    Route("PATCH", "/customers/{id}", customers.CHANGE_CUSTOMER),
+    Route("GET", "/customers/{id}/contacts", customers.LIST_CONTACTS, path_args={"id": "customer_id"},
+          name="list_contacts_of_customer"),
+)

@@ -1,0 +1,10 @@
+"""`/deliveries`: every change that is, was or will be on its way to an external system."""
+
+from contracts import integrations
+from gateway.route import Route
+
+ROUTES = (
+    Route("GET", "/deliveries", integrations.LIST_DELIVERIES),
+    Route("GET", "/deliveries/{id}", integrations.GET_DELIVERY),
+    Route("GET", "/deliveries/{id}/attempts", integrations.LIST_ATTEMPTS),
+)

@@ -46,7 +46,7 @@ class Cluster:
 
     def create_database(self, name: str) -> None:
         """Create a UTF-8 database unless it exists."""
-        if not self._ask(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
+        if not self._ask(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):  # noqa: S608 - a constant of ours
             self._ask(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
 
     def drop_database(self, name: str) -> None:
@@ -72,7 +72,8 @@ class Cluster:
 
     def _ask(self, sql: str) -> str:
         environment = os.environ | {"PGPASSWORD": self.password}
-        command = [_program("psql"), "-h", "127.0.0.1", "-p", str(self.port), "-U", ROLE, "-qAtX", "-c", sql, "postgres"]
+        where = ["--host=127.0.0.1", f"--port={self.port}", f"--username={ROLE}", "--dbname=postgres"]
+        command = [_program("psql"), *where, "-qAtX", "-c", sql]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ClusterError(f"PostgreSQL refused a statement: {done.stderr.strip()}")
@@ -81,10 +82,14 @@ class Cluster:
     def _run(self, program: str, *arguments: str | Path, check: bool = True) -> int:
         """Run one of PostgreSQL's programs, as OS user `postgres` when we are root (it refuses root)."""
         log = self.data.with_name("postgresql.log")
-        as_user: dict[str, object] = {"user": OS_USER, "group": _account().pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        as_user: dict[str, object] = {}
+        if os.geteuid() == 0:
+            as_user = {"user": OS_USER, "group": _account().pw_gid, "extra_groups": []}
+        command = [_program(program), *map(str, arguments)]
         with log.open("ab") as sink:  # a pipe would be held open by the server that pg_ctl leaves behind
-            done = subprocess.run([_program(program), *map(str, arguments)], cwd="/", stdin=subprocess.DEVNULL, stdout=sink,
-                                  stderr=sink, check=False, **as_user)  # type: ignore[call-overload]  # fmt: skip
+            done = subprocess.run(  # type: ignore[call-overload]
+                command, cwd="/", stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, check=False, **as_user
+            )
         if check and done.returncode:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
             raise ClusterError(f"{program} failed (port {self.port} busy?); the end of {log}:\n{tail}")

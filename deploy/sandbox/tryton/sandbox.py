@@ -23,7 +23,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -33,102 +32,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cluster
+from layout import DATABASE, Sandbox, Stop, say, write_private
 
 ROOM = Path(__file__).resolve().parent
 REQUIREMENTS = ROOM / "requirements.txt"
-DATABASE = "erp"
 MODULES = (
     "ir", "res", "party", "product", "account", "account_invoice", "account_invoice_stock", "stock", "sale",
     "web_shop", "marketing_email", "marketing_automation", "sale_opportunity",
 )  # fmt: skip
 READY_WITHIN_S = 60
 STOPS_WITHIN_S = 15
-
-
-class Stop(Exception):
-    """A reason to end that a person can act on; printed as one line, exit status 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sandbox:
-    """Where one sandbox keeps its things and how it is served."""
-
-    state: Path
-    venv: Path
-    port: int
-    postgres_port: int
-    backend: str
-    threads: int
-
-    @property
-    def python(self) -> Path:
-        return self.venv / "bin" / "python"
-
-    @property
-    def conf(self) -> Path:
-        return self.state / "trytond.conf"
-
-    @property
-    def seed_file(self) -> Path:
-        return self.state / "seed.json"
-
-    @property
-    def tables_marker(self) -> Path:
-        return self.state / "tables.done"
-
-    @property
-    def seed_marker(self) -> Path:
-        return self.state / "seed.done"
-
-    @property
-    def sqlite_file(self) -> Path:
-        return self.state / "data" / f"{DATABASE}.sqlite"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def cluster(self) -> cluster.Cluster:
-        return cluster.Cluster(self.state / "pg", self.postgres_port, self.password("database"))
-
-    def password(self, whose: str) -> str:
-        """The random password of admin, hub or database; made at the first question, mode 0600."""
-        file = self.state / "secrets.json"
-        known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
-        if whose not in known:
-            known[whose] = secrets.token_urlsafe(24)
-            write_private(file, json.dumps(known, indent=1))
-        return known[whose]
-
-    def environment(self) -> dict[str, str]:
-        """What the ERP's own programs see: no stray TRYTOND_* of the caller, UTF-8 in a bare container too."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("TRYTOND_", "PYTHON"))}
-        return kept | {
-            "TRYTOND_CONFIG": str(self.conf),
-            "TRYTOND_DATABASE_NAMES": DATABASE,
-            "TRYTOND_LOGGING_LEVEL": os.environ.get("TRYTOND_LOGGING_LEVEL", "30"),
-            "PYTHONUTF8": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
-
-
-def write_private(file: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner alone."""
-    fresh = file.with_name(file.name + ".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    fresh.replace(file)
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} tryton: {text}", flush=True)
 
 
 def fingerprint(*files: Path) -> str:
@@ -292,7 +208,7 @@ def serve(sandbox: Sandbox) -> None:
     os.set_inheritable(lock.fileno(), True)
     os.chdir(sandbox.state)
     # waitress, not `trytond`: the latter starts werkzeug's development server.
-    os.execve(
+    os.execve(  # noqa: S606 - this process becomes the server
         sandbox.python,
         [str(sandbox.python), "-m", "waitress", f"--listen=127.0.0.1:{sandbox.port}", f"--threads={sandbox.threads}",
          "trytond.application:app"],
@@ -306,7 +222,7 @@ def refuse_busy_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise Stop(f"port {port} on 127.0.0.1 cannot be used ({error.strerror}); choose another with --port") from None
+            raise Stop(f"port {port} on 127.0.0.1: {error.strerror}; choose another with --port") from None
 
 
 def running(sandbox: Sandbox) -> tuple[int, int] | None:
@@ -396,8 +312,14 @@ VERBS = {verb.__name__: verb for verb in (prepare, serve, start, stop, status, p
 
 
 def flags(sandbox: Sandbox) -> list[str]:
-    return ["--state", str(sandbox.state), "--venv", str(sandbox.venv), "--port", str(sandbox.port), "--backend",
-            sandbox.backend, "--postgres-port", str(sandbox.postgres_port), "--threads", str(sandbox.threads)]  # fmt: skip
+    return [
+        f"--state={sandbox.state}",
+        f"--venv={sandbox.venv}",
+        f"--port={sandbox.port}",
+        f"--backend={sandbox.backend}",
+        f"--postgres-port={sandbox.postgres_port}",
+        f"--threads={sandbox.threads}",
+    ]
 
 
 def parse(arguments: list[str]) -> tuple[str, Sandbox]:

@@ -159,7 +159,8 @@ def seed_products(company, tax):
                 name=name, default_uom=unit, type="goods", salable=True, list_price=Decimal(price)
             )
             template.account_category = accounting
-            template.categories.append(Model.get("product.category")(goods.id))  # proteus lends a record to one list only
+            # A fresh handle each time: proteus lends a record to one list only.
+            template.categories.append(Model.get("product.category")(goods.id))
             template.products[0].suffix_code = code
             template.save()
             product = template.products[0]

@@ -94,10 +94,11 @@ class DrainingConsumer(QueueConsumer):
         """Be unready until the queues are consumed."""
         self._runtime.health.report(self.name, "not consuming yet")
 
-    def consume(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    def consume(self, limit: int | None = None, timeout: float | None = None, safety_interval: float = 0.5,
+                **kwargs: Any) -> Iterator[Any]:
         """Consume; a queue that stands with other arguments makes the process unready, not silently idle."""
         try:
-            yield from super().consume(*args, **kwargs)
+            yield from super().consume(limit, timeout, safety_interval, **kwargs)
         except PreconditionFailed as error:
             self._runtime.health.report(self.name, f"{error.reply_text} - drain and delete that queue, or restore the "
                                                    "setting that shaped it")

@@ -44,6 +44,12 @@ Id = sa.String(36)
 Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 """Column type of plain JSON values."""
 
+
+def ByteOrdered(length: int) -> sa.types.TypeEngine[str]:  # noqa: N802 (used as a column type)
+    """Return a text type that sorts by code point on both databases, so that a range finds a prefix by its index."""
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
 LOCK_TIMEOUT_S = 2.0
 """Seconds that a transaction waits for a lock before it gives up with `Unavailable`."""
 

@@ -255,10 +255,13 @@ class _Workers(DependencyProvider):
                          for worker in workers]
 
     def stop(self) -> None:
-        """Stop them in reverse, so that the relay sends what the others announced last."""
-        for worker, thread in reversed(self._running):
-            worker.stop()
-            thread.wait()
+        """Stop them, the relay last, so that it sends what the others announced last."""
+        relay, *others = self._running
+        for group in (others, [relay]):
+            for worker, _ in group:
+                worker.stop()
+            for _, thread in group:
+                thread.wait()
 
     def get_dependency(self, worker_ctx: Any) -> None:
         """Nothing is injected."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -71,7 +72,7 @@ def keyset_page(session: Session, query: sa.Select[Any], order: Order, *, limit:
     """
     mark = hashlib.sha256(json.dumps(scope, sort_keys=True, default=str).encode()).hexdigest()[:16]
     if cursor is not None:
-        key, last = _open(cursor, mark, sealer, order)
+        key, last = _open(cursor, mark, sealer)
         place, pair = sa.tuple_(order.by, order.id), sa.tuple_(sa.bindparam(None, key, type_=order.by.type), last)
         query = query.where(place < pair if order.descending else place > pair)
     way = sa.desc if order.descending else sa.asc
@@ -80,16 +81,24 @@ def keyset_page(session: Session, query: sa.Select[Any], order: Order, *, limit:
         return Page(rows, None)
     last_row = rows[limit - 1]
     key = getattr(last_row, order.by.key)
-    text = json.dumps([mark, key.isoformat() if isinstance(key, dt.datetime) else str(key), last_row.id])
+    text = json.dumps([mark, *_written(key), last_row.id])
     return Page(rows[:limit], sealer.seal(text, "cursor"))
 
 
-def _open(cursor: str, mark: str, sealer: Sealer, order: Order) -> tuple[Any, str]:
+_READ: dict[str, Callable[[Any], Any]] = {"time": dt.datetime.fromisoformat, "decimal": Decimal, "plain": lambda key: key}
+
+
+def _written(key: Any) -> tuple[str, Any]:
+    if isinstance(key, dt.datetime):
+        return "time", key.isoformat()
+    return ("decimal", str(key)) if isinstance(key, Decimal) else ("plain", key)
+
+
+def _open(cursor: str, mark: str, sealer: Sealer) -> tuple[Any, str]:
     try:
-        seen, key, last = json.loads(sealer.open(cursor, "cursor"))
+        seen, kind, key, last = json.loads(sealer.open(cursor, "cursor"))
         if seen != mark:
             raise ValueError("of another list")
-        kind = order.by.type.python_type
-        return (dt.datetime.fromisoformat(key) if kind is dt.datetime else kind(key)), last
-    except (ValueError, TypeError) as error:
+        return _READ[kind](key), last
+    except (ValueError, TypeError, KeyError) as error:
         raise InvalidCursor("The cursor is not one of this list; start again without it") from error

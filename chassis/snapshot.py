@@ -5,9 +5,9 @@ A run is a row: it survives a restart and goes on from the last record it announ
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import sqlalchemy as sa
@@ -72,7 +72,7 @@ class Snapshots:
         self._db = db
         self._by_entity = {source.event.entity: source for source in sources}
         self._by = Subject.service(service)
-        self._stopping = False
+        self._stopped = Event()
 
     def knows(self, entity: str) -> bool:
         """Tell whether this service owns `entity`."""
@@ -80,16 +80,16 @@ class Snapshots:
 
     def stop(self) -> None:
         """End `run` after the page at hand."""
-        self._stopping = True
+        self._stopped.set()
 
     def run(self) -> None:
         """Carry out requested snapshots until stopped."""
-        while not self._stopping:
+        while not self._stopped.is_set():
             try:
                 busy = any([self.step(entity) for entity in self._by_entity])
             except Unavailable:
                 busy = False
-            time.sleep(PAUSE_S if busy else 1.0)
+            self._stopped.wait(PAUSE_S if busy else 1.0)
 
     def step(self, entity: str) -> bool:
         """Announce one page; return whether there was one."""

@@ -240,6 +240,11 @@ def dump(schema: type[Schema], value: Any) -> dict[str, Any]:
     return dumped
 
 
+def attributes(schema: type[Schema], record: object) -> dict[str, Any]:
+    """Return those attributes of `record` that `schema` names, as they are: for an answer or event that says more."""
+    return {name: getattr(record, name) for name in _instance(schema).fields}
+
+
 _CODES = {"Unknown field.": "unknown_field", "Missing data for required field.": "required",
           "Field may not be null.": "null"}
 

@@ -1,0 +1,56 @@
+"""The customer table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis.database import ByteOrdered, Id, Json, UtcDateTime
+from chassis.sealed import Sealed
+from services.customers.models.base import Base, Versioned
+
+
+class Customer(Versioned, Base):
+    """Somebody the company deals with. `name_key` is the name case-folded, for searching by its start."""
+
+    __tablename__ = "customer"
+
+    name: Mapped[str] = mapped_column(String(200))
+    name_key: Mapped[str] = mapped_column(ByteOrdered(200))
+    kind: Mapped[str] = mapped_column(String(10), default="person")
+    phone = Sealed("phone", index=True)
+    email = Sealed("email", index=True)
+    wechat_id = Sealed("wechat_id", index=True)
+    street = Sealed("street")
+    locality: Mapped[dict[str, Any] | None] = mapped_column(Json, default=None)
+    invoice: Mapped[dict[str, Any] | None] = mapped_column(Json, default=None)
+    source: Mapped[str] = mapped_column(String(60), default="")
+    level: Mapped[str] = mapped_column(String(30), default="")
+    lifecycle: Mapped[str] = mapped_column(String(10), default="prospect")
+    tags: Mapped[list[str]] = mapped_column(Json, default=list)
+    preferences: Mapped[dict[str, str]] = mapped_column(Json, default=dict)
+    next_follow_up_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime, default=None)
+    owner_id: Mapped[str | None] = mapped_column(Id, default=None)
+    team_id: Mapped[str | None] = mapped_column(Id, default=None)
+
+    __table_args__ = (
+        Index("ix_customer_created_at_id", "created_at", "id"),
+        Index("ix_customer_updated_at_id", "updated_at", "id"),
+        Index("ix_customer_name_id", "name", "id"),
+        Index("ix_customer_name_key", "name_key"),
+        Index("ix_customer_owner_id_created_at", "owner_id", "created_at", "id"),
+        Index("ix_customer_team_id_created_at", "team_id", "created_at", "id"),
+    )
+
+    @property
+    def address(self) -> dict[str, Any] | None:
+        """The address; its street is sealed apart from the town, which reports may group by."""
+        return None if self.locality is None else {**self.locality, "street": self.street or ""}
+
+    @address.setter
+    def address(self, value: dict[str, Any] | None) -> None:
+        self.locality = None if value is None else {k: v for k, v in value.items() if k != "street"}
+        self.street = None if value is None else value.get("street") or None

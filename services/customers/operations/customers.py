@@ -1,0 +1,81 @@
+"""Use cases on customers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from chassis import outbox
+from chassis.context import Subject
+from contracts import customers as contract
+from contracts.errors import Invalid, NotFound
+from contracts.schema import attributes
+from services.customers.domain import lifecycle, reach
+from services.customers.models import Customer
+from services.customers.operations import changes as history
+from services.customers.queries import customers
+
+
+def create(session: Session, asked: dict[str, Any], by: Subject, region: str) -> Customer:
+    """Create a customer that belongs to its creator, and announce it.
+
+    Raises:
+        Invalid: phone or email cannot be one.
+    """
+    values = _normalised(asked, region)
+    team = values.pop("team_id", None) or (by.teams[0] if by.teams else None)
+    customer = Customer(**values, name_key=values["name"].casefold(), created_by=by.id, owner_id=by.id, team_id=team)
+    session.add(customer)
+    session.flush()
+    outbox.record(session, contract.CUSTOMER_CREATED, subject=customer.id, version=customer.version, data=customer, by=by)
+    return customer
+
+
+def change(session: Session, asked: dict[str, Any], by: Subject, region: str) -> Customer:
+    """Change a customer, keep the history of each field, and announce it; a change of nothing announces nothing.
+
+    Raises:
+        NotFound: there is no such customer within reach.
+        StaleVersion: it has changed since the caller read it.
+        Invalid: a value cannot be taken, or nobody could reach the customer any more.
+        InvalidTransition: the lifecycle does not lead there.
+    """
+    customer = for_write(session, asked["id"], by)
+    history.check_version(customer, asked["expected_version"])
+    changes = _normalised(asked["changes"], region)
+    reason = changes.pop("lifecycle_reason", "")
+    if "lifecycle" in changes:
+        changes["lifecycle"] = lifecycle.move(customer.lifecycle, changes["lifecycle"], reason)
+    if not any(changes.get(way, getattr(customer, way)) for way in contract.REACHED_BY):
+        raise Invalid.of("", "unreachable", "Keep at least one of phone, email and wechat_id.")
+    changed = history.apply(session, customer, changes, by)
+    if changed:
+        customer.name_key = customer.name.casefold()
+        session.flush()
+        outbox.record(session, contract.CUSTOMER_UPDATED, subject=customer.id, version=customer.version,
+                      data=attributes(contract.Customer, customer) | {"changed": changed}, by=by)
+    return customer
+
+
+def for_write(session: Session, customer_id: str, by: Subject) -> Customer:
+    """Return the customer, locked, if the subject may change it.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+    """
+    query = select(Customer).where(Customer.id == customer_id, customers.visible(by, "change")).with_for_update()
+    found = session.scalar(query)
+    if found is None:
+        raise NotFound("There is no such customer", entity="customer", id=customer_id)
+    return found
+
+
+def _normalised(asked: dict[str, Any], region: str) -> dict[str, Any]:
+    values = dict(asked)
+    if values.get("phone"):
+        values["phone"] = reach.phone(values["phone"], region)
+    if values.get("email"):
+        values["email"] = reach.email(values["email"])
+    return {name: value if value != "" or name not in contract.REACHED_BY else None for name, value in values.items()}

@@ -1,0 +1,1 @@
+"""Reads of the customers service; each noun has its one predicate."""

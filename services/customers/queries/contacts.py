@@ -1,0 +1,45 @@
+"""Reading contacts: whoever sees the customer sees its contacts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from chassis.context import Subject
+from chassis.paging import Order, Page, Sealer, keyset_page
+from contracts.errors import NotFound
+from services.customers.domain import reach
+from services.customers.models import Contact, Customer
+from services.customers.queries import customers
+
+
+def get(session: Session, contact_id: str, subject: Subject) -> Contact:
+    """Return a contact of a customer within the subject's reach.
+
+    Raises:
+        NotFound: there is none, or its customer is out of reach.
+    """
+    query = select(Contact).join(Customer).where(Contact.id == contact_id, customers.visible(subject, "read"))
+    found = session.scalar(query)
+    if found is None:
+        raise NotFound("There is no such contact", entity="contact", id=contact_id)
+    return found
+
+
+def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Sealer) -> Page:
+    """Return one page of contacts, in order of creation.
+
+    Raises:
+        InvalidCursor: the cursor is not one of this list.
+        Invalid: an email to search for cannot be one.
+    """
+    query = select(Contact).join(Customer).where(customers.visible(subject, "read"))
+    if asked.get("customer_id"):
+        query = query.where(Contact.customer_id == asked["customer_id"])
+    if asked.get("email"):
+        query = query.where(Contact.email.equals(session, reach.email(asked["email"])))
+    scope = {"list": "contacts", "for": subject.id, **{k: asked.get(k) for k in ("customer_id", "email")}}
+    return keyset_page(session, query, Order(Contact.id, Contact.id), limit=asked["limit"], cursor=asked["cursor"],
+                       sealer=sealer, scope=scope)

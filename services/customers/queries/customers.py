@@ -1,0 +1,67 @@
+"""Reading customers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from chassis.access import visible as within_reach
+from chassis.context import Subject
+from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.snapshot import Item
+from contracts.errors import NotFound
+from contracts.operation import Permission
+from services.customers.domain import reach
+from services.customers.models import Customer
+
+_SORTS = {"created_at": Customer.created_at, "updated_at": Customer.updated_at, "name": Customer.name}
+
+
+def visible(subject: Subject, action: str) -> ColumnElement[bool]:
+    """The one predicate: which customers `subject` may do `action` to."""
+    return within_reach(subject, Permission("customer", action), owner=Customer.owner_id, team=Customer.team_id)
+
+
+def get(session: Session, customer_id: str, subject: Subject) -> Customer:
+    """Return a customer within the subject's reach.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+    """
+    found = session.scalar(select(Customer).where(Customer.id == customer_id, visible(subject, "read")))
+    if found is None:
+        raise NotFound("There is no such customer", entity="customer", id=customer_id)
+    return found
+
+
+def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Sealer, region: str) -> Page:
+    """Return one page of the customers within the subject's reach.
+
+    Raises:
+        InvalidCursor: the cursor is not one of this list.
+        Invalid: a phone or email to search for cannot be one.
+    """
+    query = select(Customer).where(visible(subject, "read"))
+    if asked.get("q"):
+        start = asked["q"].casefold()
+        query = query.where(Customer.name_key >= start, Customer.name_key < start + "\U0010ffff")
+    if asked.get("phone"):
+        query = query.where(Customer.phone.equals(session, reach.phone(asked["phone"], region)))
+    if asked.get("email"):
+        query = query.where(Customer.email.equals(session, reach.email(asked["email"])))
+    for plain in ("lifecycle", "owner_id"):
+        if asked.get(plain):
+            query = query.where(getattr(Customer, plain) == asked[plain])
+    column = _SORTS[asked["sort"].removeprefix("-")]
+    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "customers", "for": subject.id}
+    return keyset_page(session, query, Order(column, Customer.id, asked["sort"].startswith("-")), limit=asked["limit"],
+                       cursor=asked["cursor"], sealer=sealer, scope=scope)
+
+
+def snapshot(session: Session, after_id: str, limit: int) -> Sequence[Item]:
+    """Return customers in order of id, for a snapshot."""
+    rows = session.scalars(select(Customer).where(Customer.id > after_id).order_by(Customer.id).limit(limit))
+    return [Item(row.id, row.version, row) for row in rows]

@@ -1,0 +1,139 @@
+"""Customers, over a real broker and both databases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from chassis.context import Subject
+from chassis.database import new_id
+from chassis.outbox import OUTBOX
+from contracts import customers as contract
+from contracts import errors
+from tests.support.rooms import ADMIN, Rooms
+
+LI = {"name": "李雷", "phone": "138 0013 8000", "email": "Li.Lei@Example.com", "address": {"street": "南京路1号", "city": "上海"}}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, amqp_uri: str, db_uri: str) -> Any:
+    """The customers room on each database."""
+    rooms = Rooms(tmp_path, amqp_uri, DB_URI_CUSTOMERS=db_uri)
+    rooms.start("customers")
+    yield rooms
+    rooms.stop_all()
+
+
+def rep(**more: Any) -> Subject:
+    """A salesperson who sees own customers only."""
+    depths = {"customer": {"read": "own", "create": "own", "change": "own"}}
+    return Subject(**{"id": new_id(), "kind": "user", "name": "rep", "depths": depths, **more})
+
+
+def outbox_of(hub: Rooms) -> list[Any]:
+    with hub.running["customers"].runtime.db.read() as session:
+        return list(session.execute(select(OUTBOX).order_by(OUTBOX.c.id)))
+
+
+def test_a_created_customer_reads_back_as_it_was_written(hub: Rooms) -> None:
+    created = hub.call(contract.CREATE_CUSTOMER, LI)
+    read = hub.call(contract.GET_CUSTOMER, {"id": created["id"]})
+    assert read == created
+    assert (read["phone"], read["email"]) == ("+8613800138000", "li.lei@example.com")
+    assert read["address"]["street"] == "南京路1号"
+
+
+def test_a_name_alone_is_refused_and_says_what_to_give(hub: Rooms) -> None:
+    with pytest.raises(errors.Invalid, match="refused") as caught:
+        hub.caller.call(contract.CREATE_CUSTOMER, {"name": "nobody"}, subject=ADMIN, request_id=new_id())
+    assert "phone, email and wechat_id" in caught.value.fields["errors"][0]["message"]
+
+
+def test_a_phone_number_that_cannot_exist_is_refused_by_its_field(hub: Rooms) -> None:
+    with pytest.raises(errors.Invalid) as caught:
+        hub.call(contract.CREATE_CUSTOMER, {"name": "x", "phone": "12"})
+    assert caught.value.fields["errors"][0]["pointer"] == "/phone"
+    assert outbox_of(hub) == []
+
+
+def test_a_change_of_the_version_read_raises_it_and_is_announced_once(hub: Rooms) -> None:
+    created = hub.call(contract.CREATE_CUSTOMER, LI)
+    changed = hub.call(contract.CHANGE_CUSTOMER, {"id": created["id"], "expected_version": 1, "changes": {"name": "韩梅梅"}})
+    assert (changed["version"], changed["name"], changed["phone"]) == (2, "韩梅梅", "+8613800138000")
+    with pytest.raises(errors.StaleVersion) as caught:
+        hub.call(contract.CHANGE_CUSTOMER, {"id": created["id"], "expected_version": 1, "changes": {"name": "late"}})
+    assert caught.value.fields == {"version": 2}
+    assert [row.routing_key for row in outbox_of(hub)] == ["customer.created", "customer.updated"]
+
+
+def test_a_change_of_nothing_is_no_change(hub: Rooms) -> None:
+    created = hub.call(contract.CREATE_CUSTOMER, LI)
+    same = hub.call(contract.CHANGE_CUSTOMER, {"id": created["id"], "expected_version": 1, "changes": {"name": "李雷"}})
+    assert same["version"] == 1
+    assert len(outbox_of(hub)) == 1
+
+
+def test_the_same_key_twice_makes_one_customer_and_the_same_answer(hub: Rooms) -> None:
+    first = hub.ask(contract.CREATE_CUSTOMER, LI, key="k-1")
+    again = hub.ask(contract.CREATE_CUSTOMER, LI, key="k-1")
+    assert (first.replayed, again.replayed) == (False, True)
+    assert again.value == first.value
+    assert len(outbox_of(hub)) == 1
+    with pytest.raises(errors.IdempotencyMismatch):
+        hub.ask(contract.CREATE_CUSTOMER, {**LI, "name": "other"}, key="k-1")
+
+
+def test_a_rep_sees_own_customers_only_in_get_list_and_change(hub: Rooms) -> None:
+    mine, theirs = rep(), rep()
+    own = hub.call(contract.CREATE_CUSTOMER, LI, subject=mine)
+    assert [c["id"] for c in hub.call(contract.LIST_CUSTOMERS, subject=mine)["items"]] == [own["id"]]
+    assert hub.call(contract.LIST_CUSTOMERS, subject=theirs)["items"] == []
+    with pytest.raises(errors.NotFound):
+        hub.call(contract.GET_CUSTOMER, {"id": own["id"]}, subject=theirs)
+    with pytest.raises(errors.NotFound):
+        hub.call(contract.CHANGE_CUSTOMER, {"id": own["id"], "expected_version": 1, "changes": {}}, subject=theirs)
+
+
+def test_pages_hold_every_customer_once_though_rows_are_added_meanwhile(hub: Rooms) -> None:
+    made = [hub.call(contract.CREATE_CUSTOMER, {"name": f"c{n}", "wechat_id": f"w{n}"})["id"] for n in range(7)]
+    seen, cursor = [], None
+    while True:
+        page = hub.call(contract.LIST_CUSTOMERS, {"limit": 2, "cursor": cursor, "sort": "created_at"})
+        seen += [c["id"] for c in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+        if len(seen) == 4:
+            made.append(hub.call(contract.CREATE_CUSTOMER, {"name": "late", "wechat_id": "late"})["id"])
+    assert seen == made
+    with pytest.raises(errors.InvalidCursor):
+        hub.call(contract.LIST_CUSTOMERS, {"cursor": "v1.forged", "limit": 2})
+
+
+def test_customers_are_found_by_phone_however_it_is_typed_and_by_the_start_of_the_name(hub: Rooms) -> None:
+    made = hub.call(contract.CREATE_CUSTOMER, LI)
+    hub.call(contract.CREATE_CUSTOMER, {"name": "Other", "email": "o@example.com"})
+    for filters in ({"phone": "+86-138-0013-8000"}, {"email": "LI.LEI@example.com"}, {"q": "李"}):
+        assert [c["id"] for c in hub.call(contract.LIST_CUSTOMERS, filters)["items"]] == [made["id"]]
+
+
+def test_one_contact_at_most_is_primary(hub: Rooms) -> None:
+    customer = hub.call(contract.CREATE_CUSTOMER, LI)
+    first = hub.call(contract.CREATE_CONTACT, {"customer_id": customer["id"], "name": "A"})
+    second = hub.call(contract.CREATE_CONTACT, {"customer_id": customer["id"], "name": "B", "primary": True})
+    assert (first["primary"], second["primary"]) == (True, True)
+    listed = hub.call(contract.LIST_CONTACTS, {"customer_id": customer["id"]})["items"]
+    assert [(c["name"], c["primary"]) for c in listed] == [("A", False), ("B", True)]
+
+
+def test_what_is_stored_holds_no_phone_or_email_in_clear(hub: Rooms, tmp_path: Path, db_uri: str) -> None:
+    hub.call(contract.CREATE_CUSTOMER, LI, key="k")
+    runtime = hub.running["customers"].runtime
+    with runtime.db.read() as session:
+        rows = [str(row) for table in ("customer", "outbox", "idempotency", "field_change")
+                for row in session.connection().exec_driver_sql(f"SELECT * FROM {table}")]  # noqa: S608 (our tables)
+    assert rows
+    assert not [row for row in rows if "13800138000" in row or "li.lei" in row or "南京路" in row]

@@ -8,8 +8,10 @@ and no more.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -124,8 +126,11 @@ class Application:
             return self._run(lambda caller: self._serve(arrived, caller))
         except HubError as error:
             return problems.response(error, request_id, language)
-        except Exception:
-            log.exception("request_failed", method=request.method, route=found[0])
+        except Exception as error:
+            # Where, and not what it says: the text of an unexpected error may hold personal data.
+            frames = traceback.extract_tb(error.__traceback__)[-4:]
+            log.error("request_failed", method=request.method, route=found[0], error=type(error).__name__,
+                      at=" < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames)))
             return problems.response(InternalError(), request_id, language)
 
     def _match(self, request: Request) -> tuple[Route | Page | None, Mapping[str, str]]:

@@ -175,11 +175,12 @@ def _loose(asked: Schema, data: Any, pointer: str = "") -> Iterator[dict[str, st
         return
     for name, value in data.items():
         declared = asked.load_fields.get(name)
+        below = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
         if declared is not None:
-            yield from _loose_value(declared, value, f"{pointer}/{name}")
+            yield from _loose_value(declared, value, below)
         elif pointer:
             # A nested schema may be shared with records, which ignore what they do not know; a request does not.
-            yield {"pointer": f"{pointer}/{name}", "code": "unknown_field", "message": "Unknown field."}
+            yield {"pointer": below, "code": "unknown_field", "message": "Unknown field."}
 
 
 def _loose_value(declared: fields.Field[Any], value: Any, pointer: str) -> Iterator[dict[str, str]]:

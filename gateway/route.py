@@ -24,7 +24,7 @@ Body = Literal["none", "optional", "required"]
 Told = Literal["address", "user_agent"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Route:
     """How HTTP reaches one operation. What the operation's request schema says already is not said again.
 

@@ -15,7 +15,7 @@ _SHOWN_HEADERS = ("content-type", "content-length", "retry-after", "etag", "loca
 
 _CREDENTIAL = re.compile(
     r"""(?ix) (["']?) \b
-        ([a-z_-]*(?:password|passwd|secret|token|api_?key|rest_?key|authorization|credential)[a-z_-]*)
+        ([a-z_-]*(?:password|passwd|secret|token|api[_-]?key|rest[_-]?key|authorization|credential)[a-z_-]*)
         \1 (\s*[:=]\s*) ( "(?:[^"\\]|\\.)*" | '[^']*' | [^\s,;&}"'\]]+ )"""
 )
 _EMAIL = re.compile(r"([A-Za-z0-9._%+-]{1,64})@([A-Za-z0-9.-]{1,190})")

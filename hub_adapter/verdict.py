@@ -55,7 +55,7 @@ class Reply:
 
 def lost(error: Exception, changes: bool, redact: Callable[[str], str]) -> AdapterError:
     """What a broken exchange means: nothing arrived, or nobody knows."""
-    text = redact(f"{type(error).__name__}: {error}")[:300]
+    text = redact(f"{type(error).__name__}: {_reason(error)}")[:300]
     if isinstance(error, AddressRefused):
         return TryLater(str(error))
     if not may_have_arrived(error):
@@ -72,10 +72,15 @@ def may_have_arrived(error: BaseException) -> bool:
     if isinstance(error, requests.exceptions.SSLError):
         return "CERTIFICATE_VERIFY_FAILED" not in str(error)
     if isinstance(error, requests.ConnectionError):
-        cause = error.args[0] if error.args else None
-        reason = getattr(cause, "reason", cause)
+        reason = _reason(error)
         return not (isinstance(reason, NewConnectionError | str) or str(error) == "Failed to resolve domain")
     return True
+
+
+def _reason(error: BaseException) -> object:
+    """What really happened, out of the two wrappings that requests and urllib3 put around it."""
+    cause = error.args[0] if error.args else error
+    return getattr(cause, "reason", None) or cause
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:

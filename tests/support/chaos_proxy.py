@@ -1,0 +1,121 @@
+"""A TCP proxy that hurts on command: for what happens between the hub and a target that is really there.
+
+    with ChaosProxy(("127.0.0.1", port)) as link:
+        link.lose_answer_to(b"/quote ")     # that request reaches the target, its answer never comes back
+        link.mode = "refuse"                # connections are reset; "blackhole": taken and never answered
+        link.delay_s = 0.2                  # per chunk, each way
+
+Plain threads and sockets: runs the same with or without eventlet's patches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Self
+
+CHUNK = 65_536
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+GONE = (OSError, EOFError)  # EOFError: what eventlet says of a socket closed under a waiting reader
+
+
+@dataclass
+class ChaosProxy:
+    """Listens on a free loopback port (`port`) and forwards to `target`."""
+
+    target: tuple[str, int]
+    mode: str = "pass"
+    """pass | drop_reply (every answer is lost) | refuse | blackhole"""
+    delay_s: float = 0.0
+    connections: int = 0
+    cut: int = 0
+    """Connections that were reset on purpose."""
+    port: int = 0
+    _doomed: list[bytes] = field(default_factory=list)
+    _open: list[socket.socket] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(*GONE):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
+        self._listener.close()
+        for sock in self._open:
+            _close(sock)
+
+    def lose_answer_to(self, request: bytes, *, times: int = 1) -> None:
+        """Reset the connection instead of answering the next requests whose bytes contain `request`."""
+        self._doomed += [request] * times
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        self._open.append(client)
+        if self.mode == "refuse":
+            self._reset(client)
+            return
+        if self.mode == "blackhole":
+            with contextlib.suppress(*GONE):
+                while client.recv(CHUNK):
+                    pass
+            return
+        try:
+            server = socket.create_connection(self.target, timeout=10)
+        except OSError:
+            self._reset(client)
+            return
+        server.settimeout(None)
+        self._open.append(server)
+        lost = threading.Event()
+        threading.Thread(target=self._up, args=(client, server, lost), daemon=True).start()
+        self._down(client, server, lost)
+
+    def _up(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
+        with contextlib.suppress(*GONE):
+            while data := client.recv(CHUNK):
+                time.sleep(self.delay_s)
+                for request in [request for request in self._doomed if request in data]:
+                    self._doomed.remove(request)
+                    lost.set()
+                    break
+                server.sendall(data)
+        _close(server)
+
+    def _down(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
+        with contextlib.suppress(*GONE):
+            while data := server.recv(CHUNK):
+                time.sleep(self.delay_s)
+                if lost.is_set() or self.mode == "drop_reply":
+                    self._reset(client)
+                    break
+                client.sendall(data)
+        _close(client)
+        _close(server)
+
+    def _reset(self, client: socket.socket) -> None:
+        self.cut += 1
+        with contextlib.suppress(*GONE):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            client.shutdown(socket.SHUT_RD)  # a thread that still waits in recv would put the close off
+        client.close()
+
+
+def _close(sock: socket.socket) -> None:
+    with contextlib.suppress(*GONE):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()

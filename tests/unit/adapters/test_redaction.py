@@ -1,0 +1,58 @@
+"""Previews are kept for weeks and read by many: what must not be in them is not."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub_adapter.redaction import PREVIEW_BYTES, Redactor
+
+
+@given(
+    st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=60), st.text(max_size=50)
+)
+def test_a_secret_never_shows_wherever_it_stands(secret: str, around: str) -> None:
+    shown = Redactor([secret]).text(f"{around}{secret}{around} {base64.b64encode(secret.encode()).decode()}")
+    assert shown.count(secret) <= around.count(secret) * 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"password": "hunter2-x"}',
+        '{"access_token":"hunter2-x"}',
+        "client_secret=hunter2-x&a=1",
+        "api-key: hunter2-x",
+        "{'refresh_token': 'hunter2-x'}",
+    ],
+)
+def test_what_is_named_like_a_credential_is_not_shown(text: str) -> None:
+    assert "hunter2" not in Redactor([]).text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("call 13800138000 now", "call 138****8000 now"),
+        ('"+8613800138000"', '"+86138****8000"'),
+        ("+86 138 0013 8000", "+86 138****8000"),
+        ("+442071838750", "+442****750"),
+        ("wang.wei@example.com", "w***@example.com"),
+        ("order 2026112200017 of 199.00", "order 2026112200017 of 199.00"),
+    ],
+)
+def test_people_are_not_shown_in_full(text: str, shown: str) -> None:
+    assert Redactor([]).text(text) == shown
+
+
+def test_a_secret_on_the_border_of_the_cut_does_not_show_by_half() -> None:
+    secret = "S3CRET" * 10
+    body = "x" * (PREVIEW_BYTES - 40) + secret + "y" * 1000
+    preview = Redactor([secret]).preview("POST /", {}, body)
+    assert "S3CRET" not in preview
+    assert len(preview.encode()) <= PREVIEW_BYTES
+
+
+def test_chinese_in_json_can_be_read_by_a_person() -> None:
+    assert "精密螺丝" in Redactor([]).preview("HTTP 200", {}, b'{"name": "\\u7cbe\\u5bc6\\u87ba\\u4e1d"}')

@@ -45,8 +45,8 @@ CUSTOMER_RETRY_S = 1.0
 class CustomerNotKnown(errors.Conflict):
     """Sales has not heard of this customer within your reach yet; one created a moment ago will be known shortly.
 
-    A conflict with `retry_after_s` and not `invalid`: the request is right as it stands and the same call may succeed in
-    a second, whereas `invalid` tells a client to correct it. A customer out of the caller's reach answers the same.
+    A conflict with `retry_after_s` and not `invalid`: the request is right as it stands and the same call may succeed
+    in a second, whereas `invalid` tells a client to correct it. A customer out of the caller's reach answers the same.
     """
 
     code = "customer_not_known"
@@ -121,7 +121,8 @@ class ShipTo(Record):
     street = Sensitive(load_default="", validate=validate.Length(max=300))
     city = Text(most=100, load_default="")
     postal_code = Text(most=20, load_default="")
-    country = fields.String(load_default="CN", validate=validate.Regexp(r"^[A-Z]{2}\Z", error="Is not an ISO 3166 code."))
+    country = fields.String(load_default="CN",
+                            validate=validate.Regexp(r"^[A-Z]{2}\Z", error="Is not an ISO 3166 code."))
 
 
 class LineAsked(Request):
@@ -141,7 +142,7 @@ class _OrderFields(Request):
     ship_to = fields.Nested(ShipTo, allow_none=True, unknown=RAISE)
 
 
-def _lines(**kwargs: Any) -> fields.List:
+def _lines(**kwargs: Any) -> fields.List[dict[str, Any]]:
     return fields.List(fields.Nested(LineAsked), metadata={"minItems": 1, "maxItems": MOST_LINES}, **kwargs)
 
 
@@ -262,14 +263,15 @@ CONFIRM_ORDER = Operation(SERVICE, "confirm_order", OrderConfirm, Order, ORDER_C
 CANCEL_ORDER = Operation(SERVICE, "cancel_order", OrderCancel, Order, ORDER_CANCEL,
                          (errors.NotFound, errors.StaleVersion, errors.InvalidTransition), summary="Cancel an order")
 
-OPERATIONS = (LIST_PRODUCTS, GET_PRODUCT, CREATE_ORDER, GET_ORDER, LIST_ORDERS, CHANGE_ORDER, CONFIRM_ORDER, CANCEL_ORDER)
+OPERATIONS = (LIST_PRODUCTS, GET_PRODUCT,
+              CREATE_ORDER, GET_ORDER, LIST_ORDERS, CHANGE_ORDER, CONFIRM_ORDER, CANCEL_ORDER)
 
 
 # --- events -------------------------------------------------------------------------------------------------------
 
 
 class StockUpdated(Record):
-    """What the ERP counts of a product has changed; `available` is after our reservations, null if nothing is counted."""
+    """What the ERP counts of a product has changed; `available` is after our reservations, null where nothing counts."""
 
     product_id = Identifier(required=True)
     sku = fields.String(required=True)

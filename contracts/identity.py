@@ -29,7 +29,7 @@ from contracts.schema import (
 SERVICE = "identity"
 
 USER_STATES = ("active", "disabled")
-SIGN_IN_OUTCOMES = ("signed_in", "wrong_password", "unknown_user", "disabled", "locked")
+SIGN_IN_OUTCOMES = ("signed_in", "wrong_password", "unknown_user", "disabled")
 ACCESS_REASONS = ("user", "role", "team", "api_key", "session", "password")
 
 USER_READ = Permission("user", "read")

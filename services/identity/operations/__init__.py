@@ -1,0 +1,1 @@
+"""Use cases of identity: one function, one transaction, its rows and its events."""

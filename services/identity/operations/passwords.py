@@ -1,0 +1,87 @@
+"""Changing one's own password, and giving somebody a new one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+
+from chassis.context import Subject
+from chassis.database import utcnow
+from contracts import identity as contract
+from contracts.errors import Conflict, Forbidden, Invalid
+from services.identity.domain import passwords
+from services.identity.models import User
+from services.identity.operations import access, attempts
+from services.identity.operations.sign_in import Gate
+from services.identity.operations.users import end_sessions
+from services.identity.queries import reach, rows
+
+
+def change_own(gate: Gate, request: dict[str, Any], by: Subject) -> None:
+    """Set a new password and end all sessions but the one that asks.
+
+    Raises:
+        Forbidden: an API key asks; a person must.
+        Invalid: the current password is wrong, or the new one is refused.
+        TooManyRequests: too many wrong ones; a stolen session is no place to guess from.
+        Conflict: the password was changed meanwhile.
+    """
+    if by.kind != "user":
+        raise Forbidden("Only the person can change the password")
+    with gate.db.write() as session:
+        user = session.scalars(select(User).where(User.id == by.id)).one()
+        counter = attempts.user_key(gate.keyring, user.username)
+        attempts.begin(session, {counter: gate.user_patience}, utcnow())
+        kept = user.password_hash
+    if not gate.hasher.verify(kept, request["current_password"]):
+        raise Invalid.of("/current_password", "wrong", "This is not the current password.")
+    passwords.check(
+        request["new_password"],
+        username=user.username,
+        shortest=gate.settings.password_min_length,
+        pointer="/new_password",
+    )
+    if passwords.normalised(request["new_password"]) == passwords.normalised(request["current_password"]):
+        raise Invalid.of("/new_password", "unchanged", "The new password is the current one.")
+    made = gate.hasher.hash(request["new_password"])
+    with gate.db.write() as session:
+        access.changed(session, reason="password", user_id=by.id, by=by)
+        user = rows.locked(session, User, by.id, User.status == "active")
+        if user.password_hash != kept:
+            raise Conflict("The password was changed meanwhile")
+        put(user, made, must_change=False)
+        end_sessions(session, user.id, utcnow(), but=by.via)
+        attempts.succeeded(session, user=counter)
+
+
+def reset(gate: Gate, user_id: str, by: Subject) -> dict[str, str]:
+    """Give a user a random password, to be changed at the next sign-in; end all their sessions and any lock.
+
+    Returns:
+        `user_id` and `password`, which is shown this once.
+
+    Raises:
+        NotFound: no such user within reach.
+        Forbidden: it is oneself, or somebody who may do more than `by`.
+    """
+    if user_id == by.id:
+        raise Forbidden("Change your own password by giving the current one")
+    password = passwords.random_password()
+    made = gate.hasher.hash(password)
+    with gate.db.write() as session:
+        access.changed(session, reason="password", user_id=user_id, by=by)
+        user = rows.locked(session, User, user_id, reach.over_users(by, contract.USER_CHANGE))
+        access.refuse_above(session, user, by)
+        put(user, made, must_change=True)
+        end_sessions(session, user.id, utcnow())
+        attempts.succeeded(session, user=attempts.user_key(gate.keyring, user.username))
+    return {"user_id": user_id, "password": password}
+
+
+def put(user: User, made: str, *, must_change: bool) -> None:
+    """Give a user the password with the hash `made`."""
+    user.password_hash = made
+    user.password_changed_at = utcnow()
+    user.must_change_password = must_change
+    user.version += 1

@@ -1,0 +1,1 @@
+"""Reads of identity, each through the one predicate."""

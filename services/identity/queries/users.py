@@ -1,0 +1,64 @@
+"""Users, as far as the subject sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from chassis.context import Subject
+from chassis.paging import Page
+from contracts import identity as contract
+from contracts.errors import Forbidden
+from contracts.schema import Codec
+from services.identity.models import TeamMember, User, UserRole
+from services.identity.queries import reach, rights, rows
+
+
+def get(session: Session, id: str, subject: Subject) -> User:
+    """Return a user.
+
+    Raises:
+        NotFound: no such user within reach.
+    """
+    return rows.one(session, User, id, reach.over_users(subject, contract.USER_READ))
+
+
+def listed(session: Session, request: dict[str, Any], subject: Subject, codec: Codec) -> Page:
+    """Return a page of users."""
+    query = select(User).where(reach.over_users(subject, contract.USER_READ))
+    if "username" in request:
+        query = query.where(User.username == request["username"])
+    if "email" in request:
+        query = query.where(User.email.equals(session, request["email"]))
+    if "status" in request:
+        query = query.where(User.status == request["status"])
+    if "team_id" in request:
+        query = query.where(
+            User.id.in_(select(TeamMember.user_id).where(TeamMember.team_id == request["team_id"]))
+        )
+    if "role_id" in request:
+        query = query.where(User.id.in_(select(UserRole.user_id).where(UserRole.role_id == request["role_id"])))
+    return rows.page(session, query, User, request, subject, codec)
+
+
+def me(session: Session, subject: Subject) -> dict[str, Any]:
+    """Return the caller's own record with the rights of this call.
+
+    Raises:
+        Forbidden: the caller is a service, which has no record.
+        NotFound: the user is gone.
+    """
+    if subject.kind == "service":
+        raise Forbidden("A service is nobody")
+    user = rows.one(session, User, subject.id, User.status == "active")
+    record = {name: getattr(user, name) for name in contract.User().fields}
+    return record | {
+        "roles": rights.of_user(session, user.id).roles,
+        "teams": subject.teams,
+        "tree": subject.tree,
+        "depths": subject.depths,
+        "roles_version": subject.roles_version,
+        "via": subject.via,
+    }

@@ -1,4 +1,4 @@
-"""What the integrations service is asked, answers and announces: connections, routes, deliveries, and what targets say."""
+"""What the integrations service is asked, answers and announces, and what it reports of the targets."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Adapter(Record):
     name = fields.String(required=True)
     version = fields.String(required=True)
     title = fields.String()
-    kind = fields.String()
     entities = fields.List(fields.String(), required=True)
+    pulled = fields.List(fields.String(), required=True)
     capabilities = fields.List(fields.String(), required=True)
     guarantee = fields.String(required=True, validate=OneOf(*GUARANTEES))
     config_schema = fields.Dict(required=True)
@@ -71,10 +71,10 @@ class ListAdapters(Request):
 # --- connections --------------------------------------------------------------------------------------------------
 
 
-class Gap(Record):
-    """One thing that stands between a connection and its first delivery."""
+class Problem(Record):
+    """One thing that keeps a connection from working; `field` names the setting or code to look at."""
 
-    code = fields.String(required=True)
+    field = fields.String(required=True)
     message = fields.String(required=True)
 
 
@@ -83,7 +83,7 @@ class Check(Record):
 
     ok = fields.Boolean(required=True)
     message = fields.String(required=True)
-    gaps = fields.List(fields.Nested(Gap), required=True)
+    problems = fields.List(fields.Nested(Problem), required=True)
     checked_at = Timestamp(required=True)
 
 

@@ -1,0 +1,1 @@
+"""The rules of the sync engine, free of databases, clocks and networks: time and chance are given, never taken."""

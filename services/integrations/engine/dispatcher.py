@@ -1,0 +1,253 @@
+"""The dispatcher: one turn settles what has come back and claims what is due, in one transaction; then it calls.
+
+A turn takes whatever has gathered since the last one, so that a crowd shares a transaction and a lone order waits for
+nobody. While others are on the wire, a settled call waits `LINGER_S` for company.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from chassis import telemetry
+from chassis.crypto import Keyring
+from chassis.database import Database, utcnow
+from chassis.failpoints import failpoint
+from contracts.errors import Unavailable
+from services.integrations.engine import calls
+from services.integrations.engine.targets import Target, Targets
+from services.integrations.engine.workers import Workers
+from services.integrations.operations import claims, probes, settlements
+from services.integrations.operations.claims import Job, Lease
+from services.integrations.operations.settlements import Outcome
+from services.integrations.queries import lanes
+from services.integrations.settings import IntegrationsSettings
+
+log = telemetry.logger(__name__)
+
+LOOK_EVERY_S = 1.0
+"""How often due rows are looked for without being told: retries that have become due, work of another process."""
+LINGER_S = 0.003
+OVERDUE_S = 5.0
+"""A call is given up so long after its deadline; the adapter's own session should have ended it before."""
+DOUBTS_AT_ONCE = 50
+
+
+@dataclass
+class _Flight:
+    """A call on its way. `valid_until` is of the monotonic clock, which goes on while a process is stopped."""
+
+    job: Job
+    target: Target
+    started_at: dt.datetime
+    started: float
+    valid_until: float
+
+
+class Dispatcher:
+    """Brings due deliveries to their targets."""
+
+    def __init__(self, db: Database, keyring: Keyring, targets: Targets, settings: IntegrationsSettings, owner: str,
+                 clock: Callable[[], dt.datetime] = utcnow, chance: Callable[[], float] = random.random) -> None:
+        self._db, self._keyring, self._targets, self._settings = db, keyring, targets, settings
+        self._owner, self._clock, self._chance = owner, clock, chance
+        self._workers = Workers("call", settings.max_calls)
+        self._changed = threading.Condition()
+        self._hot: set[str] = set()
+        self._done: list[Outcome] = []
+        self._flying: dict[tuple[str, int], _Flight] = {}
+        self._doubts = False
+        self._stopping = False
+        self._looked = self._renewed = 0.0
+
+    def wake(self, connection_ids: Iterable[str]) -> None:
+        """Say that these connections have something to send."""
+        with self._changed:
+            self._hot.update(connection_ids)
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Work until `stop`, and until the last call is settled."""
+        while not self._stopping or self._flying:
+            self._wait()
+            try:
+                self._look()
+                self._give_up_overdue()
+                self.turn()
+                self._renew()
+            except Unavailable as error:
+                log.warning("engine_waits", reason=error.message)
+                time.sleep(0.5)
+        self._workers.stop()
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` ends when the calls in hand are settled."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    # --- a turn ---------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Settle and claim, then call.
+
+        Raises:
+            Unavailable: the database is away; what has come back is kept for the next turn.
+        """
+        outcomes, hot, doubts = self._gathered()
+        if not (outcomes or hot or doubts):
+            return
+        try:
+            jobs = self._transact(outcomes, hot, doubts)
+        except Unavailable:
+            self._keep(outcomes, hot)
+            raise
+        except Exception as error:
+            log.error("turn_broken", error=type(error).__name__, outcomes=len(outcomes))
+            self._settle_singly(outcomes)
+            return
+        self._forget(outcomes)
+        self._call(jobs)
+
+    def _transact(self, outcomes: list[Outcome], hot: set[str], doubts: bool) -> list[tuple[Job, Target]]:
+        if outcomes:
+            failpoint("engine.before_settle")
+        now = self._clock()
+        lease = Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
+        with self._db.write() as session:
+            hot |= settlements.settle(session, outcomes, now, self._chance, self._settings.doubt_proof_s)
+            free = 0 if self._stopping else self._settings.max_calls - len(self._flying) + len(outcomes)
+            if free <= 0:
+                return []
+            wanted = []
+            for connection, room in claims.room(session, hot, now):
+                target = self._target(session, connection)
+                if target is not None and room > 0 and free > 0:
+                    wanted.append((connection.id, min(room, free)))
+                    free -= min(room, free)
+            jobs, again = claims.claim(session, self._keyring, wanted, lease, now)
+            if doubts:
+                jobs += self._doubtful(session, lease, now)
+        with self._changed:
+            self._hot |= again
+        return [(job, self._targets.ready(job.connection_id)) for job in jobs]
+
+    def _target(self, session: claims.Session, connection: object) -> Target | None:
+        try:
+            return self._targets.get(session, connection)
+        except Exception as error:
+            # A missing adapter or a foreign key stops this connection alone; its deliveries wait.
+            log.error("connection_unusable", connection=getattr(connection, "name", ""), error=type(error).__name__,
+                      reason=str(error)[:300])
+            return None
+
+    def _doubtful(self, session: claims.Session, lease: Lease, now: dt.datetime) -> list[Job]:
+        jobs = probes.claim(session, DOUBTS_AT_ONCE, lease, now)
+        usable = {row.id: self._target(session, row) for row, _room in
+                  claims.room(session, {job.connection_id for job in jobs}, now)}
+        return [job for job in jobs if usable.get(job.connection_id) is not None]
+
+    def _call(self, jobs: list[tuple[Job, Target]]) -> None:
+        now, started = self._clock(), time.monotonic()
+        for job, target in jobs:
+            flight = _Flight(job, target, now, started, started + self._settings.lease_s)
+            self._flying[job.delivery_id, job.fence] = flight
+            self._workers.do(partial(self._fly, flight))
+
+    def _fly(self, flight: _Flight) -> None:
+        """Make one call, on a worker's thread."""
+        if time.monotonic() >= flight.valid_until:
+            # This process was stopped between claim and call: the lease may be another's by now, and nothing has left.
+            log.warning("call_not_made", delivery_id=flight.job.delivery_id, reason="the lease has ended")
+            self._flying.pop((flight.job.delivery_id, flight.job.fence), None)
+            return
+        outcome = calls.perform(flight.target, flight.job, self._clock, self._settings.call_deadline_s)
+        with self._changed:
+            if (flight.job.delivery_id, flight.job.fence) in self._flying:
+                self._done.append(outcome)
+                self._changed.notify()
+
+    def _settle_singly(self, outcomes: list[Outcome]) -> None:
+        """Settle each outcome by itself, so that one that cannot be settled stands in nobody's way.
+
+        What fails here too is left to its lease: the sweeper puts it in doubt, and a look at the target tells.
+        """
+        for outcome in outcomes:
+            try:
+                with self._db.write() as session:
+                    woken = settlements.settle(session, [outcome], self._clock(), self._chance,
+                                               self._settings.doubt_proof_s)
+                self.wake(woken)
+            except Unavailable:
+                self._keep([outcome], set())
+                continue
+            except Exception as error:
+                log.error("settling_broken", delivery_id=outcome.job.delivery_id, error=type(error).__name__)
+            self._forget([outcome])
+
+    # --- waiting --------------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        with self._changed:
+            if not (self._done or self._hot or self._stopping):
+                self._changed.wait(LOOK_EVERY_S)
+            company = bool(self._done) and len(self._flying) > len(self._done)
+        if company:
+            time.sleep(LINGER_S)
+        elif self._stopping:
+            time.sleep(0.01)
+
+    def _gathered(self) -> tuple[list[Outcome], set[str], bool]:
+        with self._changed:
+            gathered = self._done, self._hot, self._doubts
+            self._done, self._hot, self._doubts = [], set(), False
+        return gathered
+
+    def _keep(self, outcomes: list[Outcome], hot: set[str]) -> None:
+        with self._changed:
+            self._done[:0] = outcomes
+            self._hot |= hot
+
+    def _forget(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            self._flying.pop((outcome.job.delivery_id, outcome.job.fence), None)
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked < LOOK_EVERY_S or self._stopping:
+            return
+        now = self._clock()
+        with self._db.read() as session:
+            due, doubts = lanes.due(session, now), lanes.any_doubt_due(session, now)
+        self._looked = time.monotonic()
+        with self._changed:
+            self._hot |= due
+            self._doubts = self._doubts or doubts
+
+    def _give_up_overdue(self) -> None:
+        limit = self._settings.call_deadline_s + OVERDUE_S
+        for flight in list(self._flying.values()):
+            settled = any(o.job is flight.job for o in self._done)
+            if time.monotonic() - flight.started > limit and not settled:
+                log.error("call_overdue", delivery_id=flight.job.delivery_id, connection_id=flight.job.connection_id)
+                overdue = calls.unanswered(flight.target, flight.job, flight.started_at, self._clock(), limit)
+                self._keep([overdue], set())
+
+    def _renew(self) -> None:
+        third = self._settings.lease_s / 3
+        if time.monotonic() - self._renewed < third:
+            return
+        self._renewed = began = time.monotonic()
+        flights = [flight for flight in self._flying.values() if began - flight.started > third / 2]
+        if not flights:
+            return
+        until = self._clock() + dt.timedelta(seconds=self._settings.lease_s)
+        with self._db.write() as session:
+            ours = claims.renew(session, self._owner, [flight.job.delivery_id for flight in flights], until)
+        for flight in flights:
+            if flight.job.delivery_id in ours:
+                flight.valid_until = began + self._settings.lease_s

@@ -1,0 +1,122 @@
+"""The poller: asks targets for their changes, a page at a time, and never loses or repeats one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from chassis import telemetry
+from chassis.database import Database, utcnow
+from contracts.errors import Unavailable
+from hub_adapter.port import Change, Page
+from services.integrations.engine import calls
+from services.integrations.engine.targets import Target, Targets
+from services.integrations.engine.workers import Workers
+from services.integrations.operations import pulls
+from services.integrations.operations.claims import Lease
+from services.integrations.operations.pulls import News, Pull
+from services.integrations.settings import IntegrationsSettings
+
+log = telemetry.logger(__name__)
+
+LOOK_EVERY_S = 1.0
+AT_ONCE = 4
+"""Targets that this process reads from at once; a slow one keeps none of the others waiting for long."""
+
+
+class Poller:
+    """Reads the changes of every active pull route."""
+
+    def __init__(self, db: Database, targets: Targets, settings: IntegrationsSettings, owner: str,
+                 clock: Callable[[], dt.datetime] = utcnow, chance: Callable[[], float] = random.random) -> None:
+        self._db, self._targets, self._settings, self._owner = db, targets, settings, owner
+        self._clock, self._chance = clock, chance
+        self._workers = Workers("poll", AT_ONCE)
+        self._woken = threading.Event()
+        self._stopping = False
+        self._busy = 0
+
+    def wake(self) -> None:
+        """Say that a poll has become due."""
+        self._woken.set()
+
+    def run(self) -> None:
+        """Poll until `stop`."""
+        while not self._stopping:
+            try:
+                self.start_due()
+            except Unavailable as error:
+                log.warning("poll_waits", reason=error.message)
+            except Exception as error:
+                log.error("poll_broken", error=type(error).__name__)
+            self._woken.wait(LOOK_EVERY_S)
+            self._woken.clear()
+        self._workers.stop()
+
+    def stop(self) -> None:
+        """End `run`; a page in hand is finished or read again later."""
+        self._stopping = True
+        self._woken.set()
+
+    def start_due(self) -> None:
+        """Start reading every cursor that is due, as far as there is room."""
+        if self._busy >= AT_ONCE:
+            return
+        now = self._clock()
+        with self._db.read() as session:
+            if not pulls.any_due(session, now):
+                return
+        with self._db.write() as session:
+            taken = pulls.claim(session, AT_ONCE - self._busy, self._lease(now), now)
+        for pull in taken:
+            self._busy += 1
+            self._workers.do(partial(self._read, pull))
+
+    def _lease(self, now: dt.datetime) -> Lease:
+        return Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
+
+    def _read(self, pull: Pull) -> None:
+        """Read pages until there are no more, on a worker's thread."""
+        try:
+            with self._db.read() as session:
+                target = self._targets.load(session, pull.connection_id)
+            checkpoint = pull.checkpoint
+            while not self._stopping:
+                page = self._page(target, pull, checkpoint)
+                if page is None or self._take_in(pull, page):
+                    return
+                checkpoint = page.next_cursor
+        except (pulls.LeaseLost, Unavailable) as error:
+            log.warning("poll_given_up", connection_id=pull.connection_id, entity=pull.entity, reason=str(error))
+        finally:
+            self._busy -= 1
+
+    def _page(self, target: Target, pull: Pull, checkpoint: str | None) -> Page[Change] | None:
+        """Return the next page, or None after recording why it could not be had."""
+        try:
+            ctx = target.context(self._clock, self._settings.call_deadline_s, lambda exchange: None)
+            return target.adapter.changes(ctx, pull.entity, checkpoint, target.adapter.spec.limits.page_size)
+        except Exception as error:
+            failed = calls.failed_with(target, error)
+            log.warning("poll_failed", connection_id=pull.connection_id, entity=pull.entity, kind=failed.kind,
+                        reason=failed.message)
+            with self._db.write() as session:
+                pulls.fail(session, pull, failed.kind, failed.text, self._clock(), self._chance,
+                           retry_after_s=failed.retry_after_s)
+            return None
+
+    def _take_in(self, pull: Pull, page: Page[Change]) -> bool:
+        """Record a page; return whether it was the last."""
+        now = self._clock()
+        news = [News(external_id=c.external_id, version=c.version, record=c.body, deleted=c.op == "delete")
+                for c in page.items]
+        later = now + dt.timedelta(seconds=self._settings.poll_every_s)
+        with self._db.write() as session:
+            told = pulls.take_in(session, pull, news, page.next_cursor, now, next_due=later,
+                                 lease_until=None if page.complete else self._lease(now).until)
+        if told:
+            log.info("changes_told", connection_id=pull.connection_id, entity=pull.entity, count=told)
+        return page.complete

@@ -1,0 +1,116 @@
+"""Connections made ready for calling: adapter, pooled HTTP, opened secrets, and the pace that the target bears."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.crypto import Keyring
+from hub_adapter.client import Exchange, HttpPolicy, Transport
+from hub_adapter.failure import RateLimited
+from hub_adapter.port import Adapter, Capability, Context
+from services.integrations.adapters import registry
+from services.integrations.models import Connection
+from services.integrations.operations import credentials
+
+PACE_WAIT_S = 1.0
+"""A call waits so long at most for its turn; beyond that the whole connection waits, outside any call."""
+
+
+class Pace:
+    """A token bucket: `rate_per_s` calls on average, `burst` at once."""
+
+    def __init__(self, rate_per_s: float, burst: int) -> None:
+        self._rate, self._burst = rate_per_s, burst
+        self._tokens, self._at = float(burst), time.monotonic()
+        self._lock = threading.Lock()
+
+    def admit(self) -> None:
+        """Wait for the next turn.
+
+        Raises:
+            RateLimited: it is too far away.
+        """
+        with self._lock:
+            now = time.monotonic()
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+            self._at = now
+            wait = max(0.0, (1 - self._tokens) / self._rate)
+            if wait > PACE_WAIT_S:
+                raise RateLimited(f"our own limit for this connection: {self._rate:g} calls a second", seconds=wait)
+            self._tokens -= 1
+        if wait:
+            time.sleep(wait)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One connection, ready to be called."""
+
+    connection_id: str
+    setup_version: int
+    adapter: Adapter
+    config: dict[str, Any]
+    secrets: dict[str, str] = field(repr=False)
+    transport: Transport
+    pace: Pace
+
+    @property
+    def can_find(self) -> bool:
+        """Whether the target can be asked by our id."""
+        return Capability.FIND_BY_LOCAL_KEY in self.adapter.spec.capabilities
+
+    @property
+    def honours_key(self) -> bool:
+        """Whether sending twice under one key makes one record there."""
+        return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.adapter.spec.capabilities)
+
+    def context(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None]) -> Context:
+        """Return what one call of the adapter is lent."""
+        http = self.transport.session(secrets=self.secrets.values(), total_s=deadline_s, observer=observer,
+                                      admit=self.pace.admit)
+        return Context(http=http, secrets=self.secrets, config=self.config, clock=clock,
+                       deadline=clock() + dt.timedelta(seconds=deadline_s))
+
+
+class Targets:
+    """The targets of this process, kept until their settings or credential change."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._ready: dict[str, Target] = {}
+
+    def get(self, session: Session, connection: Any) -> Target:
+        """Return the target of a connection row.
+
+        Raises:
+            UnknownAdapter, BrokenAdapter: its adapter cannot be used in this installation.
+            SealBroken: its credential does not open with our keys.
+        """
+        ready = self._ready.get(connection.id)
+        if ready is None or ready.setup_version != connection.setup_version:
+            ready = self._ready[connection.id] = self._make(session, connection)
+        return ready
+
+    def load(self, session: Session, connection_id: str) -> Target:
+        """Return the target of a connection by id."""
+        row = session.execute(sa.select(*Connection.__table__.c).where(Connection.id == connection_id)).one()
+        return self.get(session, row)
+
+    def ready(self, connection_id: str) -> Target:
+        """Return a target that `get` has made."""
+        return self._ready[connection_id]
+
+    def _make(self, session: Session, connection: Any) -> Target:
+        return Target(
+            connection_id=connection.id, setup_version=connection.setup_version, config=dict(connection.config),
+            adapter=registry.load(connection.adapter), transport=Transport(HttpPolicy.of(connection.config)),
+            secrets=credentials.secrets_of(session, self._keyring, connection.id),
+            pace=Pace(connection.rate_per_s, connection.burst))

@@ -1,0 +1,69 @@
+"""A connection: one configured external system."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis.database import Id, Json, UtcDateTime, new_id
+from services.integrations.models.base import Base
+
+
+class Connection(Base):
+    """One external system: adapter, settings, limits, and how it is doing.
+
+    What is wanted (`desired_state`) and what is seen (`health`) are never one field. `version` rises when a person
+    changes something; the engine's own observations leave it alone.
+    """
+
+    __tablename__ = "connection"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    version: Mapped[int] = mapped_column(default=1)
+    name: Mapped[str] = mapped_column(sa.String(120), unique=True)
+    kind: Mapped[str] = mapped_column(sa.String(20))
+    adapter: Mapped[str] = mapped_column(sa.String(60))
+    adapter_version: Mapped[str] = mapped_column(sa.String(40))
+    guarantee: Mapped[str] = mapped_column(sa.String(20))
+    desired_state: Mapped[str] = mapped_column(sa.String(10), default="active")
+    health: Mapped[str] = mapped_column(sa.String(16), default="ok")
+    pause_reason: Mapped[str | None] = mapped_column(sa.String(500))
+    paused_by: Mapped[str | None] = mapped_column(sa.String(80))
+    config: Mapped[dict[str, Any]] = mapped_column(Json)
+    credential_id: Mapped[str | None] = mapped_column(Id)
+    mapping_version: Mapped[int | None]
+    rate_per_s: Mapped[float] = mapped_column(sa.Float)
+    burst: Mapped[int]
+    max_in_flight: Mapped[int]
+    throttled_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    consecutive_failures: Mapped[int] = mapped_column(default=0)
+    first_failure_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    last_success_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    breaker_open_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    open_count: Mapped[int] = mapped_column(default=0)
+    setup_version: Mapped[int] = mapped_column(
+        default=1, comment="rises with settings and credential; a check is of one such version")
+    checked_version: Mapped[int | None]
+    checked_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    check_ok: Mapped[bool | None]
+    check_message: Mapped[str | None] = mapped_column(sa.String(500))
+    check_problems: Mapped[list[dict[str, str]] | None] = mapped_column(Json)
+    created_by: Mapped[str] = mapped_column(sa.String(80))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+    @property
+    def has_credential(self) -> bool:
+        """Whether a secret has been put; which one is never told."""
+        return self.credential_id is not None
+
+    @property
+    def check(self) -> dict[str, Any] | None:
+        """What the last check found."""
+        if self.checked_at is None:
+            return None
+        return {"ok": self.check_ok, "message": self.check_message, "problems": self.check_problems or [],
+                "checked_at": self.checked_at}

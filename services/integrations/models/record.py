@@ -1,0 +1,25 @@
+"""A record: this service's own sealed copy of what travels."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis.database import UtcDateTime
+from services.integrations.models.base import Base
+
+
+class Record(Base):
+    """The canonical state of one record of another service, fed by its events; nobody is ever asked for it."""
+
+    __tablename__ = "record"
+
+    entity: Mapped[str] = mapped_column(sa.String(40), primary_key=True)
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    version: Mapped[int]
+    state_sealed: Mapped[str] = mapped_column(sa.Text, comment="JSON, sealed for record|entity|id")
+    state_hash: Mapped[str] = mapped_column(sa.String(64), comment="keyed hash of the canonical JSON")
+    deleted: Mapped[bool] = mapped_column(default=False)
+    seen_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,36 @@
+"""A route: which entity travels over a connection, and which way."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis.database import Id, Json, UtcDateTime, new_id
+from services.integrations.models.base import Base
+
+
+class Route(Base):
+    """entity → connection. At most one per pair, so that a change is never accepted twice for one target."""
+
+    __tablename__ = "route"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    version: Mapped[int] = mapped_column(default=1)
+    connection_id: Mapped[str] = mapped_column(Id, sa.ForeignKey("connection.id"))
+    entity: Mapped[str] = mapped_column(sa.String(40))
+    direction: Mapped[str] = mapped_column(sa.String(8))
+    state: Mapped[str] = mapped_column(sa.String(10), default="draft")
+    filter: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    mapping_version: Mapped[int | None]
+    conflict_policy: Mapped[str | None] = mapped_column(sa.String(20))
+    created_by: Mapped[str] = mapped_column(sa.String(80))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        sa.UniqueConstraint("connection_id", "entity"),
+        sa.Index("ix_route_entity_state", "entity", "state"),
+    )

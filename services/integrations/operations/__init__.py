@@ -1,0 +1,1 @@
+"""What this service does: one function = one use case = one transaction."""

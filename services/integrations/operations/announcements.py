@@ -1,0 +1,57 @@
+"""What this service tells the others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis import outbox
+from chassis.context import Subject
+from contracts.integrations import CONNECTION_HEALTH_CHANGED, DELIVERY_SETTLED
+from services.integrations.models import Connection
+from services.integrations.queries.lanes import Lane
+
+US = Subject.service("integrations")
+"""Who settles deliveries: nobody's request, the service's own deferred work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A delivery that has come to its end."""
+
+    id: str
+    lane: Lane
+    version: int
+    state: str
+    external_id: str | None = None
+    error_class: str | None = None
+    error: str | None = None
+
+
+def deliveries_settled(session: Session, settled: Sequence[Settled]) -> None:
+    """Announce each end."""
+    names = _names(session, {one.lane[0] for one in settled})
+    for one in settled:
+        connection_id, entity, local_id = one.lane
+        outbox.record(session, DELIVERY_SETTLED, subject=one.id, version=1, by=US, data={
+            "delivery_id": one.id, "connection_id": connection_id, "connection": names[connection_id],
+            "entity": entity, "local_id": local_id, "source_version": one.version, "external_id": one.external_id,
+            "state": one.state, "error_class": one.error_class, "error": one.error})
+
+
+def _names(session: Session, ids: Collection[str]) -> dict[str, str]:
+    if not ids:
+        return {}
+    rows = session.execute(sa.select(Connection.id, Connection.name).where(Connection.id.in_(list(ids)))).all()
+    return {row[0]: row[1] for row in rows}
+
+
+def health_changed(session: Session, connection: Any, by: Any = US) -> None:
+    """Announce what is wanted of a connection and what is seen of it."""
+    outbox.record(session, CONNECTION_HEALTH_CHANGED, subject=connection.id, version=connection.version, by=by, data={
+        "connection_id": connection.id, "name": connection.name, "desired_state": connection.desired_state,
+        "health": connection.health, "reason": connection.pause_reason})

@@ -1,0 +1,89 @@
+"""Many rows in one statement, whose text does not depend on how many: the cost of a batch, not of its deliveries."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def update_each(session: Session, table: sa.Table, rows: Rows, *, match: tuple[str, ...], where: str = "") -> set[str]:
+    """Set each row's own values, where `match` columns are equal and `where` holds.
+
+    Args:
+        session: the transaction.
+        table: what to change.
+        rows: mappings with the same keys: the `match` columns and the columns to set.
+        match: columns that find the row; the first of them is returned.
+        where: a further condition, trusted text.
+
+    Returns:
+        The first `match` column of every row that was changed.
+    """
+    if not rows:
+        return set()
+    on_sqlite = session.get_bind().dialect.name == "sqlite"
+    statement = _update(table, tuple(rows[0]), match, where, on_sqlite)
+    return set(session.execute(statement, {"rows": as_json(rows, on_sqlite=on_sqlite)}).scalars())
+
+
+@cache
+def _update(table: sa.Table, columns: tuple[str, ...], match: tuple[str, ...], where: str,
+            on_sqlite: bool) -> sa.TextClause:
+    assigned = ", ".join(f"{c} = given.{c}" for c in columns if c not in match)
+    found = " AND ".join(f"{table.name}.{c} = given.{c}" for c in match)
+    return sa.text(
+        f"UPDATE {table.name} SET {assigned} FROM {_given(table, columns, on_sqlite)} "  # noqa: S608 (names of columns)
+        f"WHERE {found}{f' AND {where}' if where else ''} RETURNING {table.name}.{match[0]}"
+    )
+
+
+def _given(table: sa.Table, columns: tuple[str, ...], on_sqlite: bool) -> str:
+    if on_sqlite:
+        taken = ", ".join(f"json_extract(value, '$.{c}') AS {c}" for c in columns)
+        return f"(SELECT {taken} FROM json_each(:rows)) AS given"  # noqa: S608 (names of columns)
+    types = ", ".join(f"{c} {table.c[c].type.compile(dialect=postgresql.dialect())}" for c in columns)  # type: ignore[no-untyped-call]
+    return f"jsonb_to_recordset(CAST(:rows AS jsonb)) AS given({types})"
+
+
+def as_json(rows: Iterable[Mapping[str, Any]], *, on_sqlite: bool) -> str:
+    """Return `rows` with each time in the text form that the database keeps."""
+
+    def as_text(value: Any) -> str:
+        if isinstance(value, dt.datetime):
+            moment = value.astimezone(dt.UTC)
+            return moment.strftime("%Y-%m-%d %H:%M:%S.%f") if on_sqlite else moment.isoformat()
+        raise TypeError(f"{type(value).__name__} has no place in a bulk statement")
+
+    return json.dumps([dict(row) for row in rows], default=as_text, ensure_ascii=False)
+
+
+def upsert(session: Session, table: sa.Table, rows: Rows, *, changing: Mapping[str, Any] | None,
+           where: sa.ColumnElement[bool] | None = None) -> None:
+    """Insert rows; where the primary key is taken, set `changing` if `where` holds (None: leave the row alone).
+
+    In `changing` and `where`, `excluded(table)` stands for the row that was to be inserted.
+    """
+    if not rows:
+        return
+    dialect: Any = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table)
+    keys = list(table.primary_key)
+    if changing is None:
+        statement = statement.on_conflict_do_nothing(index_elements=keys)
+    else:
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=changing, where=where)
+    session.execute(statement, list(rows))
+
+
+def excluded(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Return the value that an upsert brought for `column`."""
+    return sa.literal_column(f"excluded.{column.name}", column.type)

@@ -1,0 +1,235 @@
+"""Taking due deliveries: lease them, see what each needs, and open an attempt for each call, before a byte leaves."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.crypto import Keyring
+from chassis.database import new_id
+from services.integrations.domain import failures, retry
+from services.integrations.domain.deliveries import TERMINAL, is_stale
+from services.integrations.models import Attempt, Binding, Connection, Delivery
+from services.integrations.operations import announcements, intake, records
+from services.integrations.operations.bulk import upsert
+from services.integrations.operations.leases import Move, write_back
+from services.integrations.queries import lanes
+from services.integrations.routing import dependencies
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """Who takes, and until when."""
+
+    owner: str
+    until: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One call to make, with all that it needs; its attempt is open.
+
+    Attributes:
+        action: write, delete or find.
+        attempts: failures before this call.
+        version: of the record that `body` shows; what the target will be known to have.
+        hash: of that record.
+        key: under which the target is asked to do this once.
+        references: entity → external id of the records that this one points at.
+    """
+
+    delivery_id: str
+    connection_id: str
+    entity: str
+    local_id: str
+    op: str
+    action: str
+    fence: int
+    attempts: int
+    deferrals: int
+    version: int
+    key: str
+    external_id: str | None = None
+    remote_version: str | None = None
+    hash: str | None = None
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    references: Mapping[str, str] = field(default_factory=dict)
+    probes: int = 0
+    doubt_since: dt.datetime | None = None
+
+    @property
+    def lane(self) -> lanes.Lane:
+        """(connection_id, entity, local_id)."""
+        return self.connection_id, self.entity, self.local_id
+
+
+def room(session: Session, connection_ids: Iterable[str], now: dt.datetime) -> list[tuple[Any, int]]:
+    """Return each connection that may be called now with the calls that it still has room for, counted over all processes."""
+    columns = Connection.__table__.c
+    leased = (sa.select(sa.func.count()).select_from(Delivery)
+              .where(Delivery.connection_id == Connection.id, sa.text("delivery.state = 'leased'"))
+              .correlate(Connection).scalar_subquery())
+    rows = session.execute(
+        sa.select(*columns, leased.label("leased"))
+        .where(Connection.id.in_(list(connection_ids)), Connection.desired_state == "active",
+               sa.or_(Connection.throttled_until.is_(None), Connection.throttled_until <= now))).all()
+    return [(row, row.max_in_flight - row.leased) for row in rows]
+
+
+def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]], lease: Lease,
+          now: dt.datetime) -> tuple[list[Job], set[str]]:
+    """Lease up to so many due deliveries of each connection, and return a job for each that can be sent now.
+
+    Also returned: the connections that may have more to do at once. The deliveries that cannot be sent leave the lease in the same transaction: blocked on what has to be there first, or skipped because the
+    target has that version or a newer one.
+    """
+    by_connection = {connection_id: _take(session, connection_id, limit, lease, now) for connection_id, limit in wanted}
+    taken = [row for rows in by_connection.values() for row in rows]
+    if not taken:
+        return [], set()
+    bodies = _bodies(session, keyring, taken)
+    needs = {row.id: dependencies(row.entity, bodies[row.id][1]) for row in taken if row.id in bodies}
+    wanted_lanes = {(row.connection_id, *need) for row in taken for need in needs.get(row.id, ())}
+    bound = lanes.bindings(session, {_lane(row) for row in taken} | wanted_lanes)
+    jobs: list[Job] = []
+    moves: list[Move] = []
+    missing: set[lanes.Lane] = set()
+    for row in taken:
+        absent = [need for need in needs.get(row.id, ()) if not _is_bound(bound.get((row.connection_id, *need)))]
+        job = _job(row, bound, bodies.get(row.id), needs.get(row.id, ()))
+        if isinstance(job, Move):
+            moves.append(job)
+        elif absent and row.op != "delete":
+            missing.add((row.connection_id, *absent[0]))
+            moves.append(_blocked(row, absent[0], now))
+        else:
+            jobs.append(job)
+    write_back(session, moves, now)
+    announcements.deliveries_settled(session, [_ended(move, taken) for move in moves if move.after in TERMINAL])
+    again = export(session, missing, now)
+    _start_bindings(session, jobs)
+    open_attempts(session, jobs, now)
+    full = {connection_id for connection_id, limit in wanted if len(by_connection[connection_id]) == limit}
+    return jobs, again | (full & {move.lane[0] for move in moves})
+
+
+def _take(session: Session, connection_id: str, limit: int, lease: Lease, now: dt.datetime) -> list[Any]:
+    taken: list[Any] = []
+    for priority in lanes.PRIORITIES:
+        if len(taken) < limit:
+            # A CTE, because PostgreSQL may evaluate a limited sub-select more than once.
+            picked = lanes.claimable(connection_id, priority, now, limit - len(taken)).cte("picked")
+            taken += session.execute(
+                sa.update(Delivery).where(Delivery.id.in_(sa.select(picked.c.id)))
+                .values(state="leased", lease_owner=lease.owner, lease_until=lease.until, fence=Delivery.fence + 1)
+                .returning(*Delivery.__table__.c)).all()
+    return sorted(taken, key=lambda row: row.id)
+
+
+def _bodies(session: Session, keyring: Keyring, taken: Sequence[Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Return, by delivery, our copy of its record and the state in it."""
+    found = lanes.records(session, {(row.entity, row.local_id) for row in taken})
+    opened = {key: (copy, records.state_of(keyring, copy)) for key, copy in found.items()}
+    return {row.id: opened[row.entity, row.local_id] for row in taken if (row.entity, row.local_id) in opened}
+
+
+def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, Any]] | None,
+         needs: Sequence[tuple[str, str]]) -> Job | Move:
+    binding = bound.get(_lane(row))
+    external_id = binding.external_id if binding else None
+    version = copy[0].version if copy else row.source_version
+    if row.op == "delete" and external_id is None:
+        return _end(row, "skipped", "it was never made there")
+    if row.op == "upsert" and copy is None:
+        return _end(row, "dead", "our copy of the record is missing", failures.INVALID)
+    if row.op == "upsert" and is_stale(version, binding.acked_version if external_id else None):
+        return _end(row, "skipped", f"the target has version {binding.acked_version}")
+    references = {entity: bound[row.connection_id, entity, id].external_id
+                  for entity, id in needs if _is_bound(bound.get((row.connection_id, entity, id)))}
+    return Job(
+        delivery_id=row.id, connection_id=row.connection_id, entity=row.entity, local_id=row.local_id, op=row.op,
+        action="delete" if row.op == "delete" else "write", fence=row.fence, attempts=row.attempts,
+        deferrals=row.deferrals, version=version, external_id=external_id, references=references,
+        # Until it is bound, every version of the record is made under one key: else a lost answer doubles it.
+        key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
+        remote_version=binding.remote_version if binding else None,
+        hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {},
+    )
+
+
+def create_key(lane: lanes.Lane) -> str:
+    """Return the one key under which the record of a lane is ever made at its target."""
+    _connection_id, entity, local_id = lane
+    return f"{entity}-{local_id}"
+
+
+def _end(row: Any, after: Any, reason: str, error_class: str | None = None) -> Move:
+    return Move(id=row.id, lane=_lane(row), op=row.op, fence=row.fence, before="leased", after=after, due_at=row.due_at,
+                attempts=row.attempts, deferrals=row.deferrals, error=reason, error_class=error_class)
+
+
+def _ended(move: Move, taken: Sequence[Any]) -> announcements.Settled:
+    version = next(row.source_version for row in taken if row.id == move.id)
+    return announcements.Settled(id=move.id, lane=move.lane, version=version, state=move.after,
+                                 error_class=move.error_class, error=move.error)
+
+
+def _blocked(row: Any, need: tuple[str, str], now: dt.datetime) -> Move:
+    return Move(id=row.id, lane=_lane(row), op=row.op, fence=row.fence, before="leased", after="blocked",
+                due_at=now + dt.timedelta(seconds=failures.RECHECK_S), attempts=row.attempts,
+                deferrals=row.deferrals + 1, blocked_on=need,
+                deadline_at=row.deadline_at or now + dt.timedelta(seconds=retry.WINDOW_S),
+                error_class=failures.DEPENDENCY_MISSING, error=f"waits until {need[0]} {need[1]} is at the target")
+
+
+def export(session: Session, missing: Iterable[lanes.Lane], now: dt.datetime) -> set[str]:
+    """Accept a delivery for each record that something waits for, from our copy, unless one is open.
+
+    Returns:
+        The connections that have such a delivery now.
+    """
+    lanes_missing = set(missing)
+    if not lanes_missing:
+        return set()
+    wanted = lanes_missing - lanes.open_lanes(session, lanes_missing)
+    known = lanes.records(session, {(entity, id) for _connection, entity, id in wanted})
+    plans = [intake.plan(connection_id, entity, id, "upsert", known[entity, id].version, now)
+             for connection_id, entity, id in sorted(wanted) if (entity, id) in known]
+    intake.add(session, plans)
+    return {plan["connection_id"] for plan in plans}
+
+
+def _start_bindings(session: Session, jobs: Sequence[Job]) -> None:
+    table: Any = Binding.__table__
+    rows = [{"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id, "state": "creating",
+             "create_key": create_key(job.lane), "acked_version": 0} for job in jobs if job.external_id is None]
+    upsert(session, table, rows, changing={"state": "creating"}, where=table.c.external_id.is_(None))
+
+
+def open_attempts(session: Session, jobs: Sequence[Job], now: dt.datetime) -> None:
+    """Write the attempt of each job, open: were we to end here, somebody would look whether the call was made."""
+    if jobs:
+        session.execute(sa.insert(Attempt), [
+            {"id": new_id(), "delivery_id": job.delivery_id, "n": job.fence, "fence": job.fence, "action": job.action,
+             "started_at": now} for job in jobs])
+
+
+def renew(session: Session, owner: str, delivery_ids: Sequence[str], until: dt.datetime) -> set[str]:
+    """Extend our leases; return those that are still ours."""
+    rows = session.execute(
+        sa.update(Delivery).where(Delivery.id.in_(list(delivery_ids)), Delivery.lease_owner == owner)
+        .values(lease_until=until).returning(Delivery.id))
+    return set(rows.scalars())
+
+
+def _lane(row: Any) -> lanes.Lane:
+    return row.connection_id, row.entity, row.local_id
+
+
+def _is_bound(binding: Any) -> bool:
+    return binding is not None and binding.external_id is not None

@@ -1,0 +1,154 @@
+"""Setting up connections, and starting and stopping them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from sqlalchemy.orm import Session
+
+from chassis.context import Subject
+from chassis.database import new_id, utcnow
+from contracts.errors import AlreadyExists, Invalid, StaleVersion
+from hub_adapter.port import AdapterSpec, CheckResult
+from services.integrations.adapters import registry
+from services.integrations.models import Connection, Credential, LedgerRow
+from services.integrations.operations import announcements
+from services.integrations.queries import adapters, connections
+
+RATE_WHERE_UNKNOWN_PER_S = 50.0
+"""Calls a second to a target whose adapter names no limit."""
+
+
+def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
+    """Set up a connection to an external system. It is active at once, and idle until a route is.
+
+    Raises:
+        Invalid: no such adapter is installed, or the config is not what it asks for; each fault with its pointer.
+        AlreadyExists: another connection has this name.
+    """
+    spec = _spec(request["adapter"])
+    _require_valid(spec, request["config"])
+    _require_free_name(session, request["name"])
+    now = utcnow()
+    limits = spec.limits
+    connection = Connection(
+        id=new_id(), name=request["name"], kind=request.get("kind", "other"), adapter=spec.name,
+        adapter_version=spec.version, guarantee=adapters.guarantee(spec), config=request["config"],
+        rate_per_s=request.get("rate_per_s", limits.rate_per_s or RATE_WHERE_UNKNOWN_PER_S),
+        burst=request.get("burst", limits.burst), max_in_flight=request.get("max_in_flight", limits.max_in_flight),
+        created_by=by.id, created_at=now, updated_at=now)
+    session.add(connection)
+    session.flush()
+    session.add(LedgerRow(connection_id=connection.id))
+    session.flush()
+    return connection
+
+
+def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
+    """Change a connection; a new config or pace is used from the next call on, and needs a new check.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+        StaleVersion: it has changed since the caller read it.
+        Invalid, AlreadyExists: as for `create`.
+    """
+    connection = connections.for_write(session, request["id"], by, "change")
+    if connection.version != request["expected_version"]:
+        raise StaleVersion("The connection has changed since you read it", version=connection.version)
+    changes = request["changes"]
+    if "config" in changes:
+        _require_valid(_spec(connection.adapter), changes["config"], "/changes/config")
+    if changes.get("name", connection.name) != connection.name:
+        _require_free_name(session, changes["name"])
+    for name, value in changes.items():
+        setattr(connection, name, value)
+    if {"config", "rate_per_s", "burst"} & set(changes):
+        connection.setup_version += 1
+    _touch(session, connection)
+    return connection
+
+
+def pause(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
+    """Make no further call over a connection. One row changes, however many deliveries wait.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+    """
+    connection = connections.for_write(session, request["id"], by, "operate")
+    if connection.desired_state != "paused":
+        connection.desired_state, connection.paused_by = "paused", by.id
+        connection.pause_reason = request["reason"] or None
+        _touch(session, connection)
+        announcements.health_changed(session, connection, by)
+    return connection
+
+
+def resume(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
+    """Let deliveries flow again, and forget what was seen of the target before.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+    """
+    connection = connections.for_write(session, request["id"], by, "operate")
+    if connection.desired_state != "active":
+        connection.desired_state, connection.health = "active", "ok"
+        connection.pause_reason = connection.paused_by = connection.throttled_until = None
+        connection.consecutive_failures, connection.first_failure_at = 0, None
+        _touch(session, connection)
+        announcements.health_changed(session, connection, by)
+    return connection
+
+
+def checked(session: Session, connection_id: str, setup_version: int, result: CheckResult, at: dt.datetime) -> dict[str, Any]:
+    """Keep what a check found, and return it. It counts for the settings and credential it was made with."""
+    connection = session.get_one(Connection, connection_id, with_for_update=True)
+    message = "The target can be worked with." if result.ok else f"{len(result.problems)} problems were found."
+    if result.error_class is not None:
+        message = f"The target could not be asked ({result.error_class})."
+    connection.checked_version, connection.checked_at = setup_version, at
+    connection.check_ok, connection.check_message = result.ok and result.error_class is None, message
+    connection.check_problems = [{"field": p.field, "message": p.message[:500]} for p in result.problems]
+    refused = result.error_class == "auth"
+    session.execute(sa.update(Credential).where(Credential.connection_id == connection_id).values(
+        status="refused" if refused else "accepted" if connection.check_ok else Credential.status))
+    shown = connection.check
+    if shown is None:
+        raise AssertionError("a check was kept just now")
+    return shown
+
+
+def _spec(name: str) -> AdapterSpec:
+    try:
+        return registry.load(name).spec
+    except registry.UnknownAdapter as error:
+        raise Invalid.of("/adapter", "unknown", str(error)) from error
+    except registry.BrokenAdapter as error:
+        raise Invalid.of("/adapter", "broken", str(error)) from error
+
+
+def _require_valid(spec: AdapterSpec, config: Mapping[str, Any], pointer: str = "/config") -> None:
+    faults = sorted(Draft202012Validator(dict(spec.config_schema)).iter_errors(config), key=lambda fault: fault.json_path)
+    if faults:
+        raise Invalid(f"The config is not what the adapter {spec.name} asks for",
+                      errors=[_refusal(fault, pointer) for fault in faults])
+
+
+def _refusal(fault: ValidationError, pointer: str) -> dict[str, str]:
+    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in fault.absolute_path]
+    return {"pointer": "/".join([pointer, *steps]), "code": str(fault.validator), "message": fault.message[:300]}
+
+
+def _require_free_name(session: Session, name: str) -> None:
+    if session.scalar(sa.select(Connection.id).where(Connection.name == name)) is not None:
+        raise AlreadyExists(f"There is a connection named {name!r}", name=name)
+
+
+def _touch(session: Session, connection: Connection) -> None:
+    connection.version += 1
+    connection.updated_at = utcnow()
+    session.flush()

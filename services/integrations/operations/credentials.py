@@ -1,0 +1,64 @@
+"""The secrets with which connections sign in: they are put, never shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.context import Subject
+from chassis.crypto import Keyring
+from chassis.database import utcnow
+from contracts.errors import Invalid
+from services.integrations.adapters import registry
+from services.integrations.models import Credential
+from services.integrations.queries import connections
+
+
+def put(session: Session, keyring: Keyring, request: Mapping[str, Any], *, by: Subject) -> dict[str, Any]:
+    """Replace a connection's credential; the connection has to be checked anew.
+
+    Raises:
+        NotFound: there is no such connection in the caller's sight.
+        Invalid: a secret that the adapter does not know, or one that it needs and that is missing.
+    """
+    connection = connections.for_write(session, request["id"], by, "change")
+    _require_fields(registry.load(connection.adapter).spec.secret_fields, request["secrets"])
+    sealed = keyring.seal(json.dumps(request["secrets"], ensure_ascii=False), _aad(connection.id))
+    credential = session.scalars(sa.select(Credential).where(Credential.connection_id == connection.id)).one_or_none()
+    if credential is None:
+        credential = Credential(connection_id=connection.id, version=0)
+        session.add(credential)
+    credential.version += 1
+    credential.ciphertext, credential.key_id = sealed, sealed.split(".")[1]
+    credential.status, credential.updated_by, credential.updated_at = "untried", by.id, utcnow()
+    session.flush()
+    connection.credential_id = credential.id
+    connection.setup_version += 1
+    connection.updated_at = credential.updated_at
+    return {"connection_id": connection.id, "version": credential.version, "status": credential.status,
+            "expires_at": credential.expires_at, "updated_at": credential.updated_at}
+
+
+def secrets_of(session: Session, keyring: Keyring, connection_id: str) -> dict[str, str]:
+    """Return the opened secrets of a connection, empty if it has none. For the engine alone."""
+    found = session.execute(sa.select(Credential.ciphertext).where(Credential.connection_id == connection_id))
+    sealed = found.scalar_one_or_none()
+    secrets: dict[str, str] = json.loads(keyring.open(sealed, _aad(connection_id))) if sealed else {}
+    return secrets
+
+
+def _require_fields(known: tuple[str, ...], given: Mapping[str, str]) -> None:
+    errors = [{"pointer": f"/secrets/{name}", "code": "unknown_field", "message": "The adapter knows no such secret."}
+              for name in given if name not in known]
+    errors += [{"pointer": f"/secrets/{name}", "code": "required", "message": "The adapter needs this secret."}
+               for name in known if name not in given]
+    if errors:
+        raise Invalid("The credential does not fit the adapter", errors=errors)
+
+
+def _aad(connection_id: str) -> str:
+    return f"credential|ciphertext|{connection_id}"

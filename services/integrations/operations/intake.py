@@ -1,0 +1,119 @@
+"""An event comes in: keep the record, accept one delivery per route, count it. One transaction, with the inbox row."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.crypto import Keyring
+from chassis.database import new_id
+from services.integrations.domain.deliveries import Op, Wait, is_stale, succeed, supersedes
+from services.integrations.models import Delivery, LedgerRow
+from services.integrations.operations import records
+from services.integrations.operations.bulk import update_each
+from services.integrations.queries import lanes
+from services.integrations.routing import WAYS
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of one record of another service, as its event told it.
+
+    Attributes:
+        event_id, type, origin: of the envelope.
+        id: of the record.
+        version: of the record after the change.
+        state: the whole record, JSON-ready and in clear.
+    """
+
+    event_id: str
+    type: str
+    origin: str
+    id: str
+    version: int
+    state: Mapping[str, Any]
+
+
+def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime) -> list[str]:
+    """Accept `change` for every connection that it concerns; return the connections that now have work."""
+    way = WAYS[change.type]
+    known = records.put(session, keyring, way.entity, change.id, change.version, change.state, now)
+    targets = lanes.push_connections(session, way.entity)
+    # A connection may need the record without a route of its own for it: an order of it waits for this customer.
+    targets += sorted(lanes.waited_for(session, way.entity, change.id) - set(targets))
+    if not targets:
+        return []
+    stale = is_stale(change.version, known)
+    plans = [_plan(way.entity, way.verb, change, connection_id, now) for connection_id in targets]
+    for plan in plans:
+        if stale:
+            _settle_at_once(plan, now, f"version {change.version} arrived after version {known}")
+        elif change.origin == plan["connection_id"]:
+            _settle_at_once(plan, now, "the change came from this connection")
+    fresh = [plan for plan in plans if plan["state"] == "pending"]
+    _replace_waiting(session, way.verb, fresh, now)
+    add(session, plans)
+    return [plan["connection_id"] for plan in fresh]
+
+
+def add(session: Session, plans: Iterable[Mapping[str, Any]]) -> None:
+    """Insert deliveries and count each as accepted."""
+    rows = list(plans)
+    if not rows:
+        return
+    session.execute(sa.insert(Delivery), rows)
+    counted: dict[str, int] = {}
+    for row in rows:
+        counted[row["connection_id"]] = counted.get(row["connection_id"], 0) + 1
+    ledger = LedgerRow.__table__.c
+    for many in set(counted.values()):
+        chosen = sorted(id for id, count in counted.items() if count == many)
+        session.execute(sa.update(LedgerRow).where(ledger.connection_id.in_(chosen)).values(accepted=ledger.accepted + many))
+
+
+def plan(connection_id: str, entity: str, local_id: str, op: Op, version: int, now: dt.datetime, *,
+         event_id: str | None = None) -> dict[str, Any]:
+    """Return the row of a new delivery, due at once."""
+    return {
+        "id": new_id(), "connection_id": connection_id, "entity": entity, "local_id": local_id, "op": op,
+        "source_event_id": event_id, "source_version": version,
+        "idempotency_key": f"{entity}-{local_id}-{version}-{op}", "state": "pending", "attempts": 0, "deferrals": 0,
+        "due_at": now, "deadline_at": None, "blocked_entity": None, "blocked_id": None, "last_error": None,
+        "settled_at": None, "created_at": now,
+    }
+
+
+def _plan(entity: str, op: Op, change: Change, connection_id: str, now: dt.datetime) -> dict[str, Any]:
+    return plan(connection_id, entity, change.id, op, change.version, now, event_id=change.event_id)
+
+
+def _settle_at_once(row: dict[str, Any], now: dt.datetime, reason: str) -> None:
+    row.update(state="skipped", last_error=reason, settled_at=now)
+
+
+def _replace_waiting(session: Session, op: Op, fresh: list[dict[str, Any]], now: dt.datetime) -> None:
+    """Let each new delivery take the place, and the retries, of the upsert that waits in its lane."""
+    if not supersedes(op, "upsert"):
+        return
+    found = lanes.waiting_upserts(session, [_lane(row) for row in fresh])
+    replaced = []
+    for row in fresh:
+        old = found.get(_lane(row))
+        if old is None:
+            continue
+        wait = succeed(op, Wait(old.state, old.due_at, old.attempts, old.deferrals, old.blocked_entity, old.blocked_id,
+                                old.deadline_at), now)
+        row.update(state=wait.state, due_at=wait.due_at, attempts=wait.attempts, deferrals=wait.deferrals,
+                   blocked_entity=wait.blocked_entity, blocked_id=wait.blocked_id, deadline_at=wait.deadline_at)
+        replaced.append({"id": old.id, "state": "superseded", "superseded_by": row["id"], "settled_at": now})
+    table: Any = Delivery.__table__
+    update_each(session, table, replaced, match=("id",))
+
+
+def _lane(row: Mapping[str, Any]) -> lanes.Lane:
+    return row["connection_id"], row["entity"], row["local_id"]

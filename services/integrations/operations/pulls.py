@@ -1,0 +1,161 @@
+"""Bringing in what changed at a target: a page of changes and the checkpoint behind it, in one transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis import outbox
+from contracts.errors import Conflict
+from contracts.integrations import EXTERNAL_CHANGED
+from services.integrations.domain import failures
+from services.integrations.domain.retry import Chance
+from services.integrations.models import Connection, Cursor, Route, Sighting
+from services.integrations.operations import health
+from services.integrations.operations.announcements import US
+from services.integrations.operations.bulk import excluded, upsert
+from services.integrations.operations.claims import Lease
+from services.integrations.queries import lanes
+
+DIRECTION, WHOLE = "pull", ""
+"""The direction of a poll's cursor, and the partition of a target that has none."""
+RETRY_MOST_S = 600.0
+BACK_OFF_S = 5.0
+
+
+class LeaseLost(Exception):
+    """Another process reads this cursor now; what we have read is not recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull:
+    """A cursor that is ours to read from."""
+
+    connection_id: str
+    entity: str
+    checkpoint: str | None
+    fence: int
+    failures: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """One changed record, as the adapter tells it."""
+
+    external_id: str
+    version: str
+    record: Mapping[str, Any]
+    deleted: bool = False
+
+
+def start(session: Session, connection_id: str, entity: str, now: dt.datetime) -> None:
+    """Make the cursor of a route that has been switched on, due now; one that exists goes on from its checkpoint."""
+    table: Any = Cursor.__table__
+    row = {"connection_id": connection_id, "entity": entity, "direction": DIRECTION, "partition": WHOLE, "due_at": now,
+           "failures": 0, "fence": 0}
+    upsert(session, table, [row], changing={"due_at": now})
+
+
+def now(session: Session, connection: Connection, at: dt.datetime) -> list[str]:
+    """Make every active pull of a connection due; return the entities.
+
+    Raises:
+        Conflict: the connection is not active, or no active route pulls anything over it.
+    """
+    if connection.desired_state != "active":
+        raise Conflict(f"{connection.name} is {connection.desired_state}: resume it first")
+    routes = sa.select(Route.entity).where(Route.connection_id == connection.id, Route.state == "active",
+                                           Route.direction.in_(("pull", "both")))
+    due = (sa.update(Cursor).where(Cursor.connection_id == connection.id, Cursor.entity.in_(routes))
+           .values(due_at=at).returning(Cursor.entity))
+    entities = sorted(session.execute(due).scalars())
+    if not entities:
+        raise Conflict(f"No active route pulls anything over {connection.name}")
+    return entities
+
+
+def any_due(session: Session, at: dt.datetime) -> bool:
+    """Tell whether a poll is due; asked every second, so it takes no lock."""
+    return session.execute(lanes.cursors_due(at, 1, locked=False)).first() is not None
+
+
+def claim(session: Session, limit: int, lease: Lease, at: dt.datetime) -> list[Pull]:
+    """Lease up to `limit` cursors whose poll is due."""
+    picked = lanes.cursors_due(at, limit).cte("picked")
+    key = (Cursor.connection_id, Cursor.entity, Cursor.direction, Cursor.partition)
+    rows = session.execute(
+        sa.update(Cursor).where(sa.tuple_(*key).in_(sa.select(*picked.c)))
+        .values(lease_owner=lease.owner, lease_until=lease.until, fence=Cursor.fence + 1)
+        .returning(*Cursor.__table__.c)).all()
+    return [Pull(connection_id=row.connection_id, entity=row.entity, checkpoint=row.checkpoint, fence=row.fence,
+                 failures=row.failures) for row in rows]
+
+
+def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str | None, at: dt.datetime, *,
+            lease_until: dt.datetime | None, next_due: dt.datetime) -> int:
+    """Announce what is new in a page and move the checkpoint behind it; return how many changes were announced.
+
+    Args:
+        checkpoint: where the next page begins.
+        lease_until: None when this was the last page: the cursor is let go.
+        next_due: when it is read again.
+
+    Raises:
+        LeaseLost: nothing was written.
+    """
+    row = {"checkpoint": checkpoint, "due_at": next_due, "lease_until": lease_until, "failures": 0, "last_error": None,
+           "last_success_at": at}
+    _write(session, pull, row | ({"lease_owner": None} if lease_until is None else {}))
+    name = session.execute(sa.select(Connection.name).where(Connection.id == pull.connection_id)).scalar_one()
+    fresh = _unseen(session, pull, {one.external_id: one for one in news}, at)
+    for one, version in fresh:
+        outbox.record(session, EXTERNAL_CHANGED, subject=one.external_id, version=version, by=US,
+                      origin=pull.connection_id, data={
+                          "connection_id": pull.connection_id, "connection": name, "entity": pull.entity,
+                          "external_id": one.external_id, "keys": {}, "record": dict(one.record),
+                          "deleted": one.deleted, "remote_version": one.version, "seen_at": at})
+    health.observe(session, [health.Seen(connection_id=pull.connection_id)], at)
+    return len(fresh)
+
+
+def _unseen(session: Session, pull: Pull, news: Mapping[str, News], at: dt.datetime) -> list[tuple[News, int]]:
+    """Return what differs from the last sighting, each with our number of the change, and remember it."""
+    if not news:
+        return []
+    found = sa.and_(Sighting.connection_id == pull.connection_id, Sighting.entity == pull.entity,
+                    Sighting.external_id.in_(list(news)))
+    known = {row.external_id: row for row in session.execute(
+        sa.select(Sighting.external_id, Sighting.remote_version, Sighting.version).where(found)).all()}
+    fresh = [(one, known[id].version + 1 if id in known else 1) for id, one in news.items()
+             if id not in known or known[id].remote_version != one.version]
+    table: Any = Sighting.__table__
+    upsert(session, table, [
+        {"connection_id": pull.connection_id, "entity": pull.entity, "external_id": one.external_id,
+         "remote_version": one.version, "version": version, "seen_at": at} for one, version in fresh],
+        changing={c: excluded(table.c[c]) for c in ("remote_version", "version", "seen_at")})
+    return fresh
+
+
+def fail(session: Session, pull: Pull, kind: str, message: str, at: dt.datetime, chance: Chance, *,
+         retry_after_s: float | None = None) -> None:
+    """Record that a poll failed, and try again later; the checkpoint stays where it was."""
+    verdict = failures.decide(kind, 1, chance, retry_after_s=retry_after_s)
+    wait = max(min(BACK_OFF_S * 2 ** min(pull.failures, 10), RETRY_MOST_S), verdict.throttle_s or 0.0)
+    _write(session, pull, {"due_at": at + dt.timedelta(seconds=wait), "failures": pull.failures + 1,
+                           "last_error": f"{kind}: {message}"[:1000], "lease_owner": None, "lease_until": None})
+    health.observe(session, [health.Seen(connection_id=pull.connection_id, kind=kind, message=message,
+                                         throttle_s=verdict.throttle_s, pause=verdict.pause)], at)
+
+
+def _write(session: Session, pull: Pull, values: Mapping[str, Any]) -> None:
+    mine = sa.and_(Cursor.connection_id == pull.connection_id, Cursor.entity == pull.entity,
+                   Cursor.direction == DIRECTION, Cursor.partition == WHOLE, Cursor.fence == pull.fence)
+    held: Iterable[Any] = session.execute(
+        sa.update(Cursor).where(mine).values(dict(values)).returning(Cursor.entity)).all()
+    if not list(held):
+        raise LeaseLost(f"{pull.connection_id} {pull.entity}")

@@ -1,0 +1,102 @@
+"""Drafting routes, and switching them on and off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.context import Subject
+from chassis.database import new_id, utcnow
+from contracts.errors import AlreadyExists, Conflict, Invalid
+from services.integrations.adapters import registry
+from services.integrations.models import Connection, Route
+from services.integrations.operations import pulls
+from services.integrations.queries import connections, routes
+from services.integrations.routing import WAYS
+
+PUSHED = frozenset(way.entity for way in WAYS.values())
+"""Entities that an event brings here."""
+
+
+def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:
+    """Draft a route; it carries nothing yet.
+
+    Raises:
+        NotFound: there is no such connection in the caller's sight.
+        Invalid: the adapter, or the hub, does not know the entity in this direction.
+        AlreadyExists: the connection has a route for this entity.
+    """
+    connection = connections.get(session, request["connection_id"], by)
+    entity, direction = request["entity"], request["direction"]
+    _require_carried(registry.load(connection.adapter).spec, entity, direction)
+    if session.scalar(sa.select(Route.id).where(Route.connection_id == connection.id, Route.entity == entity)):
+        raise AlreadyExists(f"{connection.name} has a route for {entity}", entity=entity)
+    now = utcnow()
+    route = Route(id=new_id(), connection_id=connection.id, entity=entity, direction=direction, created_by=by.id,
+                  created_at=now, updated_at=now)
+    session.add(route)
+    session.flush()
+    return route
+
+
+def activate(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:
+    """Switch a route on: from now on its entity's changes are accepted, or asked for.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+        Conflict: something is missing; `gaps` names each.
+    """
+    route = routes.get(session, request["id"], by, "operate", locked=True)
+    connection = session.get_one(Connection, route.connection_id)
+    gaps = _gaps(connection)
+    if gaps:
+        raise Conflict(f"{connection.name} is not ready", gaps=gaps)
+    if route.direction in ("pull", "both"):
+        pulls.start(session, route.connection_id, route.entity, utcnow())
+    _switch(session, route, "active")
+    return route
+
+
+def deactivate(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:
+    """Switch a route off. What it accepted is still delivered; what changes from now on is not.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+    """
+    route = routes.get(session, request["id"], by, "operate", locked=True)
+    _switch(session, route, "inactive")
+    return route
+
+
+def _require_carried(spec: Any, entity: str, direction: str) -> None:
+    if entity not in spec.entities:
+        raise Invalid.of("/entity", "unknown", f"The adapter {spec.name} carries: {', '.join(spec.entities)}.")
+    if direction in ("pull", "both") and entity not in spec.pulled:
+        pulled = ", ".join(spec.pulled) or "nothing"
+        raise Invalid.of("/direction", "unsupported", f"The adapter {spec.name} reports changes of: {pulled}.")
+    if direction in ("push", "both") and entity not in PUSHED:
+        raise Invalid.of("/direction", "unsupported", f"The hub pushes: {', '.join(sorted(PUSHED))}.")
+
+
+def _gaps(connection: Connection) -> list[dict[str, str]]:
+    """Return what stands between a connection and its first delivery; the last check tells most of it."""
+    if connection.desired_state == "stopped":
+        return [{"field": "desired_state", "message": "The connection is stopped."}]
+    if connection.checked_version != connection.setup_version:
+        return [{"field": "check", "message": "The connection has not been checked since its settings or credential "
+                                              "changed: POST /connections/{id}/check."}]
+    if connection.check_ok:
+        return []
+    return [*(connection.check_problems or []), *([] if connection.check_problems else [
+        {"field": "check", "message": connection.check_message or "The last check failed."}])]
+
+
+def _switch(session: Session, route: Route, state: str) -> None:
+    if route.state != state:
+        route.state = state
+        route.version += 1
+        route.updated_at = utcnow()
+        session.flush()

@@ -1,0 +1,304 @@
+"""Settling calls: what came back becomes the state of delivery, attempt, binding and connection, in one transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from services.integrations.domain import failures, retry
+from services.integrations.domain.deliveries import TERMINAL
+from services.integrations.domain.failures import Doubt, Verdict
+from services.integrations.domain.retry import Chance, probe_s
+from services.integrations.models import Attempt, Binding, Delivery
+from services.integrations.operations import announcements, claims, health
+from services.integrations.operations.announcements import Settled
+from services.integrations.operations.bulk import excluded, update_each, upsert
+from services.integrations.operations.claims import Job
+from services.integrations.operations.health import Seen
+from services.integrations.operations.leases import Move, write_back
+from services.integrations.queries import lanes
+from services.integrations.routing import dependencies
+
+_DELIVERY: Any = Delivery.__table__
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """Why a call failed: its class, and a sentence for a person."""
+
+    kind: str
+    message: str
+    field: str | None = None
+    retry_after_s: float | None = None
+    http_status: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The message, with the field that was refused."""
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one job.
+
+    Attributes:
+        failed: None if the call succeeded.
+        external_id, remote_version: of the record at the target after a write, or as a look-up found it.
+        found: what a look-up said; None if this was no look-up.
+        can_find, honours_key: what the target's adapter is able to.
+    """
+
+    job: Job
+    started_at: dt.datetime
+    ended_at: dt.datetime
+    failed: Failed | None = None
+    external_id: str | None = None
+    remote_version: str | None = None
+    found: failures.Answer | None = None
+    can_find: bool = False
+    honours_key: bool = False
+    http_status: int | None = None
+    request_preview: str | None = None
+    response_preview: str | None = None
+    trace_id: str | None = None
+
+
+@dataclass
+class _Plan:
+    """What one outcome asks of every table."""
+
+    outcome: Outcome
+    move: Move
+    verdict: Verdict | None = None
+    binding: dict[str, Any] = field(default_factory=dict)
+
+
+def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chance: Chance, proof_s: float) -> set[str]:
+    """Write back what became of each job; return the connections that may have more to do at once.
+
+    A job whose lease another process has taken over changes nothing: that process will find out what we did.
+    """
+    if not outcomes:
+        return set()
+    taken = _taken_by_others(session, outcomes)
+    plans = [_plan(taken.get(o.job.delivery_id, o), now, chance, proof_s) for o in outcomes]
+    held = write_back(session, [plan.move for plan in plans], now)
+    plans = [plan for plan in plans if plan.move.id in held]
+    _close_attempts(session, plans)
+    _bind(session, plans)
+    woken = _release(session, [plan.move.lane for plan in plans if plan.binding.get("external_id")], now)
+    ended = end_dependents(session, {p.move.lane: p.move.error or "" for p in plans if p.move.after == "dead"}, now)
+    health.observe(session, [_seen(plan) for plan in plans], now)
+    announcements.deliveries_settled(session, [_settled(p) for p in plans if p.move.after in TERMINAL] + ended)
+    return woken | {plan.outcome.job.connection_id for plan in plans}
+
+
+def _taken_by_others(session: Session, outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
+    """Turn a success into a failure where the target named a record that is bound to another one of ours."""
+    keys = {(o.job.connection_id, o.job.entity, o.external_id): o.job.local_id for o in outcomes if o.external_id}
+    bound = lanes.bound_elsewhere(session, list(keys))
+    refused = {}
+    for o in outcomes:
+        key = (o.job.connection_id, o.job.entity, o.external_id or "")
+        other = bound.get(key, keys.get(key, o.job.local_id))
+        if o.external_id and other != o.job.local_id:
+            message = f"the target answered with its record {o.external_id}, which belongs to our {o.job.entity} {other}"
+            refused[o.job.delivery_id] = replace(o, external_id=None, found=None,
+                                                 failed=Failed(kind=failures.INVALID, message=message))
+    return refused
+
+
+# --- one outcome --------------------------------------------------------------------------------------------------
+
+
+def _plan(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: float) -> _Plan:
+    if outcome.found is not None:
+        return _after_look(outcome, now, chance, proof_s)
+    if outcome.failed is None:
+        return _delivered(outcome, now)
+    return _after_failure(outcome, outcome.failed, now, chance)
+
+
+def _move(outcome: Outcome, after: Any, due_at: dt.datetime, **changes: Any) -> Move:
+    job = outcome.job
+    given: dict[str, Any] = {"attempts": job.attempts, "deferrals": job.deferrals}
+    return Move(id=job.delivery_id, lane=job.lane, op=job.op, fence=job.fence, after=after, due_at=due_at,
+                before="in_doubt" if job.action == "find" else "leased", **(given | changes))
+
+
+def _delivered(outcome: Outcome, now: dt.datetime) -> _Plan:
+    job = outcome.job
+    plan = _Plan(outcome, _move(outcome, "delivered", now))
+    if job.action == "delete":
+        plan.binding = {"state": "unbound", "external_id": None}
+    else:
+        plan.binding = {"state": "bound", "external_id": outcome.external_id, "acked_version": job.version,
+                        "remote_version": outcome.remote_version, "sent_hash": job.hash, "last_verified_at": now}
+    return plan
+
+
+def _after_failure(outcome: Outcome, failed: Failed, now: dt.datetime, chance: Chance) -> _Plan:
+    job = outcome.job
+    verdict = failures.decide(failed.kind, job.attempts + 1, chance, retry_after_s=failed.retry_after_s)
+    counted = {"attempts": job.attempts + 1} if verdict.uses_attempt else {"deferrals": job.deferrals + 1}
+    due_at = now + dt.timedelta(seconds=verdict.wait_s or 0.0)
+    move = _move(outcome, verdict.state, due_at, error_class=failed.kind, error=failed.text, **counted)
+    plan = _Plan(outcome, move, verdict)
+    if verdict.state == "in_doubt":
+        move.doubt_since = outcome.ended_at
+        plan.binding = {} if job.external_id else {"state": "in_doubt"}
+        if not (outcome.can_find or outcome.honours_key or job.external_id):
+            move.after, move.error_class = "dead", failures.UNRESOLVABLE
+            move.error = f"{failed.text}; the target can neither be asked nor told twice: look there, then replay"
+    elif verdict.state == "blocked":
+        _block_on_reference(move, job, now)
+    if verdict.unbind:
+        plan.binding = {"state": "unbound", "external_id": None}
+    elif job.external_id is None and move.after != "in_doubt" and job.action == "write":
+        plan.binding = plan.binding or {"state": "unbound"}
+    return plan
+
+
+def _block_on_reference(move: Move, job: Job, now: dt.datetime) -> None:
+    """Wait for what the target misses; an entity that the signpost does not know of cannot be waited for."""
+    needed = dependencies(job.entity, job.body)
+    if needed:
+        move.blocked_on = needed[0]
+        move.deadline_at = now + dt.timedelta(seconds=retry.WINDOW_S)
+    else:
+        move.after, move.error_class = "dead", failures.DEPENDENCY_MISSING
+
+
+def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: float) -> _Plan:
+    job, failed = outcome.job, outcome.failed
+    since = (outcome.started_at - (job.doubt_since or outcome.started_at)).total_seconds()
+    doubt = Doubt(since, job.probes, outcome.can_find, outcome.honours_key)
+    step = failures.resolve(doubt, outcome.found or "unanswered", proof_s)
+    if step in ("adopt", "resend") and job.attempts >= retry.MAX_ATTEMPTS:
+        return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.AMBIGUOUS,
+                                    error=f"no clear answer after {job.attempts} attempts: look at the target, then replay"))
+    verdict = failures.decide(failed.kind, job.attempts, chance, retry_after_s=failed.retry_after_s) if failed else None
+    wait = probe_s(job.probes, chance)
+    if step == "look_again" and wait is not None:
+        if verdict is not None and verdict.throttle_s:
+            wait = max(wait, verdict.throttle_s)
+        move = _move(outcome, "in_doubt", now + dt.timedelta(seconds=wait), probes=job.probes,
+                     doubt_since=job.doubt_since, error_class=failures.AMBIGUOUS,
+                     error=f"the last look-up failed: {failed.text}" if failed else "looking whether it arrived")
+        return _Plan(outcome, move, verdict)
+    if step == "adopt":
+        # Found is not yet complete: a draft may have been left half-way. Bound to it, the write does what is missing.
+        return _Plan(outcome, _move(outcome, "pending", now), binding={
+            "state": "bound", "external_id": outcome.external_id, "remote_version": outcome.remote_version,
+            "last_verified_at": now})
+    if step == "resend":
+        gone = {"state": "unbound", "external_id": None}
+        return _Plan(outcome, _move(outcome, "pending", now), binding=gone if job.op != "append" else {})
+    return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.UNRESOLVABLE,
+                                error="whether it arrived could not be found out: look at the target, then replay"))
+
+
+# --- the tables around it -----------------------------------------------------------------------------------------
+
+
+def _close_attempts(session: Session, plans: Sequence[_Plan]) -> None:
+    table: Any = Attempt.__table__
+    update_each(session, table, [_closed(plan) for plan in plans], match=("delivery_id", "n"))
+
+
+def _closed(plan: _Plan) -> dict[str, Any]:
+    o, failed = plan.outcome, plan.outcome.failed
+    return {
+        "delivery_id": o.job.delivery_id, "n": o.job.fence, "ended_at": o.ended_at,
+        "outcome": o.found or ("succeeded" if failed is None else "failed"),
+        "error_class": failed.kind if failed else None, "http_status": (failed and failed.http_status) or o.http_status,
+        "retry_after_s": failed.retry_after_s if failed else None,
+        "duration_ms": round((o.ended_at - o.started_at).total_seconds() * 1000),
+        "request_preview": o.request_preview, "response_preview": o.response_preview, "trace_id": o.trace_id,
+    }
+
+
+def _bind(session: Session, plans: Sequence[_Plan]) -> None:
+    """Write bindings: those that now name a record, then those that no longer do."""
+    table: Any = Binding.__table__
+    named = [_binding_row(plan) for plan in plans if plan.binding.get("external_id")]
+    brought = {c: excluded(table.c[c]) for c in ("external_id", "state", "remote_version", "last_verified_at")}
+    newer = excluded(table.c.acked_version) > table.c.acked_version
+    upsert(session, table, named, changing=brought | {
+        "acked_version": sa.case((newer, excluded(table.c.acked_version)), else_=table.c.acked_version),
+        "sent_hash": sa.func.coalesce(excluded(table.c.sent_hash), table.c.sent_hash)})
+    for forgetting in (True, False):
+        rows = [_lane_row(plan) | {"state": plan.binding["state"]} | ({"external_id": None} if forgetting else {})
+                for plan in plans if plan.binding and not plan.binding.get("external_id")
+                and ("external_id" in plan.binding) == forgetting]
+        update_each(session, table, rows, match=("local_id", "entity", "connection_id"))
+
+
+def _lane_row(plan: _Plan) -> dict[str, Any]:
+    job = plan.outcome.job
+    return {"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id}
+
+
+def _binding_row(plan: _Plan) -> dict[str, Any]:
+    empty = {"acked_version": 0, "sent_hash": None, "create_key": claims.create_key(plan.move.lane)}
+    return empty | _lane_row(plan) | plan.binding
+
+
+def _release(session: Session, bound: Collection[lanes.Lane], now: dt.datetime) -> set[str]:
+    """Let go what was blocked on records that are there now; return the connections concerned."""
+    if not bound:
+        return set()
+    on = sa.tuple_(Delivery.connection_id, Delivery.blocked_entity, Delivery.blocked_id).in_(list(bound))
+    return set(session.execute(
+        sa.update(Delivery).where(sa.text("delivery.state = 'blocked'"), on)
+        .values(state="pending", due_at=now, blocked_entity=None, blocked_id=None, deadline_at=None, error_class=None,
+                last_error=None)
+        .returning(Delivery.connection_id)).scalars())
+
+
+def end_dependents(session: Session, dead: Mapping[lanes.Lane, str], now: dt.datetime) -> list[Settled]:
+    """End what waited for records that can no longer come, and what waited for that in turn.
+
+    Args:
+        dead: the lane of each such record and why it will not come. One with something open may come yet, and is left.
+    """
+    ended: list[Settled] = []
+    coming = lanes.open_lanes(session, dead)
+    dead = {lane: why for lane, why in dead.items() if lane not in coming}
+    columns, table = Delivery.__table__.c, _DELIVERY
+    while dead:
+        on = sa.tuple_(Delivery.connection_id, Delivery.blocked_entity, Delivery.blocked_id).in_(list(dead))
+        waiting = session.execute(
+            sa.select(columns.id, columns.connection_id, columns.entity, columns.local_id, columns.source_version,
+                      columns.blocked_entity, columns.blocked_id)
+            .where(sa.text("delivery.state = 'blocked'"), on).with_for_update()).all()
+        round_ = [
+            Settled(id=row.id, lane=(row.connection_id, row.entity, row.local_id), version=row.source_version,
+                    state="dead", error_class=failures.DEPENDENCY_MISSING,
+                    error=f"{row.blocked_entity} {row.blocked_id} could not be delivered: "
+                          f"{dead[row.connection_id, row.blocked_entity, row.blocked_id]}"[:1000])
+            for row in waiting]
+        update_each(session, table, [
+            {"id": one.id, "state": "dead", "settled_at": now, "error_class": one.error_class, "last_error": one.error}
+            for one in round_], match=("id",))
+        ended += round_
+        dead = {one.lane: one.error or "" for one in round_}
+    return ended
+
+
+def _seen(plan: _Plan) -> Seen:
+    failed, verdict = plan.outcome.failed, plan.verdict
+    return Seen(connection_id=plan.outcome.job.connection_id, kind=failed.kind if failed else None,
+                message=failed.text if failed else "", throttle_s=verdict.throttle_s if verdict else None,
+                pause=verdict.pause if verdict else None)
+
+
+def _settled(plan: _Plan) -> Settled:
+    job, move = plan.outcome.job, plan.move
+    return Settled(id=job.delivery_id, lane=job.lane, version=job.version, state=move.after,
+                   external_id=plan.outcome.external_id or job.external_id, error_class=move.error_class, error=move.error)

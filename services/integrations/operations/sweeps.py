@@ -1,0 +1,82 @@
+"""Finding what was forgotten: leases that ended, deliveries blocked on something that has come or never will."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from services.integrations.domain import failures
+from services.integrations.domain.retry import Chance, probe_s
+from services.integrations.models import Attempt, Delivery
+from services.integrations.operations import announcements, claims, settlements
+from services.integrations.operations.bulk import update_each
+from services.integrations.operations.leases import Move, write_back
+from services.integrations.queries import lanes
+
+BATCH = 500
+"""Rows that one sweep takes in hand; the rest follow at once in further transactions."""
+
+
+def end_leases(session: Session, gone: Collection[str], now: dt.datetime, chance: Chance) -> int:
+    """Take back what a process held when its lease ended or it is known to be gone; return how many rows.
+
+    Was a call made? The attempt tells: open, it may have reached the target, so the delivery is in doubt; none, nothing
+    left and it simply waits again.
+    """
+    rows = session.execute(lanes.expired_leases(now, gone, BATCH)).all()
+    wait = probe_s(0, chance) or 0.0
+    moves = [_taken_back(row, now, wait) for row in rows if row.state == "leased"]
+    write_back(session, moves, now)
+    table: Any = Delivery.__table__
+    # A look-up that was cut off is simply made again.
+    update_each(session, table, [
+        {"id": row.id, "fence": row.fence, "lease_owner": None, "lease_until": None, "due_at": now}
+        for row in rows if row.state == "in_doubt"], match=("id", "fence"))
+    attempts: Any = Attempt.__table__
+    update_each(session, attempts, [
+        {"delivery_id": row.id, "n": row.fence, "ended_at": now, "outcome": "lost"} for row in rows if row.called],
+        match=("delivery_id", "n"), where="attempt.ended_at IS NULL")
+    return len(rows)
+
+
+def _taken_back(row: Any, now: dt.datetime, wait_s: float) -> Move:
+    lane = (row.connection_id, row.entity, row.local_id)
+    common: dict[str, Any] = {"id": row.id, "lane": lane, "op": row.op, "fence": row.fence, "before": "leased",
+                              "deferrals": row.deferrals}
+    if not row.called:
+        return Move(**common, after="pending", due_at=now, attempts=row.attempts)
+    return Move(**common, after="in_doubt", due_at=now + dt.timedelta(seconds=wait_s), attempts=row.attempts + 1,
+                doubt_since=now, error_class=failures.AMBIGUOUS,
+                error="the process that made the call ended before it could say what came of it")
+
+
+def release_blocked(session: Session, now: dt.datetime) -> tuple[int, set[str]]:
+    """Look again at deliveries that wait for a record; return how many, and the connections that now have work."""
+    rows = session.execute(lanes.blocked_due(now, BATCH)).all()
+    wanted = {(row.connection_id, row.blocked_entity, row.blocked_id) for row in rows}
+    bound = {lane for lane, found in lanes.bindings(session, wanted).items() if found.external_id}
+    coming = lanes.open_lanes(session, wanted - bound)
+    here = [row for row in rows if _awaited(row) in bound]
+    lost = {_awaited(row): "it never reached this service, or was refused there" for row in rows
+            if row.deadline_at is not None and row.deadline_at <= now and _awaited(row) not in bound | coming}
+    waiting = [row for row in rows if _awaited(row) not in bound and _awaited(row) not in lost]
+    _set(session, here, {"state": "pending", "due_at": now, "blocked_entity": None, "blocked_id": None,
+                         "deadline_at": None, "error_class": None, "last_error": None})
+    _set(session, waiting, {"due_at": now + dt.timedelta(seconds=failures.RECHECK_S)})
+    announcements.deliveries_settled(session, settlements.end_dependents(session, lost, now))
+    claims.export(session, wanted - bound - coming - set(lost), now)
+    return len(rows), {row.connection_id for row in rows}
+
+
+def _awaited(row: Any) -> lanes.Lane:
+    return row.connection_id, row.blocked_entity, row.blocked_id
+
+
+def _set(session: Session, rows: Sequence[Any], values: dict[str, Any]) -> None:
+    if rows:
+        session.execute(sa.update(Delivery).where(Delivery.id.in_([row.id for row in rows]),
+                                                  sa.text("delivery.state = 'blocked'")).values(values))

@@ -1,0 +1,1 @@
+"""What this service looks up; nothing here changes anything."""

@@ -1,0 +1,103 @@
+"""Reading deliveries, their attempts, and the ledger that accounts for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, undefer
+
+from chassis.access import visible as within_reach
+from chassis.context import Subject
+from chassis.paging import Order, Page, Sealer, keyset_page
+from contracts.errors import NotFound
+from contracts.operation import Permission
+from services.integrations.domain.deliveries import TERMINAL
+from services.integrations.domain.ledger import Ledger
+from services.integrations.models import Attempt, Delivery, LedgerRow
+from services.integrations.models.base import one_of
+from services.integrations.queries import connections
+
+_NEEDING_ATTENTION = ("dead", "in_doubt", "blocked")
+
+
+def visible(subject: Subject, action: str) -> sa.ColumnElement[bool]:
+    """The one predicate: which deliveries `subject` may do `action` to. They belong to nobody: all or none."""
+    return within_reach(subject, Permission("delivery", action))
+
+
+def get(session: Session, delivery_id: str, subject: Subject) -> Delivery:
+    """Return a delivery within the subject's reach.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+    """
+    query = sa.select(Delivery).where(Delivery.id == delivery_id, visible(subject, "read"))
+    found = session.scalar(query.options(undefer(Delivery.external_id)))
+    if found is None:
+        raise NotFound("There is no such delivery", entity="delivery", id=delivery_id)
+    return found
+
+
+def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer: Sealer) -> Page:
+    """Return one page of the deliveries within the subject's reach, newest first.
+
+    Raises:
+        InvalidCursor: the cursor is not one of this list.
+    """
+    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "deliveries", "for": subject.id}
+    query = filtered(asked).where(visible(subject, "read")).options(undefer(Delivery.external_id))
+    return keyset_page(session, query, Order(Delivery.id, Delivery.id, descending=True), limit=asked["limit"],
+                       cursor=asked["cursor"], sealer=sealer, scope=scope)
+
+
+def filtered(asked: Mapping[str, Any]) -> sa.Select[Any]:
+    """Select deliveries by the filters that were given."""
+    query = sa.select(Delivery)
+    for name in ("connection_id", "state", "entity", "local_id", "error_class"):
+        if asked.get(name):
+            query = query.where(getattr(Delivery, name) == asked[name])
+    if asked.get("state") in _NEEDING_ATTENTION:
+        query = query.where(one_of("delivery.state", _NEEDING_ATTENTION))
+    if asked.get("created_from"):
+        query = query.where(Delivery.created_at >= asked["created_from"])
+    if asked.get("created_to"):
+        query = query.where(Delivery.created_at < asked["created_to"])
+    return query
+
+
+def attempts(session: Session, asked: Mapping[str, Any], subject: Subject, sealer: Sealer) -> Page:
+    """Return one page of the attempts of a delivery, first to last.
+
+    Raises:
+        NotFound: there is no such delivery, or it is out of reach.
+        InvalidCursor: the cursor is not one of this list.
+    """
+    delivery = get(session, asked["id"], subject)
+    query = sa.select(Attempt).where(Attempt.delivery_id == delivery.id)
+    return keyset_page(session, query, Order(Attempt.n, Attempt.id), limit=asked["limit"], cursor=asked["cursor"],
+                       sealer=sealer, scope={"list": "attempts", "id": delivery.id, "for": subject.id})
+
+
+def ledger(session: Session, connection_id: str, subject: Subject) -> Ledger:
+    """Return where everything that a connection accepted is.
+
+    One statement reads both sides, so that they are of one moment: `accepted` from the counter that the intake keeps, the
+    rest from the deliveries themselves and from what was rolled up before it was pruned.
+
+    Raises:
+        NotFound: there is no such connection, or it is out of reach.
+    """
+    connections.get(session, connection_id, subject)
+    pruned = LedgerRow.__table__.c
+    counted = (sa.select(Delivery.state, sa.func.count().label("many"))
+               .where(Delivery.connection_id == connection_id).group_by(Delivery.state).subquery())
+    rows = session.execute(
+        sa.select(*(pruned[name] for name in ("accepted", *TERMINAL)), counted.c.state, counted.c.many)
+        .select_from(LedgerRow).outerjoin(counted, sa.true()).where(pruned.connection_id == connection_id)).all()
+    counts = {state: getattr(rows[0], state) for state in TERMINAL}
+    for row in rows:
+        if row.state is not None:
+            counts[row.state] = counts.get(row.state, 0) + row.many
+    return Ledger.of(connection_id, rows[0].accepted, counts)

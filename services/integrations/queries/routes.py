@@ -1,0 +1,49 @@
+"""Reading routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.access import visible as within_reach
+from chassis.context import Subject
+from chassis.paging import Order, Page, Sealer, keyset_page
+from contracts.errors import NotFound
+from contracts.operation import Permission
+from services.integrations.models import Route
+
+
+def visible(subject: Subject, action: str) -> sa.ColumnElement[bool]:
+    """The one predicate: which routes `subject` may do `action` to. They belong to nobody: all or none."""
+    return within_reach(subject, Permission("route", action))
+
+
+def get(session: Session, route_id: str, subject: Subject, action: str = "read", *, locked: bool = False) -> Route:
+    """Return a route within the subject's reach.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+    """
+    query = sa.select(Route).where(Route.id == route_id, visible(subject, action))
+    found = session.scalar(query.with_for_update() if locked else query)
+    if found is None:
+        raise NotFound("There is no such route", entity="route", id=route_id)
+    return found
+
+
+def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer: Sealer) -> Page:
+    """Return one page of the routes within the subject's reach, newest first.
+
+    Raises:
+        InvalidCursor: the cursor is not one of this list.
+    """
+    query = sa.select(Route).where(visible(subject, "read"))
+    for name in ("connection_id", "entity", "state"):
+        if asked.get(name):
+            query = query.where(getattr(Route, name) == asked[name])
+    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "routes", "for": subject.id}
+    return keyset_page(session, query, Order(Route.created_at, Route.id, descending=True),
+                       limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)

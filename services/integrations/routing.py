@@ -1,0 +1,45 @@
+"""THE SIGNPOST: which event brings which record to the targets, and what has to be there before it.
+
+An event that is not listed here travels nowhere. `service.py` hears exactly these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.integrations.domain.deliveries import Op
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where an event leads: the entity it is about and what is done with it at the target."""
+
+    entity: str
+    verb: Op
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """A record names another one that has to be at the target first."""
+
+    entity: str
+    field: str
+
+
+WAYS: Mapping[str, Way] = {
+    "customers.customer.created": Way("customer", "upsert"),
+    "customers.customer.updated": Way("customer", "upsert"),
+    "sales.order.confirmed": Way("order", "upsert"),
+}
+
+DEPENDS_ON: Mapping[str, tuple[Dependency, ...]] = {
+    "order": (Dependency("customer", "customer_id"),),
+}
+
+
+def dependencies(entity: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (entity, id) of each record that `body` cannot go without."""
+    wanted = ((needed.entity, body.get(needed.field)) for needed in DEPENDS_ON.get(entity, ()))
+    return [(kind, str(id)) for kind, id in wanted if id]

@@ -1,0 +1,183 @@
+"""The door of the integrations service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chassis.database import after_commit, utcnow
+from chassis.entrypoints import Call, Heard, Service, exposes, hears
+from chassis.paging import Page
+from chassis.runtime import Runtime
+from contracts import customers, sales
+from contracts import integrations as contract
+from contracts.event import EventType
+from contracts.schema import dump
+from services.integrations import models
+from services.integrations.domain.ledger import Ledger
+from services.integrations.engine import checks
+from services.integrations.engine.engine import Engine
+from services.integrations.operations import connections as connection_operations
+from services.integrations.operations import credentials, intake, pulls
+from services.integrations.operations import routes as route_operations
+from services.integrations.operations.records import HASHED
+from services.integrations.queries import adapters, connections, deliveries, routes
+from services.integrations.settings import IntegrationsSettings
+
+
+def prepare(runtime: Runtime) -> None:
+    """Make the key of record hashes, and the engine of this process."""
+    runtime.keyring.prepare([HASHED])
+    runtime.extra["engine"] = Engine(runtime.db, runtime.keyring, runtime.settings)
+
+
+def _engine(runtime: Runtime) -> Engine:
+    engine: Engine = runtime.extra["engine"]
+    return engine
+
+
+def _accept(event: Heard, kind: EventType) -> None:
+    """Accept a change for every target that it concerns, and wake the engine when that is committed."""
+    envelope = event.envelope
+    change = intake.Change(envelope.id, envelope.type, envelope.origin, envelope.subject, envelope.entityversion,
+                           dump(kind.data, event.data))
+    woken = intake.accept(event.session, event.runtime.keyring, change, utcnow())
+    if woken:
+        after_commit(event.session, lambda: _engine(event.runtime).wake(woken))
+
+
+class IntegrationsService(Service):
+    """Answers for connections, routes and deliveries; hears what travels."""
+
+    name = contract.SERVICE
+    background = (_engine,)
+
+    # --- adapters and connections ---------------------------------------------------------------------------------
+
+    @exposes(contract.LIST_ADAPTERS)
+    def list_adapters(self, call: Call) -> Mapping[str, Any]:
+        """List what kinds of system can be connected."""
+        return adapters.listed()
+
+    @exposes(contract.CREATE_CONNECTION)
+    def create_connection(self, call: Call) -> models.Connection:
+        """Set up a connection."""
+        return connection_operations.create(call.session, call.request, by=call.subject)
+
+    @exposes(contract.GET_CONNECTION)
+    def get_connection(self, call: Call) -> models.Connection:
+        """Read a connection."""
+        return connections.get(call.session, call.request["id"], call.subject)
+
+    @exposes(contract.LIST_CONNECTIONS)
+    def list_connections(self, call: Call) -> Page:
+        """List connections."""
+        return connections.listed(call.session, call.request, call.subject, call.runtime.codec)
+
+    @exposes(contract.CHANGE_CONNECTION)
+    def change_connection(self, call: Call) -> models.Connection:
+        """Change a connection."""
+        return connection_operations.change(call.session, call.request, by=call.subject)
+
+    @exposes(contract.CHECK_CONNECTION, session=False)
+    def check_connection(self, call: Call) -> Mapping[str, Any]:
+        """Ask the target whether it can be worked with."""
+        runtime = call.runtime
+        return checks.check(runtime.db, runtime.keyring, call.request["id"], runtime.settings.call_deadline_s,
+                            by=call.subject)
+
+    @exposes(contract.PAUSE_CONNECTION)
+    def pause_connection(self, call: Call) -> models.Connection:
+        """Stop calling."""
+        return connection_operations.pause(call.session, call.request, by=call.subject)
+
+    @exposes(contract.RESUME_CONNECTION)
+    def resume_connection(self, call: Call) -> models.Connection:
+        """Go on calling."""
+        connection = connection_operations.resume(call.session, call.request, by=call.subject)
+        after_commit(call.session, lambda: _engine(call.runtime).wake([connection.id]))
+        return connection
+
+    @exposes(contract.PUT_CREDENTIAL)
+    def put_credential(self, call: Call) -> Mapping[str, Any]:
+        """Replace a connection's secret."""
+        return credentials.put(call.session, call.runtime.keyring, call.request, by=call.subject)
+
+    @exposes(contract.PULL_NOW)
+    def pull_now(self, call: Call) -> Mapping[str, Any]:
+        """Ask a target for its changes now."""
+        connection = connections.get(call.session, call.request["id"], call.subject, "operate")
+        entities = pulls.now(call.session, connection, utcnow())
+        after_commit(call.session, _engine(call.runtime).poller.wake)
+        return {"connection_id": connection.id, "entities": entities}
+
+    @exposes(contract.GET_LEDGER)
+    def get_ledger(self, call: Call) -> Ledger:
+        """Show where everything that a connection accepted is."""
+        return deliveries.ledger(call.session, call.request["id"], call.subject)
+
+    # --- routes ---------------------------------------------------------------------------------------------------
+
+    @exposes(contract.CREATE_ROUTE)
+    def create_route(self, call: Call) -> models.Route:
+        """Draft a route."""
+        return route_operations.create(call.session, call.request, by=call.subject)
+
+    @exposes(contract.GET_ROUTE)
+    def get_route(self, call: Call) -> models.Route:
+        """Read a route."""
+        return routes.get(call.session, call.request["id"], call.subject)
+
+    @exposes(contract.LIST_ROUTES)
+    def list_routes(self, call: Call) -> Page:
+        """List routes."""
+        return routes.listed(call.session, call.request, call.subject, call.runtime.codec)
+
+    @exposes(contract.ACTIVATE_ROUTE)
+    def activate_route(self, call: Call) -> models.Route:
+        """Switch a route on."""
+        route = route_operations.activate(call.session, call.request, by=call.subject)
+        after_commit(call.session, _engine(call.runtime).poller.wake)
+        return route
+
+    @exposes(contract.DEACTIVATE_ROUTE)
+    def deactivate_route(self, call: Call) -> models.Route:
+        """Switch a route off."""
+        return route_operations.deactivate(call.session, call.request, by=call.subject)
+
+    # --- deliveries -----------------------------------------------------------------------------------------------
+
+    @exposes(contract.GET_DELIVERY)
+    def get_delivery(self, call: Call) -> models.Delivery:
+        """Read a delivery."""
+        return deliveries.get(call.session, call.request["id"], call.subject)
+
+    @exposes(contract.LIST_DELIVERIES)
+    def list_deliveries(self, call: Call) -> Page:
+        """List deliveries."""
+        return deliveries.listed(call.session, call.request, call.subject, call.runtime.codec)
+
+    @exposes(contract.LIST_ATTEMPTS)
+    def list_attempts(self, call: Call) -> Page:
+        """List the attempts of a delivery."""
+        return deliveries.attempts(call.session, call.request, call.subject, call.runtime.codec)
+
+    # --- what travels ---------------------------------------------------------------------------------------------
+
+    @hears(customers.CUSTOMER_CREATED)
+    def customer_created(self, event: Heard) -> None:
+        """Bring a new customer to its targets."""
+        _accept(event, customers.CUSTOMER_CREATED)
+
+    @hears(customers.CUSTOMER_UPDATED)
+    def customer_updated(self, event: Heard) -> None:
+        """Bring a changed customer to its targets."""
+        _accept(event, customers.CUSTOMER_UPDATED)
+
+    @hears(sales.ORDER_CONFIRMED)
+    def order_confirmed(self, event: Heard) -> None:
+        """Bring a confirmed order to its targets."""
+        _accept(event, sales.ORDER_CONFIRMED)
+
+
+SERVICE, SETTINGS, BASE = IntegrationsService, IntegrationsSettings, models.Base

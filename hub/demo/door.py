@@ -1,0 +1,102 @@
+"""The hub as a client sees it: HTTP and nothing else."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import requests
+
+from hub.trouble import Trouble
+
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """The hub answered with a problem document."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        self.status = status
+        self.code = str(problem.get("code", ""))
+        self.problem = problem
+        super().__init__(f"{status} {self.code}: {problem.get('detail', '')} {problem.get('errors', '')}".strip())
+
+
+class Door:
+    """Calls the gateway, repeating what may be repeated: a 503 or 504 changes nothing that the key does not cover."""
+
+    def __init__(self, url: str, credential: str = "", *, patience_s: float = 60.0) -> None:
+        self._url = url
+        self._http = requests.Session()
+        self._http.trust_env = False
+        self._patience_s = patience_s
+        if credential:
+            self._http.headers["Authorization"] = f"Bearer {credential}"
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """Read."""
+        return self._call("GET", path, params=query)[1]
+
+    def post(self, path: str, body: dict[str, Any] | None = None, *, key: str | None = None) -> dict[str, Any]:
+        """Do; with a key of its own unless one is given."""
+        return self._call("POST", path, json=body, headers={"Idempotency-Key": key or str(uuid.uuid4())})[1]
+
+    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Set."""
+        return self._call("PUT", path, json=body)[1]
+
+    def patch(self, path: str, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Change the version that was read."""
+        return self._call("PATCH", path, json=body, headers={"If-Match": f'"{version}"'})[1]
+
+    def replayed(self, path: str, key: str) -> bool:
+        """Post the same again with the same key; return whether the kept answer came back."""
+        return self._call("POST", path, json=None, headers={"Idempotency-Key": key})[0].get(
+            "Idempotency-Replayed") == "true"
+
+    def _call(self, method: str, path: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                answer = self._http.request(method, f"{self._url}{path}", timeout=15, **options)
+            except requests.ConnectionError as error:
+                problem: Exception = error
+                pause = 0.5
+            else:
+                if answer.ok:
+                    return answer.headers, answer.json() if answer.content else {}
+                problem = Refused(answer.status_code, _problem(answer))
+                if answer.status_code not in (502, 503, 504) and answer.headers.get("Retry-After") is None:
+                    raise problem
+                pause = min(float(answer.headers.get("Retry-After", 1)), 2.0)
+            if time.monotonic() + pause > deadline:
+                if isinstance(problem, Refused):
+                    raise problem
+                raise Trouble("the gateway does not answer", "hub status shows what is missing") from problem
+            time.sleep(pause)
+
+
+def _problem(answer: requests.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def wait_for(what: str, look: Callable[[], T | None], *, timeout_s: float = 90.0) -> T:
+    """Return what `look` finds, asking ever less often.
+
+    Raises:
+        Trouble: it did not come in time.
+    """
+    deadline, pause = time.monotonic() + timeout_s, 0.02
+    while time.monotonic() < deadline:
+        found = look()
+        if found is not None:
+            return found
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.5)
+    raise Trouble(f"{what} did not happen within {timeout_s:.0f} s", "GET /api/v1/deliveries says what became of it")

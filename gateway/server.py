@@ -174,6 +174,8 @@ def _framing_fault(version: str, headers: Any) -> str | None:
         return "Content-Length must be one whole number"
     if lengths and "Transfer-Encoding" in headers:
         return "Content-Length and Transfer-Encoding must not stand together"
+    if headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
+        return "The transfer coding is not known here; chunked is"
     if version not in {"HTTP/1.0", "HTTP/1.1"}:
         return "The gateway speaks HTTP/1.1"
     if len(headers.get_all("Host") or []) != 1 and version == "HTTP/1.1":

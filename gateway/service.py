@@ -14,6 +14,7 @@ from chassis.entrypoints import RuntimeOf, broadcasts
 from chassis.runtime import Runtime
 from contracts import identity
 from contracts.envelope import Envelope
+from contracts.errors import Unavailable
 from gateway import auth, pages
 from gateway.application import Application, RunsInWorker, Work
 from gateway.entrypoint import serves
@@ -21,6 +22,8 @@ from gateway.routes import ROUTES
 from gateway.settings import GatewaySettings
 
 AUTHENTICATOR = "authenticator"
+ANSWERS = "requests"
+"""The part of `Health` that has a problem while no answer can reach this process."""
 
 
 class GatewayService:
@@ -40,7 +43,14 @@ class GatewayService:
 
     @serves
     def serve(self, work: Work) -> Response:
-        """Find out who asks, ask the service, answer."""
+        """Find out who asks, ask the service, answer.
+
+        Raises:
+            Unavailable: answers could not reach this process now, so nothing is asked.
+        """
+        away = self.runtime.health.missing().get(ANSWERS)
+        if away is not None:
+            raise Unavailable("The message broker is away", retry_after_s=1)
         return work(self.caller)
 
     @broadcasts(identity.ACCESS_CHANGED)

@@ -12,6 +12,8 @@ from gateway.routes import (
     customers,
     deliveries,
     me,
+    orders,
+    products,
     roles,
     sessions,
     sync_routes,
@@ -21,7 +23,7 @@ from gateway.routes import (
 
 ROUTES: tuple[Route, ...] = (
     *sessions.ROUTES, *me.ROUTES, *users.ROUTES, *teams.ROUTES, *roles.ROUTES, *api_keys.ROUTES,
-    *customers.ROUTES, *contacts.ROUTES,
+    *customers.ROUTES, *contacts.ROUTES, *products.ROUTES, *orders.ROUTES,
     *adapters.ROUTES, *connections.ROUTES, *sync_routes.ROUTES, *deliveries.ROUTES,
 )
 

@@ -19,7 +19,8 @@ def test_a_record_is_answered_in_clear_json_with_its_version_as_etag(send: Sends
     answer = send("GET", f"/parcels/{ID}")
 
     assert answer.status_code == 200
-    assert answer.json == {"id": ID, "version": 3, "label": "books", "worth": None, "sent_at": "2026-11-22T08:00:00.000000Z"}
+    assert answer.json == {
+        "id": ID, "version": 3, "label": "books", "worth": None, "sent_at": "2026-11-22T08:00:00.000000Z"}
     assert answer.headers["ETag"] == '"3"'
     assert answer.headers["Cache-Control"] == "private, no-cache"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -93,9 +94,9 @@ def test_every_refused_field_is_named_at_once(send: Sends, services: FakeService
 
 
 def test_numbers_written_as_text_are_not_guessed(send: Sends) -> None:
-    for body, pointer in (({"label": "a", "weight_g": "5"}, "/weight_g"), ({"label": "a", "weight_g": 5.0}, "/weight_g"),
-                          ({"label": "a", "weight_g": True}, "/weight_g"), ({"label": "a", "fragile": 1}, "/fragile")):
-        problem = problem_of(send("POST", "/parcels", body), 422, "invalid")
+    for field, value in (("weight_g", "5"), ("weight_g", 5.0), ("weight_g", True), ("fragile", 1)):
+        pointer = f"/{field}"
+        problem = problem_of(send("POST", "/parcels", {"label": "a", field: value}), 422, "invalid")
         assert [e["pointer"] for e in problem["errors"]] == [pointer]
 
 
@@ -203,7 +204,8 @@ def test_an_if_match_that_names_no_version_changes_nothing(
 
 
 def test_a_change_carries_id_version_and_changes(send: Sends, services: FakeServices) -> None:
-    answer = send("PATCH", f"/parcels/{ID}", {"label": "pens"}, If_Match='"3"', Content_Type="application/merge-patch+json")
+    merge = {"Content_Type": "application/merge-patch+json"}
+    answer = send("PATCH", f"/parcels/{ID}", {"label": "pens"}, If_Match='"3"', **merge)
 
     assert answer.status_code == 200
     assert services.request == {"id": ID, "expected_version": 3, "changes": {"label": "pens"}}
@@ -302,7 +304,8 @@ def test_a_service_that_is_away_or_late_says_when_to_come_back(
 
 
 def test_what_goes_wrong_inside_stays_inside(send: Sends, services: FakeServices) -> None:
-    for error in (KeyError("SELECT secret FROM vault"), errors.InternalError("SELECT secret FROM vault", table="vault")):
+    text = "SELECT secret FROM vault"
+    for error in (KeyError(text), errors.InternalError(text, table="vault")):
         services.answers["get_parcel"] = error
         answer = send("GET", f"/parcels/{ID}")
         problem_of(answer, 500, "internal_error")

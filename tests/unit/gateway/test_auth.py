@@ -52,7 +52,9 @@ def test_without_a_credential_the_answer_says_how_to_sign_in(send: Sends, servic
     assert not services.asked
 
 
-@pytest.mark.parametrize("header", ["Bearer short", f"Bearer {TOKEN}x", f"Bearer {TOKEN} {TOKEN}", "Bearer \u00fc" + "x" * 30])
+@pytest.mark.parametrize("header", [
+    "Bearer short", f"Bearer {TOKEN}x", f"Bearer {TOKEN} {TOKEN}", "Bearer \u00fc" + "x" * 30,
+])
 def test_a_credential_of_nobody_is_an_invalid_token(send: Sends, services: FakeServices, header: str) -> None:
     answer = send("GET", f"/parcels/{ID}", signed_in=False, Authorization=header)
     problem_of(answer, 401, "unauthenticated")
@@ -68,7 +70,8 @@ def test_another_scheme_is_answered_with_ours(send: Sends) -> None:
 
 def test_a_stranger_is_refused_before_the_body_is_looked_at(send: Sends) -> None:
     problem_of(send("POST", "/parcels", b"{", signed_in=False), 401, "unauthenticated")
-    problem_of(send("POST", "/parcels", b"{", signed_in=False, Authorization=f"Bearer {TOKEN}x"), 401, "unauthenticated")
+    stranger = f"Bearer {TOKEN}x"
+    problem_of(send("POST", "/parcels", b"{", signed_in=False, Authorization=stranger), 401, "unauthenticated")
 
 
 def test_the_subject_of_the_credential_reaches_the_service(send: Sends, services: FakeServices) -> None:

@@ -1,0 +1,97 @@
+"""The document says what the gateway does: valid, complete, with examples that run."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from marshmallow import Schema
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from werkzeug.test import Client
+
+from contracts import schema
+from contracts.errors import _BY_CODE
+from gateway import examples, locale, openapi
+from gateway.routes import ROUTES
+from tests.unit.gateway.parcels import ID
+
+Sends = Any
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(json.dumps(openapi.document(ROUTES)))
+    return made
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(path, method, operation) for path, item in document["paths"].items() for method, operation in item.items()]
+
+
+def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+def test_every_operation_has_a_name_of_its_own_a_summary_and_a_tag(document: dict[str, Any]) -> None:
+    found = [operation for _, _, operation in operations(document)]
+    assert len({operation["operationId"] for operation in found}) == len(found) == len(ROUTES)
+    assert all(operation["summary"] and operation["tags"] for operation in found)
+
+
+def test_every_operation_tells_the_problems_that_any_request_can_meet(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        promised = set(operation["responses"])
+        assert {"400", "406", "422", "500", "503", "504"} <= promised, (method, path)
+        assert ("401" in promised) or operation.get("security") == [], (method, path)
+        assert ("404" in promised) or "{" not in path, (method, path)
+        assert ("415" in promised) == (method != "get"), (method, path)
+        assert ({"412", "428"} <= promised) or method != "patch", (method, path)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)):
+        at: Any = document
+        for step in reference.split("/"):
+            at = at[step]
+
+
+def test_patterns_are_written_for_json_schema(document: dict[str, Any]) -> None:
+    for pattern in re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(document)):
+        assert r"\\Z" not in pattern
+        assert "(?P<" not in pattern
+
+
+def test_the_examples_pass_the_schemas_of_their_operations() -> None:
+    told = {route.operation.name: route for route in ROUTES}
+    for name, body in examples._BY_OPERATION.items():
+        operation_schema: type[Schema] = told[name].operation.request
+        shaped = {"id": ID, "expected_version": 1, "changes": body} if told[name].takes_changes else body
+        if "id" in told[name].fields_of_path and not told[name].takes_changes:
+            shaped = {"id": ID, **body}
+        schema.load(operation_schema, shaped)
+
+
+def test_every_code_is_explained_in_both_languages(http: Client) -> None:
+    page = http.get("/docs/problems").text
+    for code in set(_BY_CODE) - {"hub_error"}:
+        if not _BY_CODE[code].__module__.startswith(("contracts", "gateway")):
+            continue
+        assert code in locale.TITLES, f"{code} has no title"
+        assert code in locale.MEANINGS, f"{code} has no meaning"
+        assert f'id="{code}"' in page
+        assert locale.detail(code, 0, "english", {}, "zh-CN") != "english", f"{code} has no Chinese detail"
+
+
+def test_the_documents_are_served_and_load_nothing_from_elsewhere(http: Client) -> None:
+    for path, media_type in (("/openapi.json", "application/json"), ("/docs", "text/html"),
+                             ("/docs/docs.css", "text/css"), ("/docs/docs.js", "text/javascript"),
+                             ("/docs/problems", "text/html")):
+        answer = http.get(path)
+        assert answer.status_code == 200
+        assert answer.mimetype == media_type
+        assert not re.findall(r"https?://(?!www\.w3\.org)", answer.text) or path == "/openapi.json"
+        assert http.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    assert "script-src 'self'" in http.get("/docs").headers["Content-Security-Policy"]

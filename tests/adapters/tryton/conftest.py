@@ -1,0 +1,68 @@
+"""The adapter against the real ERP of deploy/sandbox/tryton."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from hub_adapter.client import Exchange, HttpPolicy, Transport
+from hub_adapter.port import Context
+from services.integrations.adapters.tryton.adapter import TrytonAdapter
+from tests.support.erp import Erp, running_erp
+from tests.support.records import a_customer, as_write
+
+Open = Callable[..., Context]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "adapters/tryton" in item.path.as_posix():
+            item.add_marker(pytest.mark.tryton)
+
+
+@pytest.fixture(scope="session")
+def erp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Erp]:
+    with running_erp(tmp_path_factory.mktemp("erp")) as running:
+        yield running
+
+
+@pytest.fixture
+def adapter() -> TrytonAdapter:
+    return TrytonAdapter()
+
+
+@pytest.fixture
+def exchanges() -> list[Exchange]:
+    """What went over the wire in this test, in order."""
+    return []
+
+
+@pytest.fixture
+def ctx(erp: Erp, exchanges: list[Exchange]) -> Iterator[Open]:
+    """Opens a context as the engine does: `ctx()`, `ctx(dry_run=True)`, `ctx(base_url=…, rest_key=…)`."""
+    transports: list[Transport] = []
+
+    def opened(*, dry_run: bool = False, rest_key: str | None = None, **changed: Any) -> Context:
+        config, secrets = erp.config(**changed), {"rest_key": rest_key or erp.rest_key}
+        transports.append(Transport(HttpPolicy(allow_private=tuple(config["allow_private"]), read_timeout_s=8)))
+        return Context(
+            http=transports[-1].session(secrets=secrets.values(), observer=exchanges.append, dry_run=dry_run),
+            secrets=secrets,
+            config=config,
+            clock=lambda: datetime.now(UTC),
+            deadline=datetime.now(UTC) + timedelta(seconds=25),
+            dry_run=dry_run,
+        )
+
+    yield opened
+    for transport in transports:
+        transport.close()
+
+
+@pytest.fixture
+def party(adapter: TrytonAdapter, ctx: Open) -> str:
+    """The external id of a customer that is in the ERP."""
+    return adapter.write(ctx(), "customer", as_write(a_customer())).external_id

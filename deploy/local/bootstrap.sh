@@ -9,7 +9,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 log=${HUB_HOME:-$here/.hub}/log/bootstrap.log
-policy=/usr/sbin/policy-rc.d
+policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
 saved_policy=$policy.before-crm-hub
 services=(rabbitmq-server epmd postgresql)
 packages_need_mb=900

@@ -1,0 +1,210 @@
+"""The verbs of `hub`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hub.installation import Installation
+from hub.trouble import Trouble
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Runs a CRM hub on this machine."
+)
+config_app = typer.Typer(no_args_is_help=True, help="Look at the settings of the rooms.")
+app.add_typer(config_app, name="config")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+P = ParamSpec("P")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """Entry point of the script `hub` and of `python -m hub`."""
+    os.umask(0o077)  # keys, databases and logs are for their owner
+    app()
+
+
+def _verb(body: Callable[P, int]) -> Callable[P, None]:
+    """Make a verb of a function that returns the exit code: trouble becomes one line, or one JSON document."""
+
+    @wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = body(*args, **kwargs)
+        except Trouble as trouble:
+            if kwargs.get("as_json"):
+                _print_json({"ok": False, "problem": trouble.problem, "remedy": trouble.remedy})
+            else:
+                err.print(f"[red]hub:[/] {_plain(trouble.problem)}: {_plain(trouble.remedy)}", soft_wrap=True)
+            code = 1
+        raise typer.Exit(code)
+
+    return run
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _print_json(document: Any) -> None:
+    out.print_json(json.dumps(document, default=str))
+
+
+@app.command()
+@_verb
+def up(
+    with_: Annotated[list[str] | None, typer.Option("--with", help="A sandbox to start too, such as tryton.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Start the hub on this machine, or what of it is not running; returns when every room is ready."""
+    from hub.bring_up import BringUp
+
+    hub = Installation.here()
+    steps: list[dict[str, Any]] = []
+
+    def tell(done: str, took_s: float) -> None:
+        steps.append({"step": done, "took_s": round(took_s, 2)})
+        if not as_json:
+            out.print(f"  [green]✓[/] {done} [dim]{took_s:.1f} s[/]")
+
+    BringUp(hub, tell, tuple(with_ or ())).run()
+    if as_json:
+        _print_json({"ok": True, "url": hub.url, "docs": f"{hub.url}/docs", "home": hub.home, "steps": steps})
+    else:
+        out.print(f"\nThe hub serves at [bold]{hub.url}[/]. Its API is described at {hub.url}/docs.", soft_wrap=True)
+        hint = "Log in with POST /api/v1/sessions. hub status shows the processes, hub down stops them."
+        out.print(hint, soft_wrap=True)
+    return 0
+
+
+@app.command()
+@_verb
+def down(as_json: Json = False) -> int:
+    """Stop what `hub up` started, and nothing else. Data and keys stay."""
+    from hub.supervisor import Supervisor
+
+    supervisor = Supervisor(Installation.here())
+    stopped = supervisor.stop()
+    orphans = supervisor.stop_orphans()
+    if as_json:
+        _print_json({"ok": True, "stopped": stopped or orphans > 0})
+    else:
+        out.print("The hub is down." if stopped or orphans else "The hub was not running.")
+    return 0
+
+
+@app.command()
+@_verb
+def status(as_json: Json = False) -> int:
+    """Show every process: state, since when, ready or what it lacks, memory. Exit code 3 when the hub is down."""
+    rows = _rows(Installation.here())
+    if as_json:
+        _print_json({"running": bool(rows), "programs": rows})
+    elif not rows:
+        out.print("The hub is down: hub up starts it.")
+    else:
+        table = Table("process", "pid", "state", "since (UTC)", "ready", "memory", box=None, pad_edge=False)
+        for row in rows:
+            memory = "" if row["memory_mb"] is None else f"{row['memory_mb']:.0f} MB"
+            since = row["since"].strftime("%m-%d %H:%M:%S") if row["since"] else ""
+            ready = "yes" if row["ready"] else _plain(str(row["missing"] or ""))
+            table.add_row(row["name"], str(row["pid"] or ""), row["state"], since, ready, memory)
+        out.print(table)
+    return 0 if rows else 3
+
+
+def _rows(hub: Installation) -> list[dict[str, Any]]:
+    from hub import machine, readiness
+    from hub.supervisor import Supervisor
+
+    states = Supervisor(hub).states()
+    rows = []
+    for program in hub.programs.values():
+        state = states.get(program.name)
+        if state is None or (program.group == "sandbox" and state.pid is None):
+            continue
+        missing = readiness.missing(hub, program) if state.pid else None
+        rows.append(
+            asdict(state)
+            | {
+                "ready": state.pid is not None and missing is None,
+                "missing": missing,
+                "memory_mb": machine.memory_mb(state.pid) if state.pid else None,
+            }
+        )
+    return rows
+
+
+@app.command()
+@_verb
+def doctor(as_json: Json = False) -> int:
+    """Look for what is wrong on this machine and say what to do. Exit code 1 when something is wrong."""
+    from hub.doctor import examine
+
+    findings = examine(Installation.here())
+    wrong = [finding for finding in findings if finding.verdict == "wrong"]
+    if as_json:
+        _print_json({"ok": not wrong, "at": datetime.now(UTC), "findings": [asdict(finding) for finding in findings]})
+        return 1 if wrong else 0
+    marks = {"ok": "[green]✓[/]", "note": "[yellow]·[/]", "wrong": "[red]✗[/]"}
+    for finding in findings:
+        remedy = f" → {_plain(finding.remedy)}" if finding.remedy else ""
+        out.print(f"{marks[finding.verdict]} {finding.subject:10} {_plain(finding.text)}{remedy}", soft_wrap=True)
+    return 1 if wrong else 0
+
+
+@app.command()
+@_verb
+def migrate(
+    room: Annotated[str | None, typer.Argument(help="One room; without it every room of this machine.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Bring databases to the newest revision."""
+    from hub import databases
+
+    known = databases.databases(Installation.here())
+    if room is not None and room not in known:
+        raise Trouble(f"there is no room {room!r} with a database", f"choose of: {', '.join(known)}")
+    chosen = {room: known[room]} if room is not None else known
+    for name, uri in chosen.items():
+        databases.migrate(name, uri)
+        if not as_json:
+            out.print(f"  [green]✓[/] {name}")
+    if as_json:
+        _print_json({"ok": True, "migrated": list(chosen)})
+    return 0
+
+
+@config_app.command("check")
+@_verb
+def config_check(
+    room: Annotated[str | None, typer.Argument(help="One room; without it every room of this machine.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Read every room's settings as its process would, and say which key is wrong. Secrets are not shown."""
+    from hub.room_config import check
+
+    hub = Installation.here()
+    if room is not None and room not in hub.rooms:
+        raise Trouble(f"there is no room {room!r}", f"choose of: {', '.join(hub.rooms)}")
+    results = [check(hub, name) for name in ((room,) if room is not None else hub.rooms)]
+    broken = [result for result in results if result["problem"]]
+    if as_json:
+        _print_json({"ok": not broken, "rooms": results})
+        return 1 if broken else 0
+    for result in results:
+        mark = "[red]✗[/]" if result["problem"] else "[green]✓[/]"
+        out.print(f"{mark} {result['room']:13} {_plain(result['problem'] or 'settings are complete')}", soft_wrap=True)
+    return 1 if broken else 0

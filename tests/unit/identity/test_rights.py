@@ -1,0 +1,89 @@
+"""Arithmetic of rights, checked against the plain meaning: look up every place and compare."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.depth import DEPTHS, Depths, depth_of, narrowest, widest
+from services.identity.domain.rights import excess, intersection, merged
+from services.identity.domain.roles import BUILT_IN
+
+WORDS = ("customer", "order", "*")
+grants = st.dictionaries(
+    st.sampled_from(WORDS), st.dictionaries(st.sampled_from(("read", "change", "*")), st.sampled_from(DEPTHS))
+)
+# Names that no grant mentions stand for everything that wildcards must reach.
+PLACES = tuple(itertools.product(("customer", "order", "unheard_of"), ("read", "change", "unheard_of")))
+
+
+@given(grants, grants)
+def test_together_two_roles_give_the_wider_everywhere(one: Depths, other: Depths) -> None:
+    both = merged((one, other))
+    for place in PLACES:
+        assert depth_of(both, *place) == widest((depth_of(one, *place), depth_of(other, *place)))
+
+
+@given(grants, grants)
+def test_a_scoped_key_gives_the_narrower_everywhere(one: Depths, other: Depths) -> None:
+    both = intersection(one, other)
+    for place in PLACES:
+        assert depth_of(both, *place) == narrowest(depth_of(one, *place), depth_of(other, *place))
+
+
+@given(grants, grants)
+def test_excess_is_empty_exactly_when_nothing_is_wider_anywhere(inner: Depths, outer: Depths) -> None:
+    wider = any(
+        DEPTHS.index(depth_of(inner, *place)) > DEPTHS.index(depth_of(outer, *place)) for place in PLACES
+    )
+    assert bool(excess(inner, outer)) == wider
+
+
+@given(grants, grants)
+def test_what_is_left_of_a_key_never_exceeds_its_owner(owner: Depths, scopes: Depths) -> None:
+    assert excess(intersection(owner, scopes), owner) == []
+
+
+def test_excess_names_the_places() -> None:
+    assert excess({"order": {"read": "all", "change": "own"}}, {"order": {"*": "team"}}) == ["order.read"]
+
+
+def test_no_role_at_all_gives_nothing() -> None:
+    assert merged(()) == {}
+    assert depth_of({}, "customer", "read") == "none"
+
+
+@pytest.mark.parametrize(
+    ("role", "entity", "action", "depth"),
+    [
+        ("admin", "anything", "at_all", "all"),
+        ("manager", "customer", "read", "tree"),
+        ("manager", "user", "change", "none"),
+        ("sales", "customer", "read", "own"),
+        ("sales", "order", "confirm", "own"),
+        ("sales", "connection", "read", "none"),
+        ("sales", "api_key", "create", "none"),
+        ("service", "customer", "read", "all"),
+        ("service", "customer", "change", "none"),
+        ("integrator", "connection", "operate", "all"),
+        ("integrator", "customer", "read", "none"),
+        ("auditor", "customer", "read", "all"),
+        ("auditor", "customer", "change", "none"),
+    ],
+)
+def test_the_built_in_roles_mean_what_their_titles_say(role: str, entity: str, action: str, depth: str) -> None:
+    assert depth_of(BUILT_IN[role][2], entity, action) == depth
+
+
+def test_the_built_in_roles_use_known_depths_and_ids_of_their_own() -> None:
+    assert {d for _, _, rights in BUILT_IN.values() for actions in rights.values() for d in actions.values()} <= set(
+        DEPTHS
+    )
+    assert len({id for id, _, _ in BUILT_IN.values()}) == len(BUILT_IN)
+
+
+def test_a_manager_may_hand_on_the_role_sales() -> None:
+    assert excess(BUILT_IN["sales"][2], BUILT_IN["manager"][2]) == []

@@ -270,8 +270,25 @@ OPERATIONS = (LIST_PRODUCTS, GET_PRODUCT,
 # --- events -------------------------------------------------------------------------------------------------------
 
 
+class ProductState(Record):
+    """What sales takes from an `external.changed` whose entity is `product`: the product as the ERP has it at `as_of`.
+
+    An older `as_of` never overwrites a newer one. `on_hand` is null for what is not kept in stock.
+    """
+
+    sku = Text(required=True, least=1, most=100)
+    name = Text(required=True, least=1, most=500)
+    price = Price(places=20, load_default=None, allow_none=True)
+    currency = _currency(required=True)
+    category = Text(most=200, load_default="", allow_none=True)
+    tax_code = Text(most=40, load_default="", allow_none=True)
+    active = fields.Boolean(load_default=True)
+    on_hand = Quantity(places=20, load_default=None, allow_none=True)
+    as_of = Timestamp(required=True)
+
+
 class StockUpdated(Record):
-    """What the ERP counts of a product has changed; `available` is after our reservations, null where nothing counts."""
+    """What is available of a product has changed by the ERP's count; null where nothing is counted."""
 
     product_id = Identifier(required=True)
     sku = fields.String(required=True)

@@ -1,0 +1,1 @@
+"""Reads of the sales service; each noun has its one predicate."""

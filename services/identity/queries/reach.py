@@ -21,10 +21,12 @@ def over_users(subject: Subject, permission: Permission, user_id: Any = User.id)
 
 
 def own_or(subject: Subject, permission: Permission, user_id: Any) -> ColumnElement[bool]:
-    """Return the condition that a row belongs to the subject, right or no right, or to a user within reach."""
-    if subject.kind == "service":
-        return over_users(subject, permission, user_id)
-    return or_(user_id == subject.id, over_users(subject, permission, user_id))
+    """Return the condition that a row belongs to the person who asks, right or no right, or to a user within reach.
+
+    An API key is not the person: it needs the right, so that a narrow key cannot end its owner's sessions.
+    """
+    reached = over_users(subject, permission, user_id)
+    return or_(user_id == subject.id, reached) if subject.kind == "user" else reached
 
 
 def over_teams(subject: Subject, permission: Permission) -> ColumnElement[bool]:

@@ -118,6 +118,17 @@ def test_keys_and_sessions_of_others_do_not_exist(identity: Any) -> None:
             act(session, key["id"] if act is credentials.revoke_api_key else opened.id, other)
 
 
+def test_a_narrow_key_neither_sees_nor_ends_its_owners_sessions_and_keys(identity: Any) -> None:
+    wei = identity.user("wei", "admin")
+    opened = identity.sign_in("wei")["session"]
+    program = identity.introspect(identity.api_key(wei, scopes={"order": {"read": "all"}})["key"])
+    with identity.db.read() as session:
+        assert queries.sessions(session, load(ListSessions, {}), program, identity.codec).items == []
+        assert queries.api_keys(session, load(ListApiKeys, {}), program, identity.codec).items == []
+    with pytest.raises(NotFound), identity.db.write() as session:
+        credentials.revoke_session(session, opened.id, program)
+
+
 def test_somebody_without_any_role_still_has_the_own_keys_and_sessions(identity: Any) -> None:
     wei = identity.user("wei", "integrator")
     key, opened = identity.api_key(wei), identity.sign_in("wei")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 
 import pytest
@@ -87,3 +88,12 @@ def test_the_built_in_roles_use_known_depths_and_ids_of_their_own() -> None:
 
 def test_a_manager_may_hand_on_the_role_sales() -> None:
     assert excess(BUILT_IN["sales"][2], BUILT_IN["manager"][2]) == []
+
+
+@pytest.mark.parametrize("contract", ["customers", "sales", "integrations"])
+def test_every_right_that_an_operation_asks_for_is_held_by_a_role_beside_admin(contract: str) -> None:
+    operations = importlib.import_module(f"contracts.{contract}").OPERATIONS
+    others = [rights for name, (_, _, rights) in BUILT_IN.items() if name not in ("admin", "auditor")]
+    for permission in {operation.permission for operation in operations if operation.permission is not None}:
+        depths = {depth_of(rights, permission.entity, permission.action) for rights in others}
+        assert depths != {"none"}, permission

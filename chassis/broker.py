@@ -7,13 +7,18 @@ arguments, so a change of arguments is a new name and the old queue is drained a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import amqp
 import kombu
 import kombu.serialization
+from amqp.exceptions import AMQPError
 from amqp.exceptions import NotFound as QueueNotFound
+from eventlet.timeout import Timeout
 from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from contracts.envelope import CONTENT_TYPE
 from contracts.event import EventType
@@ -24,11 +29,14 @@ PARKED_FOR_MS = 24 * 3600 * 1000
 """Parked requests are kept a day. Parked events stay until somebody has dealt with them."""
 
 CONNECT_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 1.0
 HEARTBEAT_S = 15
+CRASH_LIMIT = 20
+"""Returns after which the broker itself parks an event. A handler that fails is parked by the chassis long before; this
+bounds events whose handler ends the whole process. It is no setting: a queue keeps the arguments it was made with."""
 
-CONNECTION_ERRORS: tuple[type[Exception], ...] = (
-    *Connection("memory://").connection_errors, *Connection("amqp://").recoverable_connection_errors, OSError)
-"""What kombu and py-amqp raise when the broker is away."""
+CONNECTION_ERRORS: tuple[type[Exception], ...] = (AMQPError, OperationalError, OSError)
+"""What kombu and py-amqp raise when the broker is away, closes a channel, or refuses us."""
 
 kombu.serialization.register("cloudevents", lambda value: kombu.serialization.dumps(value, "json")[2],
                              lambda text: kombu.serialization.loads(text, "application/json", "utf-8"),
@@ -37,17 +45,43 @@ ACCEPT = ["application/json", CONTENT_TYPE]
 """JSON only: a pickled message is never opened."""
 
 
-def connect(amqp_uri: str, *, heartbeat: int = 0, confirm: bool = False) -> Connection:
-    """Return a lazy connection that gives up connecting after `CONNECT_TIMEOUT_S` seconds.
+@contextmanager
+def connected(amqp_uri: str, *, heartbeat: int = HEARTBEAT_S) -> Iterator[Connection]:
+    """Open a connection, and close it within `CLOSE_TIMEOUT_S` whatever the broker does.
+
+    Several brokers may be named (`amqp://a;amqp://b`); each is tried once.
 
     Args:
         amqp_uri: where the broker is.
-        heartbeat: seconds between heartbeats; 0 for connections that nobody watches (kombu's pools).
-        confirm: whether publishing waits for the broker's confirm.
+        heartbeat: seconds between heartbeats; the caller ticks and reads. 0 for connections of a moment.
+
+    Raises:
+        one of CONNECTION_ERRORS: nobody answered in `CONNECT_TIMEOUT_S` seconds each.
     """
-    options: dict[str, Any] = {"read_timeout": 30, "write_timeout": 10}
-    return Connection(amqp_uri, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=heartbeat,
-                      transport_options=options | ({"confirm_publish": True} if confirm else {}))
+    connection = Connection(amqp_uri, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=heartbeat)
+    link: Any = None
+    try:
+        tries = max(len(connection.alt), 1)
+        with Timeout(tries * CONNECT_TIMEOUT_S + 0.5, TimeoutError("the broker takes the connection and says nothing")):
+            connection.ensure_connection(max_retries=tries - 1, interval_start=0, interval_step=0, interval_max=0)
+        link = connection.connection
+        yield connection
+    finally:
+        if link is not None:
+            close(link)
+
+
+def close(link: amqp.Connection) -> None:
+    """Close a connection in order if the broker answers soon, else cut it."""
+    try:
+        # A stopped broker never answers Close, and under eventlet py-amqp's own read timeout has no effect.
+        with Timeout(CLOSE_TIMEOUT_S, False):
+            link.close()
+    except CONNECTION_ERRORS:
+        pass
+    finally:
+        with Timeout(CLOSE_TIMEOUT_S, False):
+            link.collect()
 
 
 def rpc_queue(service: str, queue_type: str) -> Queue:
@@ -59,16 +93,16 @@ def rpc_queue(service: str, queue_type: str) -> Queue:
     return Queue(name, exchange=RPC_EXCHANGE, routing_key=f"{service}.*", durable=True, queue_arguments=arguments)
 
 
-def event_queue(event: EventType, service: str, handler: str, delivery_limit: int) -> Queue:
+def event_queue(event: EventType, service: str, handler: str) -> Queue:
     """Return the quorum queue on which `service` keeps `event` for its method `handler`.
 
-    A message that fails `delivery_limit` times moves to `<queue>.dead` (at-least-once dead lettering, which needs
-    `reject-publish`: https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
+    A rejected message moves to `<queue>.dead` (at-least-once dead lettering, which needs `reject-publish`:
+    https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
     """
     name = f"evt.{service}.{handler}.{event.type}.v1"
     return Queue(name, exchange=Exchange(event.exchange, type="topic", durable=True), routing_key=event.routing_key,
                  durable=True, queue_arguments={
-                     "x-queue-type": "quorum", "x-delivery-limit": delivery_limit,
+                     "x-queue-type": "quorum", "x-delivery-limit": CRASH_LIMIT,
                      "x-dead-letter-exchange": DEAD.name, "x-dead-letter-routing-key": f"{name}.dead",
                      "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"})
 
@@ -118,11 +152,10 @@ def wait_until_up(amqp_uri: str, *, give_up: Callable[[], bool], told: Callable[
     pause = 0.2
     while not give_up():
         try:
-            with connect(amqp_uri) as connection:
-                connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT_S)
-            return True
+            with connected(amqp_uri, heartbeat=0):
+                return True
         except CONNECTION_ERRORS as error:
-            told(f"the broker does not answer: {type(error).__name__}")
+            told(f"the broker does not answer: {error}" if isinstance(error, AMQPError) else "the broker does not answer")
         time.sleep(pause)
         pause = min(pause * 1.5, 2.0)
     return False

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import socket
+import json
 import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from amqp.exceptions import ChannelError
 from eventlet.event import Event
 from eventlet.timeout import Timeout
-from kombu.exceptions import KombuError
-from kombu.pools import connections, producers
+from kombu import Connection
+from kombu.message import Message
 from nameko.extensions import DependencyProvider
 from nameko.rpc import ReplyListener
 
 from chassis import broker, rpc, telemetry
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import SigningKey, Subject, mint
+from chassis.publishing import BrokerAway, Consumers, Publisher, Unroutable
 from contracts.errors import DeadlineExceeded, HubError, Unavailable
 from contracts.operation import Operation
 from contracts.schema import pack, unpack
@@ -28,7 +28,11 @@ log = telemetry.logger(__name__)
 SIGNING_KEY = "signing_key"
 """The key of `Runtime.extra` under which the gateway keeps its `SigningKey`."""
 
-ASK_FOR_CONSUMERS_AFTER_S = 1.0
+ACCEPT_WITHIN_S = 1.8
+"""Seconds in which the broker must take a request."""
+
+LOOK_EVERY_S, LOOK_WITHIN_S = 1.0, 0.8
+"""How often a waiting call makes sure that somebody still consumes its queue, and how long that may take."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,14 @@ class _Replies(ReplyListener):
         super().setup()
         self.queue.exchange = broker.RPC_EXCHANGE
 
+    def declare(self, connection: Connection) -> None:
+        """Nothing but the queue itself is needed."""
+
+    def park(self, message: Message, reason: str) -> None:
+        """Drop it: its caller will give up."""
+        log.error("answer_unreadable", reason=reason)
+        self.queue_consumer.ack_message(message)
+
     def forget(self, correlation_id: str) -> None:
         """Drop a waiter whose caller has given up."""
         self._reply_events.pop(correlation_id, None)
@@ -63,6 +75,16 @@ class Caller(DependencyProvider):
     """Calls operations. Safe to use from many greenlets at once."""
 
     replies = _Replies()
+
+    def setup(self) -> None:
+        """Prepare to publish; the connection is made at the first call."""
+        amqp_uri = self.container.config[RUNTIME].settings.amqp_uri
+        self._publisher = Publisher(amqp_uri, confirm=True)
+        self._consumers = Consumers(amqp_uri)
+
+    def stop(self) -> None:
+        """Close the connection."""
+        self._publisher.close()
 
     def get_dependency(self, worker_ctx: Any) -> Caller:
         """Inject the caller itself: it holds no state of a worker."""
@@ -94,10 +116,11 @@ class Caller(DependencyProvider):
             rpc.REQUEST_ID: request_id, rpc.KEY: key or request_id, rpc.TIMEOUT_MS: int(limit * 1000),
             rpc.TRACEPARENT: traceparent,
         }
+        body = json.dumps({"request": pack(operation.request, request)}).encode()
         correlation_id = uuid.uuid4().hex
         waiter = self.replies.get_reply_event(correlation_id)
         try:
-            self._publish(operation, pack(operation.request, request), headers, correlation_id, limit)
+            self._publish(operation, body, headers, correlation_id, limit)
             reply = self._wait(operation, waiter, limit)
         finally:
             self.replies.forget(correlation_id)
@@ -105,47 +128,26 @@ class Caller(DependencyProvider):
             raise HubError.from_wire(reply["error"])
         return Answer(unpack(operation.response, reply["result"]), bool(reply.get("replayed")))
 
-    def _publish(self, operation: Operation, request: dict[str, Any], headers: dict[str, Any], correlation_id: str,
+    def _publish(self, operation: Operation, body: bytes, headers: dict[str, Any], correlation_id: str,
                  limit: float) -> None:
-        connection = broker.connect(self.container.config[RUNTIME].settings.amqp_uri, confirm=True)
-        for attempt in (1, 2):
-            try:
-                with Timeout(broker.CONNECT_TIMEOUT_S, socket.timeout), \
-                        producers[connection].acquire(block=True) as producer:
-                    try:
-                        producer.publish(
-                            {"request": request}, exchange=broker.RPC_EXCHANGE, routing_key=operation.routing_key,
-                            mandatory=True, delivery_mode=1, expiration=limit, headers=headers, serializer="json",
-                            reply_to=self.replies.routing_key, correlation_id=correlation_id, retry=False)
-                    except Exception:
-                        producer.connection.collect()  # a broken connection must not go back into the pool whole
-                        raise
-                return
-            except ChannelError as error:
-                raise Unavailable(f"The {operation.service} service is not there", retry_after_s=2) from error
-            except (*broker.CONNECTION_ERRORS, KombuError) as error:
-                # A pooled connection may have died while idle; the key makes a second copy of the request harmless.
-                if attempt == 2:
-                    raise Unavailable("The message broker is away", retry_after_s=2) from error
+        try:
+            self._publisher.publish(
+                body, exchange=broker.RPC_EXCHANGE.name, routing_key=operation.routing_key, mandatory=True,
+                within_s=min(ACCEPT_WITHIN_S, limit), delivery_mode=1, expiration=str(int(limit * 1000)),
+                application_headers=headers, reply_to=self.replies.routing_key, correlation_id=correlation_id,
+                message_id=correlation_id)
+        except Unroutable as error:
+            raise Unavailable(f"The {operation.service} service is not there", retry_after_s=2) from error
+        except BrokerAway as error:
+            raise Unavailable("The message broker is away", retry_after_s=2) from error
 
     def _wait(self, operation: Operation, waiter: Event, limit: float) -> dict[str, Any]:
         deadline = time.monotonic() + limit
-        with Timeout(min(ASK_FOR_CONSUMERS_AFTER_S, limit), False):
-            reply: dict[str, Any] = waiter.wait()
-            return reply
-        if not self._has_consumers(operation):
-            raise Unavailable(f"The {operation.service} service is not there", retry_after_s=2)
-        with Timeout(max(deadline - time.monotonic(), 0.001), False):
-            late_reply: dict[str, Any] = waiter.wait()
-            return late_reply
+        queue = broker.rpc_queue(operation.service, self.container.config[RUNTIME].settings.rpc_queue_type).name
+        while (left := deadline - time.monotonic()) > 0:
+            with Timeout(min(LOOK_EVERY_S, left), False):
+                reply: dict[str, Any] = waiter.wait()
+                return reply
+            if left > LOOK_EVERY_S and not self._consumers.any(queue, LOOK_WITHIN_S) and not waiter.ready():
+                raise Unavailable(f"The {operation.service} service is not there", retry_after_s=2)
         raise DeadlineExceeded(f"The {operation.service} service did not answer within {limit:g} s", retry_after_s=1)
-
-    def _has_consumers(self, operation: Operation) -> bool:
-        settings = self.container.config[RUNTIME].settings
-        queue = broker.rpc_queue(operation.service, settings.rpc_queue_type)
-        try:
-            with Timeout(0.8, socket.timeout), connections[broker.connect(settings.amqp_uri)].acquire(block=True) as link:
-                return broker.consumers_of(link, queue.name) > 0
-        except (*broker.CONNECTION_ERRORS, KombuError) as error:
-            log.warning("broker_away", error=type(error).__name__)
-            return False

@@ -1,30 +1,59 @@
-"""nameko's container and queue consumer, made to drain: finish what was begun, acknowledge it, then close.
+"""nameko's container and a queue consumer that drain: finish what was begun, acknowledge it, then close.
 
-This leans on private names of nameko 2.14.1 (`_worker_pool`, `_consumers`, `_cancel_consumers_if_requested`), which is
-why nameko is pinned exactly; each behaviour has a test that first shows the stock one.
+The container leans on private names of nameko 2.14.1 (`_worker_pool`, `_run_worker`, `_worker_threads`), which is why
+nameko is pinned exactly; the consumer replaces nameko's. Each behaviour has a test that first shows the stock one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
+import eventlet
 from amqp.exceptions import PreconditionFailed
+from eventlet.event import Event
 from eventlet.greenpool import GreenPool
-from kombu import Connection
+from eventlet.timeout import Timeout
+from kombu import Connection, Consumer, Queue
+from kombu.exceptions import MessageStateError
 from kombu.message import Message
-from nameko.containers import ServiceContainer
+from nameko.containers import ServiceContainer, WorkerContext
 from nameko.exceptions import ContainerBeingKilled
-from nameko.messaging import QueueConsumer
+from nameko.extensions import SharedExtension
 
 from chassis import broker, telemetry
+from chassis.database import is_up
 from chassis.runtime import Runtime
 
 log = telemetry.logger(__name__)
 
 RUNTIME = "HUB_RUNTIME"
 """The key of nameko's configuration under which the `Runtime` is found."""
+
+DRAIN_S = 25.0
+"""Seconds that running work is given at a stop; what is not done by then is cut off and given out again."""
+
+
+class _Pools:
+    """A container's pools of workers. nameko knows one, and asks only for `waitall`."""
+
+    def __init__(self, **sizes: int) -> None:
+        self._pools = {name: GreenPool(size) for name, size in sizes.items()}
+
+    def __getitem__(self, name: str) -> GreenPool:
+        return self._pools[name]
+
+    def waitall(self) -> None:
+        """Wait for every worker, at most `DRAIN_S` seconds; then end those that still run."""
+        with Timeout(DRAIN_S, False):
+            for pool in self._pools.values():
+                pool.waitall()
+            return
+        for pool in self._pools.values():
+            for worker in list(pool.coroutines_running):
+                worker.kill()
 
 
 class HubContainer(ServiceContainer):
@@ -33,37 +62,69 @@ class HubContainer(ServiceContainer):
     def __init__(self, service_cls: type, config: dict[str, Any]) -> None:
         super().__init__(service_cls, config)
         self.runtime: Runtime = config[RUNTIME]
-        self.draining = False
-        self._pools = {"requests": self._worker_pool, "events": GreenPool(self.runtime.settings.event_workers)}
+        settings = self.runtime.settings
+        self._worker_pool = _Pools(requests=settings.max_workers, events=settings.event_workers)
+
+    @property
+    def draining(self) -> bool:
+        """Whether this process has been asked to stop."""
+        return self.runtime.stopping.is_set()
 
     def spawn_worker(self, entrypoint: Any, args: Any, kwargs: Any, context_data: Any = None,
                      handle_result: Callable[..., Any] | None = None) -> Any:
-        """Run a worker in the pool that its entrypoint names."""
-        if self.draining:
+        """Run a worker in the pool that its entrypoint names; waits while that pool is full."""
+        if self._being_killed:
             raise ContainerBeingKilled
-        self._worker_pool = self._pools[getattr(entrypoint, "pool", "requests")]
-        try:
-            return super().spawn_worker(entrypoint, args, kwargs, context_data, handle_result)
-        finally:
-            self._worker_pool = self._pools["requests"]
+        worker = WorkerContext(self, self.service_cls(), entrypoint, args, kwargs, data=context_data)
+        pool = self._worker_pool[getattr(entrypoint, "pool", "requests")]
+        thread = pool.spawn(self._run_worker, worker, handle_result)
+        thread.link(self._handle_worker_thread_exited, worker)
+        self._worker_threads[worker] = thread
+        return worker
 
     def stop(self) -> None:
         """Drain: cancel the consumers, finish the workers, acknowledge, close."""
         self.runtime.health.report("drain", "this process is stopping")
+        self.runtime.stopping.set()
         super().stop()
-        self._pools["events"].waitall()
 
 
-def _ticket(message: Message) -> tuple[int, int]:
-    return id(message.channel), message.delivery_tag
+class Provider(Protocol):
+    """Whoever takes the messages of one queue."""
+
+    queue: Queue
+
+    def declare(self, connection: Connection) -> None:
+        """Declare what the queue needs; called at every (re)connection, before it is consumed."""
+        ...
+
+    def handle_message(self, body: Any, message: Message) -> None:
+        """Take a message, and settle it in the end."""
+        ...
+
+    def park(self, message: Message, reason: str) -> None:
+        """Put aside a message that nobody can read, and settle it."""
+        ...
 
 
-class DrainingConsumer(QueueConsumer):
-    """A queue consumer whose connection stays open until its last message is settled."""
+class DrainingConsumer(SharedExtension):
+    """Consumes queues on one connection, which stays open until the last message in hand is settled.
+
+    All providers of a container that name this class share one instance. The connection is made again for as long as
+    it takes; a queue that stands with other arguments makes the process unready until somebody has mended it.
+    """
+
+    name = "requests"
 
     def __init__(self) -> None:
+        self._providers: list[Any] = []
+        self._leaving: set[Any] = set()
+        self._consumers: dict[Any, Consumer] = {}
+        self._in_hand: set[Message] = set()
+        self._first_time = Event()
+        self._stopping = False
+        self._thread: Any = None
         super().__init__()
-        self._unsettled: set[tuple[int, int]] = set()
 
     @property
     def _runtime(self) -> Runtime:
@@ -71,69 +132,149 @@ class DrainingConsumer(QueueConsumer):
         return runtime
 
     @property
-    def connection(self) -> Connection:
-        """The connection that kombu's mixin clones for each attempt."""
-        return broker.connect(self._runtime.settings.amqp_uri, heartbeat=broker.HEARTBEAT_S)
-
-    @property
-    def accept(self) -> list[str]:
-        """JSON only."""
-        return broker.ACCEPT
-
-    @property
     def prefetch_count(self) -> int:
         """Messages in hand per queue: as many as can be worked on."""
         return self._runtime.settings.max_workers
 
-    @property
-    def name(self) -> str:
-        """What readiness calls it."""
-        return "requests"
+    # -- life ---------------------------------------------------------------------------------------------------------
 
-    def setup(self) -> None:
-        """Be unready until the queues are consumed."""
+    def register_provider(self, provider: Any) -> None:
+        """Consume the provider's queue from the start on."""
+        self._providers.append(provider)
         self._runtime.health.report(self.name, "not consuming yet")
 
-    def consume(self, limit: int | None = None, timeout: float | None = None, safety_interval: float = 0.5,
-                **kwargs: Any) -> Iterator[Any]:
-        """Consume; a queue that stands with other arguments makes the process unready, not silently idle."""
+    def unregister_provider(self, provider: Any) -> None:
+        """Consume the provider's queue no more; what is in hand is still finished and settled."""
+        self._leaving.add(provider)
+        while provider in self._consumers:
+            eventlet.sleep(0.02)
+
+    def start(self) -> None:
+        """Start to consume; returns when that has begun, or been given up."""
+        if self._thread is None and self._providers:
+            self._thread = self.container.spawn_managed_thread(self._run, identifier=f"consumer of {self.name}")
+            self._first_time.wait()
+
+    def stop(self) -> None:
+        """Settle what is in hand, then close."""
+        self._stopping = True
+        if self._thread is not None:
+            with Timeout(5.0, False):
+                self._thread.wait()
+                return
+            self._thread.kill()
+
+    def kill(self) -> None:
+        """Close at once; the broker gives out again what was in hand."""
+        if self._thread is not None:
+            self._thread.kill()
+
+    def _done(self) -> bool:
+        return (self._stopping or self._leaving.issuperset(self._providers)) and not self._in_hand
+
+    def _run(self) -> None:
+        pause = 0.2
         try:
-            yield from super().consume(limit, timeout, safety_interval, **kwargs)
-        except PreconditionFailed as error:
-            self._runtime.health.report(self.name, f"{error.reply_text} - drain and delete that queue, or restore the "
-                                                   "setting that shaped it")
+            while not self._done():
+                try:
+                    self._before_connecting()
+                    with broker.connected(self._runtime.settings.amqp_uri) as connection:
+                        self._consume(connection)
+                    pause = 0.2
+                except broker.CONNECTION_ERRORS as error:
+                    pause = 0.2 if self._consumers else min(pause * 1.5, 2.0)
+                    self._lost(error, pause)
+                finally:
+                    self._consumers.clear()
+                    self._in_hand.clear()  # the broker gives them out again
+                if not self._done():
+                    eventlet.sleep(pause)
+        finally:
+            if not self._first_time.ready():
+                self._first_time.send(None)
+
+    def _before_connecting(self) -> None:
+        """Wait here for whatever must be there first."""
+
+    def _lost(self, error: Exception, pause: float) -> None:
+        if isinstance(error, PreconditionFailed) and "inequivalent arg" in error.reply_text:
+            reason = f"{error.reply_text} - drain and delete that queue, or restore what shaped it"
             log.error("queue_arguments_differ", reason=error.reply_text)
-            raise
+        else:
+            reason = "the broker is away"
+            log.warning("broker_away", consumer=self.name, error=type(error).__name__, retry_in_s=round(pause, 1))
+        self._runtime.health.report(self.name, reason)
 
-    def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
-        """Be ready."""
+    # -- consuming ----------------------------------------------------------------------------------------------------
+
+    def _consume(self, connection: Connection) -> None:
+        link = connection.connection
+        with Timeout(10.0, TimeoutError("the broker does not answer a declaration")):
+            for provider in self._providers:
+                provider.declare(connection)
+            channel = connection.default_channel
+            channel.basic_qos(0, self.prefetch_count, False)
+            for provider in self._providers:
+                if provider not in self._leaving:
+                    self._consumers[provider] = self._consumer(channel, provider)
+                    self._consumers[provider].consume()
         self._runtime.health.report(self.name, None)
-        super().on_consume_ready(connection, channel, consumers, **kwargs)
+        if not self._first_time.ready():
+            self._first_time.send(None)
+        tick_at = 0.0
+        while not self._done() and not self._interrupted():
+            self._cancel_the_leaving()
+            try:
+                link.drain_events(timeout=0.25)
+            except TimeoutError:
+                pass
+            # Also while messages pour in: only what we send keeps the broker from giving us up.
+            if time.monotonic() >= tick_at:
+                link.heartbeat_tick()
+                tick_at = time.monotonic() + 1.0
 
-    def on_connection_error(self, exc: Exception, interval: float) -> None:
-        """Be unready while the broker is away."""
-        self._runtime.health.report(self.name, "the broker is away")
-        log.warning("broker_away", consumer=self.name, error=type(exc).__name__, retry_in_s=interval)
+    def _interrupted(self) -> bool:
+        return False
 
-    def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
-        """Declare what providers need, then consume."""
-        self._unsettled.clear()  # of an earlier connection: the broker gives those messages out again
-        for provider in self._providers:
-            declare = getattr(provider, "declare", None)
-            if declare is not None:
-                declare(channel)
-        return super().get_consumers(consumer_cls, channel)
+    def _consumer(self, channel: Any, provider: Any) -> Consumer:
+        return Consumer(channel, [provider.queue], accept=broker.ACCEPT, callbacks=[partial(self._take, provider)],
+                        on_decode_error=partial(self._unreadable, provider))
 
-    def handle_message(self, provider: Any, body: Any, message: Message) -> None:
-        """Hand a message to its entrypoint in a greenlet of its own."""
-        self._unsettled.add(_ticket(message))
-        self.container.spawn_managed_thread(partial(provider.handle_message, body, message))
+    def _cancel_the_leaving(self) -> None:
+        for provider in [p for p in self._consumers if p in self._leaving]:
+            with Timeout(2.0, TimeoutError("the broker does not answer a cancel")):
+                self._consumers[provider].cancel()
+            del self._consumers[provider]
 
-    def on_iteration(self) -> None:
-        """Stop only when nobody consumes and nothing is left to acknowledge."""
-        self._cancel_consumers_if_requested()
-        if not self._consumers and not self._unsettled:
-            self.should_stop = True
+    def _take(self, provider: Provider, body: Any, message: Message) -> None:
+        self._in_hand.add(message)
+        self.container.spawn_managed_thread(partial(self._hand_over, provider, body, message), identifier="hand over")
+
+    def _unreadable(self, provider: Provider, message: Message, error: Exception) -> None:
+        """kombu's default acknowledges what is not JSON, and it is gone."""
+        self._in_hand.add(message)
+        reason = f"its body cannot be read: {type(error).__name__}"
+        self.container.spawn_managed_thread(partial(self._set_aside, provider, message, reason), identifier="park")
+
+    def _hand_over(self, provider: Provider, body: Any, message: Message) -> None:
+        try:
+            provider.handle_message(body, message)
+        except ContainerBeingKilled:
+            self.requeue_message(message)
+        except Exception as error:
+            # An error here would end the process, and the next one that gets the message, and the next.
+            log.error("message_unhandled", error=type(error).__name__, **telemetry.where(error))
+            self._set_aside(provider, message, f"{type(error).__name__} while it was read")
+
+    def _set_aside(self, provider: Provider, message: Message, reason: str) -> None:
+        try:
+            provider.park(message, reason)
+        except Exception as error:
+            log.error("message_not_parked", error=type(error).__name__, reason=reason)
+            self._runtime.stopping.wait(1.0)
+            self.requeue_message(message)
+
+    # -- settling -----------------------------------------------------------------------------------------------------
 
     def ack_message(self, message: Message) -> None:
         """Acknowledge; if the connection has gone, the broker gives the message out again and its inbox row meets it."""
@@ -147,32 +288,51 @@ class DrainingConsumer(QueueConsumer):
         """Move the message to its parking queue."""
         self._settle(message.reject, message)
 
+    def holds(self, message: Message) -> bool:
+        """Whether the message is still ours to settle: its connection stands."""
+        return message in self._in_hand
+
     def _settle(self, verb: Callable[[], None], message: Message) -> None:
-        self._unsettled.discard(_ticket(message))
-        if message.channel is None or message.channel.connection is None:
+        if message not in self._in_hand:
             return
         try:
             verb()
-        except broker.CONNECTION_ERRORS as error:
+        except (*broker.CONNECTION_ERRORS, MessageStateError) as error:
             # Stock nameko lets an OSError here kill the container (seen after a CPU block beyond the heartbeat).
             log.warning("ack_lost", error=type(error).__name__)
-
-    def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """Park what is not JSON; kombu's default acknowledges it, and it is gone."""
-        log.error("message_undecodable", routing_key=message.delivery_info.get("routing_key"),
-                  error=type(exc).__name__)
-        message.reject()
+        finally:
+            self._in_hand.discard(message)
 
 
 class EventConsumer(DrainingConsumer):
     """The consumer of event queues: a connection and a prefetch of its own."""
 
-    @property
-    def prefetch_count(self) -> int:
-        """Events in hand per queue."""
-        return self._runtime.settings.event_workers
+    name = "events"
+
+    def __init__(self) -> None:
+        self._database_gone = False
+        super().__init__()
 
     @property
-    def name(self) -> str:
-        """What readiness calls it."""
-        return "events"
+    def prefetch_count(self) -> int:
+        """Events in hand per queue: some wait out their back-off while others are worked on."""
+        return 4 * self._runtime.settings.event_workers
+
+    def wait_for_database(self) -> None:
+        """Give back all events in hand and take none until the database answers.
+
+        RabbitMQ closes the channel of an event that is held for half an hour, and counts that as a failed delivery; an
+        outage over a weekend must count as one.
+        """
+        self._database_gone = True
+
+    def _interrupted(self) -> bool:
+        return self._database_gone
+
+    def _before_connecting(self) -> None:
+        while self._database_gone and not self._done():
+            self._runtime.health.report(self.name, "the database is away")
+            if is_up(self._runtime.db):
+                self._database_gone = False
+            else:
+                eventlet.sleep(1.0)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import amqp
-from kombu import Consumer
+from kombu import Connection, Consumer
 from kombu.message import Message
 
 from chassis import broker, outbox, snapshot, telemetry
@@ -18,7 +18,7 @@ from contracts.event import EventType
 log = telemetry.logger(__name__)
 
 
-def ask_resend(channel: Any, event: EventType, listener: str) -> None:
+def ask_resend(connection: Connection, event: EventType, listener: str) -> None:
     """Ask the service that announces `event` for everything it still keeps of it, and for a snapshot of the entity.
 
     The events go to every listener again; those that know them drop them by id. The snapshot brings what is older than
@@ -26,10 +26,12 @@ def ask_resend(channel: Any, event: EventType, listener: str) -> None:
     """
     body = {"resend": {"exchange": event.exchange, "routing_keys": [event.routing_key]},
             "snapshot": event.entity if event.name.endswith(".snapshot") else None, "listener": listener}
+    channel = connection.connection.channel()
     queue = broker.control_queue(event.service)(channel)
     queue.declare()
     message = amqp.Message(json.dumps(body), content_type="application/json", content_encoding="utf-8", delivery_mode=2)
-    channel.basic_publish(message, exchange="", routing_key=queue.name)
+    channel.basic_publish_confirm(message, exchange="", routing_key=queue.name)
+    channel.close()
     log.info("resend_requested", event_type=event.type, listener=listener)
 
 
@@ -51,16 +53,19 @@ class Listener:
         uri = self._runtime.settings.amqp_uri
         while broker.wait_until_up(uri, give_up=lambda: self._stopping, told=lambda _: None):
             try:
-                with broker.connect(uri, heartbeat=broker.HEARTBEAT_S) as connection:
-                    with Consumer(connection, [self._queue], callbacks=[self._take], accept=broker.ACCEPT,
-                                  prefetch_count=1):
-                        while not self._stopping:
-                            try:
-                                connection.drain_events(timeout=1)
-                            except TimeoutError:
-                                connection.heartbeat_check()
+                with broker.connected(uri) as connection:
+                    consumer = Consumer(connection.default_channel, [self._queue], callbacks=[self._take],
+                                        accept=broker.ACCEPT, prefetch_count=1, on_decode_error=_unreadable)
+                    consumer.consume()
+                    while not self._stopping:
+                        try:
+                            connection.connection.drain_events(timeout=0.5)
+                        except TimeoutError:
+                            pass
+                        connection.connection.heartbeat_tick()
             except (*broker.CONNECTION_ERRORS, Unavailable) as error:
                 log.warning("control_interrupted", error=type(error).__name__)
+                self._runtime.stopping.wait(1.0)
 
     def _take(self, body: Any, message: Message) -> None:
         asked = body.get("resend") if isinstance(body, dict) else None
@@ -77,3 +82,8 @@ class Listener:
         message.ack()
         self._runtime.relay.wake()
         log.info("resend_granted", listener=body.get("listener"), events=count, snapshot=entity)
+
+
+def _unreadable(message: Message, error: Exception) -> None:
+    log.error("control_message_dropped", reason=type(error).__name__)
+    message.ack()

@@ -234,6 +234,16 @@ def _as_unavailable() -> Iterator[None]:
         raise
 
 
+def is_up(db: Database) -> bool:
+    """Tell whether the database answers."""
+    try:
+        with db.read() as session:
+            session.execute(sa.text("SELECT 1"))
+    except Unavailable:
+        return False
+    return True
+
+
 def is_away(error: DBAPIError) -> bool:
     """Tell a database that cannot be reached or locked now from a statement that is wrong for ever.
 

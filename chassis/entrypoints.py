@@ -12,15 +12,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, Protocol
 
 import eventlet
-from kombu import Exchange, Queue
+from kombu import Connection, Exchange, Queue
 from kombu.message import Message
-from nameko.exceptions import ContainerBeingKilled
 from nameko.extensions import DependencyProvider, Entrypoint
 from sqlalchemy.orm import Session
 
@@ -37,6 +37,12 @@ from contracts.event import EventType
 from contracts.schema import unpack
 
 log = telemetry.logger(__name__)
+
+STOP_S = 5.0
+"""Seconds that each background part is given to end."""
+
+HOLD_S = 60.0
+"""Seconds that an event is held while the database is away; after that all are given back until it answers."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ def hears(event: EventType) -> Callable[[Callable[..., None]], Any]:
             token = telemetry.correlation.set(
                 {"request_id": envelope.correlationid, "traceparent": envelope.traceparent})
             try:
+                if runtime.stopping.is_set():
+                    raise _Stopping
                 data = unpack(event.data, envelope.data)
                 with runtime.db.write() as session:
                     if inbox.first_time(session, envelope.id, method.__name__):
@@ -82,6 +90,10 @@ def hears(event: EventType) -> Callable[[Callable[..., None]], Any]:
         return _Hears.decorator(event=event)(door)
 
     return decorate
+
+
+class _Stopping(Exception):
+    """This process takes no new event; another one will."""
 
 
 class _Hears(Entrypoint):
@@ -102,69 +114,87 @@ class _Hears(Entrypoint):
 
     def setup(self) -> None:
         """Choose the queue; it is declared at every (re)connection."""
-        self.queue = broker.event_queue(self.event, self.container.service_name, self.method_name,
-                                        self._runtime.settings.delivery_limit)
+        self.queue = broker.event_queue(self.event, self.container.service_name, self.method_name)
         self.queue_consumer.register_provider(self)
 
     def stop(self) -> None:
         """Stop consuming; what is in hand is finished first."""
         self.queue_consumer.unregister_provider(self)
 
-    def declare(self, channel: Any) -> None:
-        """Declare parking and queue; a queue that had to be made has missed events, so ask for them again."""
-        broker.parking_queue(self.queue)(channel).declare()
-        if broker.exists(channel.connection.client, self.queue.name):
-            return
-        self.queue(channel).declare()
-        control.ask_resend(channel, self.event, self.container.service_name)
+    def declare(self, connection: Connection) -> None:
+        """Declare queue and parking; a queue that had to be made has missed events, so ask for them again.
+
+        The parking queue comes last and is the mark that the asking is done: ended in between, the next start asks.
+        """
+        parking = broker.parking_queue(self.queue)
+        missed = not (broker.exists(connection, self.queue.name) and broker.exists(connection, parking.name))
+        self.queue(connection.default_channel).declare()
+        if missed:
+            control.ask_resend(connection, self.event, self.container.service_name)
+        parking(connection.default_channel).declare()
 
     def handle_message(self, body: Any, message: Message) -> None:
         """Read the envelope and give it to a worker; what is no event of ours is parked at once."""
         try:
             envelope = Envelope.from_wire(body)
         except MalformedEnvelope as error:
-            log.error("event_parked", queue=self.queue.name, reason=str(error))
-            self.queue_consumer.park_message(message)
+            self.park(message, str(error))
             return
-        try:
-            self.container.spawn_worker(self, (envelope,), {}, handle_result=partial(self.settle, envelope, message))
-        except ContainerBeingKilled:
-            self.queue_consumer.requeue_message(message)
+        self.container.spawn_worker(self, (envelope,), {}, handle_result=partial(self.settle, envelope, message))
 
-    def settle(self, envelope: Envelope, message: Message, _worker: Any, result: Any,
-               exc_info: Any) -> tuple[Any, Any]:
+    def park(self, message: Message, reason: Any) -> None:
+        """Move the event to `<queue>.dead`, where it waits for a person."""
+        log.error("event_parked", queue=self.queue.name, event_id=message.properties.get("message_id"), reason=reason)
+        self.queue_consumer.park_message(message)
+
+    def settle(self, envelope: Envelope, message: Message, worker: Any, _result: Any, exc_info: Any) -> tuple[Any, Any]:
         """Acknowledge, wait out an absent database, park what can never work, give back the rest."""
         error = exc_info[1] if exc_info else None
         if isinstance(error, Unavailable):
-            error = self._once_more(envelope)
+            error = self._once_more(envelope, message, worker.service)
         if error is None:
             self.queue_consumer.ack_message(message)
-        elif isinstance(error, Invalid):
-            log.error("event_parked", queue=self.queue.name, event_id=envelope.id, reason=error.fields)
-            self.queue_consumer.park_message(message)
-        else:
-            tries = int((message.headers or {}).get("x-delivery-count", 0)) + 1
-            log.error("event_failed", queue=self.queue.name, event_id=envelope.id, error=type(error).__name__, tries=tries)
-            eventlet.sleep(min(0.1 * 2**tries, 5.0))
+        elif isinstance(error, _Stopping):
             self.queue_consumer.requeue_message(message)
+        elif isinstance(error, Invalid):
+            self.park(message, error.fields)
+        else:
+            self._failed(envelope, message, error)
         return None, None
 
-    def _once_more(self, envelope: Envelope) -> BaseException | None:
+    def _failed(self, envelope: Envelope, message: Message, error: BaseException) -> None:
+        tries = int((message.headers or {}).get("x-delivery-count", 0)) + 1
+        log.error("event_failed", queue=self.queue.name, event_id=envelope.id, error=type(error).__name__, tries=tries,
+                  **telemetry.where(error))
+        if tries >= self._runtime.settings.delivery_limit:
+            self.park(message, f"failed {tries} times, at last with {type(error).__name__}")
+        else:
+            # Not in the worker: a few failing events in their pauses would otherwise stop all others.
+            self.container.spawn_managed_thread(partial(self._give_back, message, min(0.1 * 2**tries, 5.0)),
+                                                identifier="back-off")
+
+    def _give_back(self, message: Message, pause_s: float) -> None:
+        self._runtime.stopping.wait(pause_s)
+        self.queue_consumer.requeue_message(message)
+
+    def _once_more(self, envelope: Envelope, message: Message, service: Any) -> BaseException | None:
         """Repeat until the database is back. Giving the event back instead would use up its deliveries in seconds."""
-        pause = 0.2
-        while not self.container.draining:
-            eventlet.sleep(pause)
-            pause = min(pause * 2, 5.0)
+        pause, give_up_at = 0.2, time.monotonic() + HOLD_S
+        while not self._runtime.stopping.wait(pause):
+            if not self.queue_consumer.holds(message):
+                return None  # the broker has given it to somebody else
+            if time.monotonic() > give_up_at:
+                self.queue_consumer.wait_for_database()
+                return None
+            pause = min(pause * 2, 2.0)
             try:
-                service = self.container.service_cls()
-                service.runtime = self._runtime
                 getattr(service, self.method_name)(envelope)
             except Unavailable:
                 continue
             except Exception as error:
                 return error
             return None
-        return Unavailable("this process is stopping")
+        return _Stopping()
 
 
 def broadcasts(event: EventType) -> Callable[[Callable[..., None]], Any]:
@@ -197,23 +227,25 @@ class _Broadcasts(Entrypoint):
         """Stop consuming."""
         self.queue_consumer.unregister_provider(self)
 
-    def declare(self, _channel: Any) -> None:
-        """A new connection: whatever was announced meanwhile is lost."""
-        self._spawn(None)
+    def declare(self, connection: Connection) -> None:
+        """A new connection: whatever was announced before the queue was bound is lost."""
+        self.queue(connection.default_channel).declare()
+        self.container.spawn_managed_thread(lambda: self.container.spawn_worker(self, (None,), {}), identifier="flush")
 
     def handle_message(self, body: Any, message: Message) -> None:
         """Pass it on; a lost one costs a cache's short life, so it is not repeated."""
-        self.queue_consumer.ack_message(message)
         try:
-            self._spawn(Envelope.from_wire(body))
+            envelope = Envelope.from_wire(body)
         except MalformedEnvelope as error:
-            log.error("broadcast_dropped", reason=str(error))
+            self.park(message, str(error))
+            return
+        self.queue_consumer.ack_message(message)
+        self.container.spawn_worker(self, (envelope,), {})
 
-    def _spawn(self, envelope: Envelope | None) -> None:
-        try:
-            self.container.spawn_worker(self, (envelope,), {})
-        except ContainerBeingKilled:
-            log.info("broadcast_dropped", reason="stopping")
+    def park(self, message: Message, reason: str) -> None:
+        """Drop it: nothing would be gained by keeping it."""
+        log.error("broadcast_dropped", reason=reason)
+        self.queue_consumer.ack_message(message)
 
 
 class RuntimeOf(DependencyProvider):
@@ -251,17 +283,32 @@ class _Workers(DependencyProvider):
         workers: list[Worker] = [runtime.relay, snapshots, _Pruning(runtime),
                                  control.Listener(runtime, service.name, snapshots)]
         workers += [make(runtime) for make in service.background]
-        self._running = [(worker, self.container.spawn_managed_thread(worker.run, identifier=type(worker).__name__))
+        self._running = [(worker, self.container.spawn_managed_thread(partial(self._keep_running, worker),
+                                                                      identifier=type(worker).__name__))
                          for worker in workers]
+
+    def _keep_running(self, worker: Worker) -> None:
+        """Run it, and again after an error nobody foresaw: one broken part must not end the process."""
+        runtime: Runtime = self.container.config[RUNTIME]
+        pause = 1.0
+        while not runtime.stopping.is_set():
+            try:
+                worker.run()
+                return
+            except Exception as error:
+                log.error("background_failed", worker=type(worker).__name__, error=type(error).__name__,
+                          retry_in_s=pause, **telemetry.where(error))
+            runtime.stopping.wait(pause)
+            pause = min(pause * 2, 30.0)
 
     def stop(self) -> None:
         """Stop them, the relay last, so that it sends what the others announced last."""
-        relay, *others = self._running
-        for group in (others, [relay]):
+        for group in (self._running[1:], self._running[:1]):
             for worker, _ in group:
                 worker.stop()
             for _, thread in group:
-                thread.wait()
+                with eventlet.Timeout(STOP_S, False):
+                    thread.wait()
 
     def get_dependency(self, worker_ctx: Any) -> None:
         """Nothing is injected."""
@@ -286,7 +333,8 @@ class _Pruning:
 
     def stop(self) -> None:
         """End `run`."""
-        self._stopped.send(None)
+        if not self._stopped.ready():
+            self._stopped.send(None)
 
 
 class Service:

@@ -42,7 +42,10 @@ class Health:
         """Return what keeps this process from serving, by name of the part."""
         found = dict(self._problems)
         for name, check in self._checks.items():
-            problem = check()
+            try:
+                problem = check()
+            except Exception as error:
+                problem = f"the check itself failed: {type(error).__name__}"
             if problem is not None:
                 found[name] = problem
         return found

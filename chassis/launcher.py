@@ -12,17 +12,18 @@ import signal
 import sys
 from typing import Any
 
-import kombu.pools
 from eventlet.event import Event
-from nameko.rpc import Rpc  # noqa: F401  (nameko's own modules must load after the patch)
+from eventlet.hubs import trampoline
+from eventlet.timeout import Timeout
 
 from chassis import broker, failpoints, migrations, telemetry
 from chassis.config import ConfigError, Settings
 from chassis.container import RUNTIME, HubContainer
 from chassis.crypto import MasterKeyError
+from chassis.health import Health
 from chassis.runtime import Runtime
 from chassis.sealed import sealed_columns
-from contracts.errors import HubError
+from contracts.errors import HubError, Unavailable
 
 log = telemetry.logger(__name__)
 
@@ -42,16 +43,21 @@ def room_module(room: str) -> Any:
         raise
 
 
-def build(module: Any, settings: Settings) -> HubContainer:
+def build(module: Any, settings: Settings, health: Health | None = None) -> HubContainer:
     """Return the room's container, ready to start: database open, keys loaded, health checks in place.
 
     Args:
         module: with `SERVICE`, its nameko class; optionally `BASE`, the declarative base of its tables, and
             `prepare(runtime)`, which adds what the room needs for itself.
         settings: of that room.
+        health: what already answers for this process, if anything does.
+
+    Raises:
+        Unavailable: the database is away or not migrated; worth another try.
+        MasterKeyError, ConfigError: keys are missing or unusable.
     """
     base = getattr(module, "BASE", None)
-    runtime = Runtime.build(settings, tuple(sealed_columns(base)) if base is not None else None)
+    runtime = Runtime.build(settings, tuple(sealed_columns(base)) if base is not None else None, health)
     if base is not None:
         runtime.health.add("migrations", lambda: migrations.behind(settings.room, runtime.db))
         runtime.health.add("relay", lambda: None if runtime.relay.connected else "the relay has no broker")
@@ -59,54 +65,110 @@ def build(module: Any, settings: Settings) -> HubContainer:
     prepare = getattr(module, "prepare", None)
     if prepare is not None:
         prepare(runtime)
-    kombu.pools.set_limit(settings.max_workers + settings.event_workers + 4)
     config = {"AMQP_URI": settings.amqp_uri, "max_workers": settings.max_workers, RUNTIME: runtime,
               "rpc_exchange": broker.RPC_EXCHANGE.name, **getattr(module, "NAMEKO", {})}
     return HubContainer(module.SERVICE, config)
 
 
 def run(room: str) -> int:
-    """Run a room until SIGTERM or SIGINT; return the exit code."""
-    stopping = Event()
+    """Run a room until SIGTERM or SIGINT.
 
-    def stop(_signum: int, _frame: Any) -> None:
-        # A signal handler runs inside the event loop and may not switch greenlets itself.
-        eventlet.spawn_n(lambda: stopping.ready() or stopping.send(None))
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    Returns:
+        0 after a drain, 1 when the process broke and should be started again, 2 when its configuration is unusable.
+    """
+    stopping = _stop_signal()
     try:
         module = room_module(room)
         settings = module.SETTINGS.load(room, os.environ)
-        telemetry.configure(room, settings.log_level)
         failpoints.arm(settings.failpoints)
-        container = build(module, settings)
-    except (ConfigError, MasterKeyError, HubError, ValueError) as error:
-        print(f"{room} cannot start: {error}", file=sys.stderr)  # noqa: T201 (there is no logger yet)
+        telemetry.configure(room, settings.log_level)
+        health = Health()
+        health.serve(settings.health_address)
+        log.info("starting", health=":".join(map(str, health.address)))
+        container = _built(module, settings, health, stopping)
+    except (ConfigError, MasterKeyError, HubError, ValueError, OSError) as error:
+        print(f"{room} cannot start: {error}", file=sys.stderr)  # noqa: T201 (there may be no logger yet)
         return 2
-    health = container.runtime.health
-    health.report("broker", "not connected yet")
-    health.serve(settings.health_address)
-    log.info("starting", health=":".join(map(str, health.address)))
-    return _serve(container, stopping)
+    return 0 if container is None else _serve(container, stopping)
+
+
+def _stop_signal() -> Event:
+    """Return an event that SIGTERM and SIGINT send.
+
+    The signal's byte in a pipe wakes the event loop: Python resumes an interrupted wait for the rest of its time, which
+    may be a minute, and a handler may not switch greenlets itself.
+    """
+    stopping = Event()
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda _signum, _frame: None)
+
+    def wait() -> None:
+        trampoline(readable, read=True)
+        if not stopping.ready():
+            stopping.send(None)
+
+    eventlet.spawn_n(wait)
+    return stopping
+
+
+def _built(module: Any, settings: Settings, health: Health, stopping: Event) -> HubContainer | None:
+    """Build the container as soon as its database is there; None when asked to stop before that."""
+    while not stopping.ready():
+        try:
+            container = build(module, settings, health)
+        except Unavailable as error:
+            health.report("database", error.message)
+            log.warning("database_away", reason=error.message)
+            with Timeout(2.0, False):
+                stopping.wait()
+            continue
+        health.report("database", None)
+        return container
+    return None
 
 
 def _serve(container: HubContainer, stopping: Event) -> int:
     runtime = container.runtime
+    runtime.health.report("broker", "not connected yet")
     if not broker.wait_until_up(runtime.settings.amqp_uri, give_up=stopping.ready,
                                 told=lambda reason: runtime.health.report("broker", reason)):
         return 0
     runtime.health.report("broker", None)
-    container.start()
-    log.info("started")
-    ended = eventlet.spawn(container.wait)
-    ended.link(lambda _: stopping.ready() or stopping.send(None))
+    # In a greenlet of its own: it returns when the queues are consumed, which may be never, and SIGTERM must still work.
+    starting = eventlet.spawn(_started, container)
+    ended = eventlet.spawn(_broke, container)
+    for each in (starting, ended):
+        each.link(lambda gone: (gone is ended or gone.wait()) and not stopping.ready() and stopping.send(None))
     stopping.wait()
     log.info("draining")
+    broke = ended.dead
     container.stop()
     runtime.close()
-    log.info("stopped")
-    return 0
+    log.info("stopped", broke=broke)
+    return 1 if broke else 0
+
+
+def _started(container: HubContainer) -> bool:
+    """Start the container; return whether that failed."""
+    try:
+        container.start()
+    except Exception as error:
+        log.error("start_failed", error=type(error).__name__, reason=str(error))
+        container.kill(sys.exc_info())
+        return True
+    log.info("started")
+    return False
+
+
+def _broke(container: HubContainer) -> None:
+    """Return when the container has ended; by itself it ends only over an error."""
+    try:
+        container.wait()
+    except Exception as error:
+        log.error("container_broke", error=type(error).__name__, **telemetry.where(error))
 
 
 def main() -> None:

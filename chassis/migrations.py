@@ -6,6 +6,7 @@ Each service's `migrations/env.py` is one line that calls `run`. `alembic -n sal
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from chassis.idempotency import IDEMPOTENCY
 from chassis.inbox import INBOX
 from chassis.outbox import OUTBOX
 from chassis.snapshot import SNAPSHOT_RUN
+from contracts.errors import Unavailable
 
 CHASSIS_V1 = (OUTBOX, INBOX, IDEMPOTENCY, DATA_KEY, SNAPSHOT_RUN)
 
@@ -86,9 +88,18 @@ def upgrade(room: str, db_uri: str) -> None:
     command.upgrade(config(room, db_uri), "head")
 
 
+@cache
+def _head(room: str) -> str | None:
+    """Return the newest version; it costs reading every migration, and cannot change in a running process."""
+    return ScriptDirectory.from_config(config(room, "")).get_current_head()
+
+
 def behind(room: str, db: Database) -> str | None:
     """Return what is missing when the database is not at the newest version, else None."""
-    head = ScriptDirectory.from_config(config(room, str(db.url))).get_current_head()
-    with db.engine.connect() as connection:
-        at = MigrationContext.configure(connection).get_current_revision()
+    head = _head(room)
+    try:
+        with db.read() as session:
+            at = MigrationContext.configure(session.connection()).get_current_revision()
+    except Unavailable:
+        return "the database is away"
     return None if at == head else f"the database is at version {at or 'none'}, not {head}; run: hub migrate {room}"

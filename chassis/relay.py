@@ -36,6 +36,7 @@ class Confirms:
     def __init__(self, connection: Connection) -> None:
         self._amqp = connection.connection
         self._channel = self._amqp.channel()
+        self._ticked_at = 0.0
         self._channel.confirm_select()
         self._channel.events["basic_ack"].add(self._on_ack)
         self._channel.events["basic_nack"].add(self._on_nack)
@@ -69,6 +70,22 @@ class Confirms:
             self._amqp.drain_events(timeout=max(deadline - time.monotonic(), 0.001))
         return self._refused
 
+    def keep_alive(self) -> None:
+        """Send and take heartbeats, at most once a second.
+
+        Raises:
+            one of broker.CONNECTION_ERRORS: the broker has gone.
+        """
+        if time.monotonic() - self._ticked_at < 1.0:
+            return
+        try:
+            # Unread heartbeats do not count: an idle relay would think the broker dead twice a minute.
+            self._amqp.drain_events(timeout=0.001)
+        except TimeoutError:
+            pass
+        self._amqp.heartbeat_tick()
+        self._ticked_at = time.monotonic()
+
     def _settle(self, tag: int, multiple: bool) -> list[str]:
         tags = [t for t in self._waiting if t <= tag] if multiple else [tag]
         return [self._waiting.pop(t) for t in tags if t in self._waiting]
@@ -93,7 +110,7 @@ class Relay:
         self._db = db
         self._amqp_uri = amqp_uri
         self._service = service
-        self._offered: deque[Pending] = deque()
+        self._offered: deque[tuple[float, Pending]] = deque()
         self._wake = Event()
         self._stopping = False
         self._sweep_due = 0.0
@@ -101,7 +118,8 @@ class Relay:
     def offer(self, rows: Sequence[Pending]) -> None:
         """Take rows that this process has just committed, so that they need not be claimed."""
         if len(self._offered) < 20 * BATCH:  # beyond that their leases run out and the sweep finds them
-            self._offered.extend(rows)
+            taken_at = time.monotonic()
+            self._offered.extend((taken_at, row) for row in rows)
         self.wake()
 
     def wake(self) -> None:
@@ -119,9 +137,9 @@ class Relay:
         pause = 0.2
         while not self._stopping:
             try:
-                with broker.connect(self._amqp_uri, heartbeat=broker.HEARTBEAT_S) as connection:
-                    connection.ensure_connection(max_retries=1, timeout=broker.CONNECT_TIMEOUT_S)
-                    self._resend_if_wiped(connection)
+                with broker.connected(self._amqp_uri) as connection:
+                    with Timeout(CONFIRM_S, TimeoutError("the broker does not answer a declaration")):
+                        self._resend_if_wiped(connection)
                     self.connected, pause = True, 0.2
                     self._carry(connection)
             except (*broker.CONNECTION_ERRORS, HubError) as error:
@@ -134,8 +152,8 @@ class Relay:
         confirms = Confirms(connection)
         while not self._stopping:
             rows = self._next_batch()
+            confirms.keep_alive()
             if not rows:
-                connection.heartbeat_check()
                 self._sleep(SWEEP_S)
                 continue
             # A row that failed before may be what broke the channel: it travels alone, so that it fails alone.
@@ -148,7 +166,10 @@ class Relay:
     def _send(self, confirms: Confirms, batch: list[Pending]) -> None:
         try:
             refused = confirms.publish(batch)
-        except amqp.exceptions.ChannelError as error:
+        except (amqp.exceptions.ConnectionError, OSError):
+            raise  # the broker is away, and no row is to blame
+        except Exception as error:
+            # The broker closed the channel over one of these rows, or one of them cannot be written at all.
             with self._db.write() as session:
                 outbox.put_back(session, {row.id: f"{type(error).__name__}: {error}" for row in batch})
             log.error("events_refused", events=[row.id for row in batch], error=type(error).__name__)
@@ -171,15 +192,23 @@ class Relay:
                 log.info("event_routable_again", routing_key=row.routing_key)
 
     def _take_offered(self) -> list[Pending]:
-        return [self._offered.popleft() for _ in range(min(BATCH, len(self._offered)))]
+        """Return offered rows whose lease still holds; the others belong to the sweep, and perhaps to another relay."""
+        rows: list[Pending] = []
+        while self._offered and len(rows) < BATCH:
+            taken_at, row = self._offered.popleft()
+            if time.monotonic() - taken_at < outbox.LEASE_S - 1:
+                rows.append(row)
+        return rows
 
     def _next_batch(self) -> list[Pending]:
         rows = self._take_offered()
-        if not rows and time.monotonic() >= self._sweep_due:
+        # Also when new rows come without end: those that failed, or whose process died, wait in the table.
+        if time.monotonic() >= self._sweep_due:
             with self._db.write() as session:
-                rows = outbox.claim(session, self.owner, BATCH)
-            if len(rows) < BATCH:
+                swept = outbox.claim(session, self.owner, BATCH)
+            if len(swept) < BATCH:
                 self._sweep_due = time.monotonic() + SWEEP_S
+            rows += swept
         return rows
 
     def _sleep(self, seconds: float) -> None:

@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any
 
-import kombu
-from amqp.exceptions import ChannelError
+from kombu import Connection
 from kombu.message import Message
-from kombu.pools import producers
-from nameko.exceptions import ContainerBeingKilled
 from nameko.rpc import Rpc, RpcConsumer
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -29,6 +26,7 @@ from chassis.context import Subject
 from chassis.crypto import fingerprint
 from chassis.failpoints import failpoint
 from chassis.idempotency import Claim
+from chassis.publishing import BrokerAway, Publisher
 from chassis.runtime import Runtime
 from contracts.errors import (
     BadRequest,
@@ -47,6 +45,11 @@ log = telemetry.logger(__name__)
 TOKEN, REQUEST_ID, KEY, TIMEOUT_MS, TRACEPARENT = (
     "hub-token", "hub-request-id", "hub-key", "hub-timeout-ms", "traceparent")
 """Message headers of a request."""
+
+REPLY_WITHIN_S = 5.0
+PARK_WITHIN_S = 5.0
+_LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL: somebody else held the lock for the whole of lock_timeout."""
 
 
 @dataclass(frozen=True)
@@ -125,23 +128,13 @@ def _answer(operation: Operation, method: Callable[[Call], Any], asked: Asked, r
             log.warning("operation_failed", operation=operation.routing_key, code=error.code, reason=error.message)
         return {"error": error.to_wire()}
     except Exception as error:
-        log.error("operation_broken", operation=operation.routing_key, error=type(error).__name__, **_where(error))
+        log.error("operation_broken", operation=operation.routing_key, error=type(error).__name__, **telemetry.where(error))
         return {"error": InternalError("Something went wrong on our side", request_id=asked.request_id).to_wire()}
     finally:
         telemetry.correlation.reset(token)
 
 
 _NO_SESSION: Any = None
-
-
-def _where(error: BaseException) -> dict[str, str]:
-    """Return where an unexpected error arose; its text may hold personal data, so it stays out of the log."""
-    frames, at = [], error.__traceback__
-    while at is not None:
-        frames.append(f"{at.tb_frame.f_code.co_filename.rpartition('/')[2]}:{at.tb_lineno}")
-        at = at.tb_next
-    cause = error.__cause__ or error.__context__
-    return {"at": " < ".join(reversed(frames[-4:]))} | ({"cause": type(cause).__name__} if cause else {})
 
 
 def _admit(operation: Operation, subject: Subject) -> None:
@@ -185,7 +178,7 @@ def _taken(claim: Claim, session: Session) -> bool:
     try:
         return claim.take(session)
     except OperationalError as error:
-        if "lock timeout" in str(error.orig):
+        if getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE:
             raise DuplicateInFlight("The same request is being worked on", retry_after_s=1) from error
         raise
 
@@ -199,57 +192,84 @@ class _RequestConsumer(RpcConsumer):
 
     queue_consumer = DrainingConsumer()
 
+    def __init__(self) -> None:
+        self._running: set[tuple[Any, Any]] = set()
+        super().__init__()
+
     def setup(self) -> None:
         """Choose the queue; it is declared at every (re)connection."""
         if self.queue is None:
-            runtime: Runtime = self.container.config[RUNTIME]
-            self.queue = broker.rpc_queue(self.container.service_name, runtime.settings.rpc_queue_type)
+            settings = self.container.config[RUNTIME].settings
+            self.queue = broker.rpc_queue(self.container.service_name, settings.rpc_queue_type)
+            self._replies = Publisher(settings.amqp_uri, confirm=False)
+            self._parking = Publisher(settings.amqp_uri, confirm=True)
             self.queue_consumer.register_provider(self)
             self._registered = True
 
-    def declare(self, channel: Any) -> None:
+    def stop(self) -> None:
+        """Close what answers went out by; the last one has been sent."""
+        super().stop()
+        self._replies.close()
+        self._parking.close()
+
+    def declare(self, connection: Connection) -> None:
         """Declare the parking queue before a message can need it."""
-        broker.parking_queue(self.queue, keep_ms=broker.PARKED_FOR_MS)(channel).declare()
+        broker.parking_queue(self.queue, keep_ms=broker.PARKED_FOR_MS)(connection.default_channel).declare()
 
     def handle_message(self, body: Any, message: Message) -> None:
         """Give the request to its method, or park it: a stock consumer dies of one without `reply_to`."""
         if not message.properties.get("reply_to") or not isinstance(body, Mapping) \
                 or not isinstance(body.get("request"), Mapping):
-            self._park(body, message, "it has no reply_to, or its body is not {request: {..}}")
+            self.park(message, "it has no reply_to, or its body is not {request: {..}}")
             return
         method = message.delivery_info["routing_key"].rpartition(".")[2]
         provider = next((p for p in self._providers if p.method_name == method), None)
         if provider is None:
             self.reply(message, {"error": BadRequest(f"There is no operation {method}").to_wire()})
             return
+        if _name_of(message) in self._running:
+            # The connection broke under a request that still runs here; that run answers it.
+            self.queue_consumer.ack_message(message)
+            return
         headers = message.headers or {}
         asked = Asked(body, headers, bool(message.delivery_info.get("redelivered")), time.monotonic())
-        provider.take(asked, message)
+        self._running.add(_name_of(message))
+        try:
+            provider.take(asked, message)
+        except BaseException:
+            self._running.discard(_name_of(message))
+            raise
 
     def reply(self, message: Message, payload: Mapping[str, Any]) -> None:
         """Send the answer, transient and unconfirmed, then acknowledge the request."""
         properties = message.properties
         try:
-            with producers[broker.connect(self.container.config[RUNTIME].settings.amqp_uri)].acquire(
-                    block=True, timeout=5) as producer:
-                producer.publish(dict(payload), exchange=broker.RPC_EXCHANGE, routing_key=properties["reply_to"],
-                                 correlation_id=properties.get("correlation_id"), delivery_mode=1, serializer="json",
-                                 retry=True, retry_policy={"max_retries": 2, "interval_start": 0.1})
-        except (*broker.CONNECTION_ERRORS, ChannelError, kombu.exceptions.KombuError) as error:
+            self._replies.publish(json.dumps(payload).encode(), exchange=broker.RPC_EXCHANGE.name,
+                                  routing_key=properties["reply_to"], within_s=REPLY_WITHIN_S, delivery_mode=1,
+                                  correlation_id=properties.get("correlation_id") or "")
+        except (BrokerAway, TypeError, ValueError) as error:
             log.warning("reply_lost", error=type(error).__name__)
+        self._running.discard(_name_of(message))
         self.queue_consumer.ack_message(message)
 
-    def _park(self, body: Any, message: Message, reason: str) -> None:
-        """Move a malformed request aside without its token."""
+    def park(self, message: Message, reason: str) -> None:
+        """Move a malformed request aside without its token.
+
+        Raises:
+            BrokerAway: it could not be kept there; it is still in hand.
+        """
         log.error("request_parked", routing_key=message.delivery_info.get("routing_key"), reason=reason)
         headers = {k: v for k, v in (message.headers or {}).items() if k != TOKEN} | {"hub-parked-because": reason}
-        with producers[broker.connect(self.container.config[RUNTIME].settings.amqp_uri)].acquire(
-                block=True, timeout=5) as producer:
-            producer.publish(body if isinstance(body, str | bytes) else json.dumps(body), headers=headers,
-                             exchange=broker.DEAD, routing_key=f"{self.queue.name}.dead", retry=True,
-                             content_type="application/json", content_encoding="utf-8",
-                             retry_policy={"max_retries": 2, "interval_start": 0.1})
+        body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
+        self._parking.publish(body, exchange=broker.DEAD.name, routing_key=f"{self.queue.name}.dead", delivery_mode=2,
+                              within_s=PARK_WITHIN_S, application_headers=headers,
+                              content_type=message.content_type or "application/octet-stream",
+                              content_encoding=message.content_encoding or "binary")
         self.queue_consumer.ack_message(message)
+
+
+def _name_of(message: Message) -> tuple[Any, Any]:
+    return message.properties.get("reply_to"), message.properties.get("correlation_id")
 
 
 class _Exposed(Rpc):
@@ -269,11 +289,11 @@ class _Exposed(Rpc):
         super().setup()
 
     def take(self, asked: Asked, message: Message) -> None:
-        """Run the method in a worker, unless its caller has stopped waiting by the time one is free."""
-        try:
-            self.container.spawn_worker(self, (asked,), {}, handle_result=partial(self.settle, message))
-        except ContainerBeingKilled:
-            self.rpc_consumer.requeue_message(message)
+        """Run the method in a worker, unless its caller has stopped waiting by the time one is free.
+
+        Also while draining: given back, it would reach another process marked as redelivered and be answered "retry".
+        """
+        self.container.spawn_worker(self, (asked,), {}, handle_result=partial(self.settle, message))
 
     def settle(self, message: Message, _worker: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
         """Send what the door returned."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 from chassis import idempotency, inbox, outbox, telemetry
@@ -31,6 +32,7 @@ class Runtime:
         health: what `/readyz` tells.
         store: the room's database with its keys and relay; None in a room that keeps nothing (the gateway).
         extra: what a room adds for itself, by name.
+        stopping: set when this process has been asked to stop.
     """
 
     settings: Settings
@@ -40,6 +42,7 @@ class Runtime:
     health: Health
     store: Store | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    stopping: Event = field(default_factory=Event)
 
     @property
     def db(self) -> Database:
@@ -63,8 +66,10 @@ class Runtime:
         return self.store
 
     @classmethod
-    def build(cls, settings: Settings, sealed_columns: tuple[str, ...] | None) -> Runtime:
+    def build(cls, settings: Settings, sealed_columns: tuple[str, ...] | None, health: Health | None = None) -> Runtime:
         """Load the keys, and open the database of a room that has one (`sealed_columns` is not None).
+
+        `health` is what already answers for this process, if anything does.
 
         Raises:
             MasterKeyError: the master key is missing or unusable.
@@ -74,7 +79,7 @@ class Runtime:
         codec = WireCodec(master)
         install_codec(codec)
         store = None if sealed_columns is None else Store.open(settings, master, sealed_columns)
-        return cls(settings, master, codec, Verifier(settings.token_keys_dir), Health(), store)
+        return cls(settings, master, codec, Verifier(settings.token_keys_dir), health or Health(), store)
 
     def close(self) -> None:
         """Close what was opened."""

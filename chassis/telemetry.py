@@ -18,6 +18,16 @@ def current(name: str) -> str:
     return correlation.get({}).get(name, "")
 
 
+def where(error: BaseException) -> dict[str, str]:
+    """Return where an unexpected error arose; its text may hold personal data, so it stays out of the log."""
+    frames, at = [], error.__traceback__
+    while at is not None:
+        frames.append(f"{at.tb_frame.f_code.co_filename.rpartition('/')[2]}:{at.tb_lineno}")
+        at = at.tb_next
+    cause = error.__cause__ or error.__context__
+    return {"at": " < ".join(reversed(frames[-4:]))} | ({"cause": type(cause).__name__} if cause else {})
+
+
 def _add_correlation(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     return {**{k: v for k, v in correlation.get({}).items() if v}, **event}
 

@@ -82,13 +82,17 @@ def test_only_what_differs_is_written_and_a_colleagues_contact_is_left_alone() -
     wanted = mapping.wanted_customer(CUSTOMER | {"name": "新名字", "phone": None, "email": "new@example.com"})
     assert mapping.party_changes(wanted, party()) == {"name": "新名字"}
     assert mapping.contact_commands(wanted, party()) == {
-        "email": ["write", [1], {"value": "new@example.com", "active": True}],
-        "phone": ["write", [2], {"active": False}],
+        "email": [["write", [1], {"value": "new@example.com"}]],
+        "phone": [["write", [2], {"active": False}]],
     }
 
 
-def test_an_inactive_party_is_brought_back() -> None:
-    assert mapping.party_changes(mapping.wanted_customer(CUSTOMER), party(active=0)) == {"active": True}
+def test_an_inactive_contact_is_brought_back_before_its_value_is_set() -> None:
+    row = party(**{"contact_mechanisms.": [contact(1, "email", "hub:email", "old@example.com") | {"active": 0}]})
+    wanted = mapping.wanted_customer(CUSTOMER | {"phone": None})
+    assert mapping.contact_commands(wanted, row) == {
+        "email": [["write", [1], {"active": True}], ["write", [1], {"value": "Wang@Example.com"}]]
+    }
 
 
 def test_the_oldest_active_address_is_ours() -> None:

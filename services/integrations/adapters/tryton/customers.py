@@ -82,7 +82,7 @@ def retire(rest: Rest, external_id: str) -> Written:
 def _create(rest: Rest, code: str, wanted: Row) -> tuple[Row | None, bool]:
     """A new party; returns (the party to go on updating or None when it stands, whether it was there already)."""
     values = mapping.party_values(wanted, code)
-    contacts = list(mapping.contact_commands(wanted, {}).values())
+    contacts = [command for commands in mapping.contact_commands(wanted, {}).values() for command in commands]
     try:
         rest.create(PARTY, values | {"contact_mechanisms": contacts})
         return None, False
@@ -101,11 +101,13 @@ def _create(rest: Rest, code: str, wanted: Row) -> tuple[Row | None, bool]:
 def _update(rest: Rest, party: Row, wanted: Row, refused: dict[str, str]) -> None:
     # Tryton's REST takes no expected version (a stale _timestamp is ignored): read, compare, write the difference.
     changes, contacts = mapping.party_changes(wanted, party), mapping.contact_commands(wanted, party)
+    if not party["active"]:
+        rest.write(PARTY, party["id"], {"active": True})  # on its own, first: an inactive row is read-only
     if changes:
         rest.write(PARTY, party["id"], changes)
-    for field, command in contacts.items():
+    for field, commands in contacts.items():
         try:
-            rest.write(PARTY, party["id"], {"contact_mechanisms": [command]})
+            rest.write(PARTY, party["id"], {"contact_mechanisms": commands})
         except Invalid as error:
             refused[field] = str(error)
 
@@ -123,7 +125,7 @@ def _require_usable(rest: Rest, party: Row) -> None:
 def _rehearsed(wanted: Row, party: Row | None) -> Written:
     if party is None:
         return Written(external_id="", details={"would": "create", "to": wanted})
-    changed = mapping.party_changes(wanted, party) or mapping.contact_commands(wanted, party)
+    changed = not party["active"] or mapping.party_changes(wanted, party) or mapping.contact_commands(wanted, party)
     return Written(
         external_id=str(party["id"]),
         details={"would": "update" if changed else "nothing", "from": mapping.customer_of(party), "to": wanted},

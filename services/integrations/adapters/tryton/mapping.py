@@ -33,6 +33,7 @@ PARTY_FIELDS = (
 )  # fmt: skip
 SALE_FIELDS = (
     "number", "reference", "web_id", "party", "state", "shipment_state", "invoice_state", "total_amount",
+    "last_modified_at",
     "currency.code", "lines.type", "lines.product.code", "lines.quantity", "lines.unit_price",
 )  # fmt: skip
 PRODUCT_FIELDS = (
@@ -176,8 +177,6 @@ def party_changes(wanted: Json, party: Json) -> Row:
     changes: Row = {}
     if party["name"] != wanted["name"]:
         changes["name"] = wanted["name"]
-    if not party["active"]:
-        changes["active"] = True
     if (ours := wanted["address"]) is not None:
         theirs = own_address(party)
         if theirs is None:
@@ -188,20 +187,28 @@ def party_changes(wanted: Json, party: Json) -> Row:
 
 
 def contact_commands(wanted: Json, party: Json) -> dict[str, list[Any]]:
-    """Field → command for `contact_mechanisms` that brings it to what is wanted; nothing for those that stand.
+    """Field → commands for `contact_mechanisms` that bring it to what is wanted; nothing for those that stand.
 
     What the customer no longer has is deactivated, never deleted: the ERP keeps what its documents point at.
     """
     commands: dict[str, list[Any]] = {}
     for field, (kind, name) in CONTACTS.items():
         ours, theirs = wanted[field], own_contact(party, field)
-        if ours and theirs is None:
-            commands[field] = ["create", [{"type": kind, "name": name, "value": ours}]]
-        elif ours and theirs and not (theirs["active"] and same_contact(field, ours, theirs)):
-            commands[field] = ["write", [theirs["id"]], {"value": ours, "active": True}]
-        elif not ours and theirs and theirs["active"]:
-            commands[field] = ["write", [theirs["id"]], {"active": False}]
+        if theirs is None:
+            steps: list[Any] = [["create", [{"type": kind, "name": name, "value": ours}]]] if ours else []
+        else:
+            steps = [["write", [theirs["id"]], change] for change in _contact_steps(field, ours, theirs)]
+        if steps:
+            commands[field] = steps
     return commands
+
+
+def _contact_steps(field: str, ours: str | None, theirs: Json) -> list[Row]:
+    if not ours:
+        return [{"active": False}] if theirs["active"] else []
+    # Scar: the value of an inactive contact is read-only, and a write that brings both at once is refused whole.
+    revived: list[Row] = [] if theirs["active"] else [{"active": True}]
+    return revived if same_contact(field, ours, theirs) else [*revived, {"value": ours}]
 
 
 # --- order ↔ sale ----------------------------------------------------------------------------------------------------

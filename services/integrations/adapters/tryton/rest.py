@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from hub_adapter.failure import AdapterError, AuthRefused, Invalid, TryLater
@@ -38,6 +39,8 @@ class Rest:
             raise TryLater(f"the connection's settings cannot be used: {error}") from None
         self.clock = ctx.clock
         self.dry_run = ctx.dry_run
+        self.their_now = ctx.clock()
+        """The ERP's clock, as of its last answer; ours may be off, and its stamps are its own."""
         self._http = ctx.http
         self._root = f"{self.settings.base_url.rstrip('/')}/{self.settings.database}/rest/model"
 
@@ -82,6 +85,8 @@ class Rest:
             "X-Tryton-Context": base64.urlsafe_b64encode(json.dumps(known).encode()).decode(),
         }
         reply = self._http.request(method, f"{self._root}/{path}", headers=headers, json=body, changes=changes)
+        if (date := reply.headers.get("Date")) is not None:
+            self.their_now = parsedate_to_datetime(date)
         if not reply.ok:
             raise self._refusal(reply)
         return reply

@@ -1,6 +1,7 @@
 """A real Tryton for tests: the sandbox's, with its environment and a seeded database kept between runs.
 
-The first run on a machine takes about 40 s; later ones copy the kept database and are up in two.
+The first run on a machine takes about 40 s; later ones copy the kept database and are up in two. To test against an ERP
+on PostgreSQL, start a sandbox with `--backend postgresql` and name its state folder in HUB_TEST_ERP.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import requests
 
 from tests.support.processes import ROOT, free_port
@@ -33,6 +36,7 @@ class Erp:
 
     port: int
     seed: dict[str, Any]
+    state: Path
 
     @property
     def url(self) -> str:
@@ -70,23 +74,49 @@ class Erp:
         found: list[dict[str, Any]] = self.ask(f"{model}/search_read", {"domain": domain, "fields_names": list(fields)})
         return found
 
+    def alter(self, sql: str, *values: Any) -> None:
+        """What only an administrator or a wizard could do there, done to the database."""
+        if self.postgresql is None:
+            with contextlib.closing(sqlite3.connect(self.state / "data" / "erp.sqlite", timeout=10)) as file, file:
+                file.execute(sql, values)
+            return
+        with contextlib.closing(psycopg2.connect(self.postgresql)) as connection, connection:
+            connection.cursor().execute(sql.replace("?", "%s"), values)
+
+    @property
+    def postgresql(self) -> str | None:
+        """Address of its database, if that is PostgreSQL."""
+        uri = (self.state / "trytond.conf").read_text().partition("uri = ")[2].splitlines()[0]
+        return f"{uri}{self.seed['database']}" if uri.startswith("postgresql:") else None
+
 
 @contextlib.contextmanager
 def running_erp(folder: Path) -> Iterator[Erp]:
     """A freshly seeded ERP on a free port, with its state in `folder`; stopped at the end."""
+    if (named := os.environ.get("HUB_TEST_ERP")) is not None:
+        running = Path(named)
+        port = int((running / "server.lock").read_text().split()[1])
+        yield Erp(port, json.loads((running / "seed.json").read_text()), running)
+        return
+    state = folder / "tryton"
+    venv = place_seeded(state)
+    port = free_port()
+    _sandbox("start", state, venv, f"--port={port}")
+    try:
+        yield Erp(port, json.loads((state / "seed.json").read_text()), state)
+    finally:
+        _sandbox("stop", state, venv)
+
+
+def place_seeded(state: Path) -> Path:
+    """Make `state` a freshly seeded ERP that nobody serves yet; return its virtual environment."""
     venv, template = kept_environment(), kept_database()
     _sandbox("prepare", template, venv)
-    state = folder / "tryton"
     state.mkdir(parents=True)
     for name in KEPT:
         source = template / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, state / name)
-    port = free_port()
-    _sandbox("start", state, venv, f"--port={port}")
-    try:
-        yield Erp(port, json.loads((state / "seed.json").read_text()))
-    finally:
-        _sandbox("stop", state, venv)
+    return venv
 
 
 def kept_environment() -> Path:
@@ -96,7 +126,7 @@ def kept_environment() -> Path:
 
 
 def kept_database() -> Path:
-    return _kept(f"seeded-{time.strftime('%Y')}", "requirements.txt", "seed.py", "sandbox.py")
+    return _kept(f"seeded-{time.strftime('%Y')}", "requirements.txt", "seed.py")
 
 
 def _kept(what: str, *sources: str) -> Path:

@@ -33,7 +33,7 @@ def an_order(customer_id: str, **changed: Any) -> dict[str, Any]:
             {"sku": "SKU-1001", "name": "Widget", "quantity": "2", "unit_price": "199.00", "tax_code": "VAT13"},
             {"sku": "SKU-1003", "name": "精密螺丝", "quantity": "10", "unit_price": "0.85", "tax_code": "VAT13"},
         ],
-        "total": "459.35",
+        "total": "459.34",
         "confirmed_at": "2026-11-22T02:00:00Z",
         **changed,
     }

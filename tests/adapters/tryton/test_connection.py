@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -40,14 +41,18 @@ def test_everything_that_is_wrong_is_named_at_once(adapter: TrytonAdapter, ctx: 
 
 
 def test_a_warehouse_that_counts_nothing_is_noticed(adapter: TrytonAdapter, ctx: Open, erp: Erp) -> None:
-    empty = erp.ask("stock.location/create", {"vlist": [_a_warehouse()]})[0]
-    checked = adapter.check(ctx(warehouse=empty))
+    columns = 'type, input_location, output_location, active, "left", "right", create_uid, create_date'
+    name = f"Empty {uuid.uuid4()}"
+    erp.alter(
+        f"INSERT INTO stock_location (name, storage_location, {columns})"
+        f" SELECT CAST(? AS VARCHAR), output_location, {columns} FROM stock_location WHERE id = ?",
+        name,
+        erp.seed["warehouse"],
+    )
+    (empty,) = erp.rows("stock.location", [["name", "=", name]], "type")
+    checked = adapter.check(ctx(warehouse=empty["id"]))
     assert [problem.field for problem in checked.problems] == ["stock_probe_sku"]
     assert [problem.field for problem in adapter.check(ctx(stock_probe_sku="NONE")).problems] == ["stock_probe_sku"]
-
-
-def _a_warehouse() -> dict[str, object]:
-    return {"name": "Empty", "type": "warehouse", "input_location": 1, "output_location": 2, "storage_location": 2}
 
 
 def test_settings_that_cannot_be_used_are_named_without_a_call(adapter: TrytonAdapter, ctx: Open) -> None:

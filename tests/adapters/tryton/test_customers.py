@@ -115,17 +115,19 @@ def test_an_inactive_party_is_brought_back_or_reported_as_the_settings_say(
         adapter.write(ctx(reactivate=False), "customer", as_write(customer, party))
     with pytest.raises(Invalid, match="inactive"):  # found by its code as well, although searches hide it
         adapter.write(ctx(reactivate=False), "customer", as_write(customer))
-    adapter.write(ctx(), "customer", as_write(customer, party))
+    renamed = customer | {"name": "又回来了", "phone": "+8613900139000"}
+    adapter.write(ctx(), "customer", as_write(renamed, party))
     remote = adapter.get(ctx(), "customer", party)
     assert remote is not None
     assert remote.active
+    assert (remote.body["name"], remote.body["phone"]) == ("又回来了", "+8613900139000")
 
 
 def test_a_party_merged_into_another_is_left_to_a_person(adapter: TrytonAdapter, ctx: Open, erp: Erp) -> None:
     customer, other = a_customer(), a_customer()
     party = adapter.write(ctx(), "customer", as_write(customer)).external_id
     kept = adapter.write(ctx(), "customer", as_write(other)).external_id
-    erp.ask(f"party.party/{party}", {"replaced_by": int(kept), "active": False}, method="PUT")
+    erp.alter("UPDATE party_party SET active = (1 = 0), replaced_by = ? WHERE id = ?", int(kept), int(party))
     with pytest.raises(Invalid, match=f"merged into party {kept}"):
         adapter.write(ctx(), "customer", as_write(customer, party))
 

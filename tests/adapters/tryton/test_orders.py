@@ -33,10 +33,10 @@ def assert_booked_once(erp: Erp, order: dict[str, Any]) -> None:
 def test_an_order_becomes_a_processing_sale_with_its_total(
     adapter: TrytonAdapter, ctx: Open, erp: Erp, party: str
 ) -> None:
-    order = an_order(party, total="468.95")
+    order = an_order(party, total="459.34")
     written = adapter.write(ctx(), "order", as_write(order, party=party))
     assert (written.adopted, written.details["state"], written.details["warnings"]) == (False, "processing", [])
-    assert written.details["total"] == "468.95"
+    assert written.details["total"] == "459.34"
     assert_booked_once(erp, order)
     remote = adapter.get(ctx(), "order", written.external_id)
     assert remote is not None

@@ -1,0 +1,189 @@
+"""The engine of one process on a fresh database of either kind, and a target that does what a test tells it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chassis import migrations
+from chassis.context import Subject
+from chassis.crypto import DataKeys, Keyring, MasterKey, WireCodec
+from chassis.database import Database, new_id, utcnow
+from chassis.sealed import KEYRING
+from contracts.schema import install_codec
+from services.integrations.adapters import registry
+from services.integrations.engine import checks
+from services.integrations.engine.engine import Engine
+from services.integrations.models import Attempt, Binding, Connection, Delivery
+from services.integrations.operations import connections, credentials, intake, routes
+from services.integrations.operations.records import HASHED
+from services.integrations.queries import deliveries
+from services.integrations.settings import IntegrationsSettings
+from tests.support import fake_target
+from tests.support.fake_target import GOOD_KEY, FakeTarget
+from tests.support.processes import eventually
+
+ADMIN = Subject(id=new_id(), kind="user", name="admin", depths={"*": {"*": "all"}})
+CREATED, UPDATED, CONFIRMED = "customers.customer.created", "customers.customer.updated", "sales.order.confirmed"
+
+
+@pytest.fixture
+def target() -> Iterator[FakeTarget]:
+    yield from fake_target.running()
+
+
+@pytest.fixture(autouse=True)
+def _fake_adapters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, adapter in fake_target.ADAPTERS.items():
+        monkeypatch.setitem(registry.OURS, name, f"tests.support.fake_target:{adapter.__name__}")
+    registry.load.cache_clear()
+    yield
+    registry.load.cache_clear()
+
+
+class Hub:
+    """The integrations service without its door: tell it events, run its engine, look at its tables."""
+
+    def __init__(self, home: Path, db_uri: str, **settings: Any) -> None:
+        migrations.upgrade("integrations", db_uri)
+        key_file = home / "master.key"
+        master = MasterKey.load(key_file) if key_file.exists() else MasterKey.create(key_file)
+        self.codec = WireCodec(master)
+        install_codec(self.codec)
+        self.keyring = Keyring(master, DataKeys(db_uri))
+        self.keyring.prepare([HASHED])
+        self.settings = IntegrationsSettings(room="integrations", home=home, db_uri=db_uri, **settings)
+        self.db = Database(db_uri, pool_size=12, info={KEYRING: self.keyring})
+        self.engine = self.new_engine()
+        self._threads: list[tuple[Engine, threading.Thread]] = []
+
+    def new_engine(self) -> Engine:
+        return Engine(self.db, self.keyring, self.settings)
+
+    def run(self, engine: Engine | None = None) -> None:
+        """Run the engine in the background until the test ends."""
+        engine = engine or self.engine
+        thread = threading.Thread(target=engine.run, daemon=True)
+        thread.start()
+        self._threads.append((engine, thread))
+
+    def close(self) -> None:
+        for engine, thread in self._threads:
+            engine.stop()
+            thread.join(40)
+        self.db.close()
+
+    # --- set-up ---------------------------------------------------------------------------------------------------
+
+    def connect(self, target: FakeTarget, *entities: str, adapter: str = "fake", direction: str = "push",
+                key: str = GOOD_KEY, **options: Any) -> str:
+        """Make a connection with its credential, checked, with an active route for each entity; return its id."""
+        with self.db.write() as session:
+            request = {"name": f"c-{new_id()}", "adapter": adapter, "config": target.config, **options}
+            connection = connections.create(session, request, by=ADMIN)
+            credentials.put(session, self.keyring, {"id": connection.id, "secrets": {"key": key}}, by=ADMIN)
+        checks.check(self.db, self.keyring, connection.id, 10, by=ADMIN)
+        for entity in entities:
+            self.route(connection.id, entity, direction)
+        return connection.id
+
+    def route(self, connection_id: str, entity: str, direction: str = "push") -> str:
+        with self.db.write() as session:
+            route = routes.create(session, {"connection_id": connection_id, "entity": entity, "direction": direction},
+                                  by=ADMIN)
+            routes.activate(session, {"id": route.id}, by=ADMIN)
+        return route.id
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def tell(self, kind: str, id: str, version: int = 1, *, wake: bool = True, origin: str = "hub", **state: Any) -> list[str]:
+        """Accept an event as the door would; return the connections that have work."""
+        change = intake.Change(new_id(), kind, origin, id, version, {"id": id, "version": version, **state})
+        with self.db.write() as session:
+            woken = intake.accept(session, self.keyring, change, utcnow())
+        if wake and woken:
+            self.engine.wake(woken)
+        return woken
+
+    def customer(self, version: int = 1, id: str | None = None, **state: Any) -> str:
+        id = id or new_id()
+        self.tell(CREATED if version == 1 else UPDATED, id, version, **({"name": f"v{version}"} | state))
+        return id
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def rows(self, model: Any, *where: Any) -> list[Any]:
+        with self.db.read() as session:
+            order = model.__table__.primary_key.columns
+            return list(session.scalars(sa.select(model).where(*where).order_by(*order)))
+
+    def deliveries(self, local_id: str) -> list[Delivery]:
+        return self.rows(Delivery, Delivery.local_id == local_id)
+
+    def states(self, local_id: str) -> list[str]:
+        return [row.state for row in self.deliveries(local_id)]
+
+    def attempts(self, local_id: str) -> list[Attempt]:
+        ids = [row.id for row in self.deliveries(local_id)]
+        return sorted(self.rows(Attempt, Attempt.delivery_id.in_(ids)), key=lambda attempt: attempt.started_at)
+
+    def binding(self, local_id: str) -> Binding:
+        return self.rows(Binding, Binding.local_id == local_id)[0]
+
+    def connection(self, id: str) -> Connection:
+        return self.rows(Connection, Connection.id == id)[0]
+
+    def ledger(self, connection_id: str) -> Any:
+        with self.db.read() as session:
+            return deliveries.ledger(session, connection_id, ADMIN)
+
+    def until(self, local_id: str, *states: str, timeout_s: float = 10.0) -> None:
+        """Wait until the record's deliveries, oldest first, are in these states."""
+        try:
+            eventually(lambda: self.states(local_id) == list(states), timeout_s)
+        except AssertionError:
+            shown = [(row.state, row.error_class, row.last_error) for row in self.deliveries(local_id)]
+            raise AssertionError(f"wanted {states}, have {shown}") from None
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def hurry(self, local_id: str | None = None, *, by_s: float = 10**6) -> None:
+        """Let time pass for deliveries: what was to wait is due, and doubts are as old."""
+        back = dt.timedelta(seconds=by_s)
+        rows = self.deliveries(local_id) if local_id else self.rows(Delivery)
+        with self.db.write() as session:
+            for row in rows:
+                session.execute(sa.update(Delivery).where(Delivery.id == row.id).values(
+                    due_at=row.due_at - back, doubt_since=row.doubt_since and row.doubt_since - back))
+        self.engine.wake({row.connection_id for row in rows})
+
+    def quiet(self, seconds: float) -> None:
+        """Give the engine time to do what it should not do."""
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def make_hub(tmp_path: Path, db_uri: str) -> Iterator[Callable[..., Hub]]:
+    """Makes hubs on this test's database, with settings of their own."""
+    made: list[Hub] = []
+
+    def make(**settings: Any) -> Hub:
+        made.append(Hub(tmp_path, db_uri, **({"sweep_every_s": 0.2} | settings)))
+        return made[-1]
+
+    yield make
+    for hub in made:
+        hub.close()
+
+
+@pytest.fixture
+def hub(make_hub: Callable[..., Hub]) -> Hub:
+    """A hub whose engine is not running yet."""
+    return make_hub()

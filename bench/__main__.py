@@ -1,0 +1,80 @@
+"""`python -m bench VERB`: measure, print a table, write JSON.
+
+    all       every comparison below
+    order     an order, from its acknowledgement to its arrival
+    gateway   reading and creating a customer
+    relay     an outbox of many events
+    counts    the exact counts that tests hold: commits, statements, messages, frames, calls
+    profile   where the time of an order, and of a read, goes
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import counts, gateway, order, relay
+from bench.rounds import Comparison, table
+
+PARTS = ("gateway", "relay", "order")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("verb", choices=["all", *PARTS, "counts", "profile"])
+    parser.add_argument("--json", type=Path, help="write everything that was measured here")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of floor and product [7]")
+    parser.add_argument("--orders", type=int, default=60, help="orders in a round [60]")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--delay-ms", type=float, default=0, help="how long the target thinks [0]")
+    return parser.parse_args()
+
+
+def _measure(part: str, asked: argparse.Namespace) -> tuple[list[Comparison], dict[str, Any]]:
+    if part == "order":
+        return order.measure(asked.database, asked.delay_ms, asked.rounds, asked.orders)
+    return {"gateway": gateway, "relay": relay}[part].measure(asked.database, asked.rounds)
+
+
+def _compare(asked: argparse.Namespace) -> dict[str, Any]:
+    began = time.monotonic()
+    made: list[Comparison] = []
+    settings: dict[str, Any] = {}
+    for part in PARTS if asked.verb == "all" else (asked.verb,):
+        print(f"measuring {part}: {asked.rounds} rounds, {asked.database} …", file=sys.stderr, flush=True)
+        comparisons, told = _measure(part, asked)
+        made += comparisons
+        settings |= told
+    print(table(made), end="\n\n")
+    for part, durability in settings.items():
+        print(f"{part}: floor and product alike: {', '.join(f'{k}={v}' for k, v in durability.items())}")
+    return {"comparisons": [one.as_json() for one in made], "durability": settings, "database": asked.database,
+            "delay_ms": asked.delay_ms, "python": platform.python_version(), "took_s": round(time.monotonic() - began, 1)}
+
+
+def main() -> int:
+    """Run one verb."""
+    asked = _arguments()
+    if asked.verb == "profile":
+        from bench import profile
+
+        document = profile.run(asked.database)
+    elif asked.verb == "counts":
+        document = {"counts": counts.expected()}
+        print(counts.table())
+    else:
+        document = _compare(asked)
+        print(f"\n{counts.table()}")
+        document["counts"] = counts.expected()
+    if asked.json:
+        asked.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Requests per second through the gateway: read one customer, create a customer; with 1 and 8 keep-alive connections."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from bench.durability import assert_equal, of_product
+from bench.order import CUSTOMER
+from bench.rounds import Comparison, alternate
+from bench.stage import Stage
+from bench.wire_http import Door, request, throughput
+from tests.support.processes import free_port
+
+CONNECTIONS = (1, 8)
+SECONDS = 1.0
+ROOMS = ("identity", "customers")
+
+
+def start_floor(stage: Stage) -> tuple[int, dict[str, Any]]:
+    """Start the bare gateway and service; return the gateway's port and the service's durability settings."""
+    port, environ = free_port(), {"FLOOR_AMQP_URI": stage.amqp_uri}
+    uri = stage.db_uri("floor_customers")
+    command = [sys.executable, "-W", "ignore", "-m", "bench.floors.gateway"]
+    service = stage.processes.start("floor-service", [*command, "service", uri], environ)
+    stage.processes.start("floor-gateway", [*command, "http", str(port)], environ)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            make = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/customers", json.dumps(CUSTOMER).encode(),
+                                          {"Content-Type": "application/json"})
+            urllib.request.urlopen(make, timeout=5).close()  # noqa: S310 (loopback)
+            break
+        except OSError:
+            assert time.monotonic() < deadline, service.log()[-2000:]
+            time.sleep(0.2)
+    return port, json.loads(next(line for line in service.log().splitlines() if line.startswith("{")))
+
+
+def measure(database: str, rounds: int) -> tuple[list[Comparison], dict[str, Any]]:
+    """Return the comparisons, and the durability settings that both sides had."""
+    with Stage(database) as stage:
+        door = stage.start_product(ROOMS)
+        bare, durability = start_floor(stage)
+        settings = assert_equal(durability, of_product(stage.db_uri("customers")))
+        made = []
+        for words, asked, status, milestone, goal in _pairs(door, bare):
+            for connections in CONNECTIONS:
+                floor, product = (_rate(port, raw, connections, status) for port, raw in asked)
+                floor(), product()
+                measured = alternate(rounds, floor, product)
+                made.append(Comparison(f"gateway {words}, {connections} connection{'s' * (connections > 1)}", "1/s",
+                                       [m[0] for m in measured], [m[1] for m in measured], "more", milestone, goal))
+    return made, {"gateway": settings}
+
+
+def _rate(port: int, raw: bytes, connections: int, status: int) -> Callable[[], float]:
+    return lambda: throughput(port, raw, connections, SECONDS, status)
+
+
+def _pairs(door: Door, bare: int) -> list[tuple[str, list[tuple[int, bytes]], int, float, float]]:
+    """Return, for read and create, what is asked of the floor's port and of the product's."""
+    body = json.dumps(CUSTOMER).encode()
+    ours = door.ask("POST", "/customers", CUSTOMER)["id"]
+    theirs = _made_at(bare, body)
+    path = "/api/v1/customers"
+    create = [(bare, request("POST", path, body)), (door.port, door.raw("POST", "/customers", CUSTOMER))]
+    read = [(bare, request("GET", f"{path}/{theirs}")), (door.port, door.raw("GET", f"/customers/{ours}"))]
+    return [("read", read, 200, 0.5, 0.6), ("create", create, 201, 0.5, 0.5)]
+
+
+def _made_at(port: int, body: bytes) -> str:
+    from bench.wire_http import Line
+
+    line = Line(port)
+    made: str = json.loads(line.ask(request("POST", "/api/v1/customers", body)).body)["id"]
+    line.close()
+    return made

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bootstrap-test up down status doctor migrate test check lock
+.PHONY: help bootstrap bootstrap-test up down status doctor migrate test check lock examples
 
 PYTHON := .venv/bin/python
 HUB := $(PYTHON) -m hub
@@ -39,7 +39,7 @@ test: bootstrap-test ## run the tests: real broker, SQLite and PostgreSQL (T=pat
 check: bootstrap ## lint, types, import rules, unused dependencies
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/deptry .
 
 lock: bootstrap ## compile requirements/*.txt from pyproject.toml
@@ -48,3 +48,11 @@ lock: bootstrap ## compile requirements/*.txt from pyproject.toml
 	  .venv/bin/uv pip compile pyproject.toml --extra $$room --universal --python-version 3.11 --generate-hashes \
 	    --no-annotate --no-header --quiet -o requirements/$$room.txt; \
 	done
+
+examples: bootstrap ## write deploy/*/config.yaml, env.example and docs/reference/settings.md from the code
+	@for room in identity customers sales integrations gateway; do \
+	  mkdir -p deploy/$$room; \
+	  $(PYTHON) -m hub.room_config $$room yaml > deploy/$$room/config.yaml; \
+	  $(PYTHON) -m hub.room_config $$room env > deploy/$$room/env.example; \
+	done
+	@mkdir -p docs/reference && $(PYTHON) -m hub.room_config customers reference > docs/reference/settings.md

@@ -58,6 +58,11 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
+def _known(room: str, rooms: tuple[str, ...]) -> None:
+    if room not in rooms:
+        raise Trouble(f"there is no room {room!r} here", f"choose of: {', '.join(rooms)}")
+
+
 def _print_json(document: Any) -> None:
     out.print_json(json.dumps(document, default=str))
 
@@ -175,8 +180,8 @@ def migrate(
     from hub import databases
 
     known = databases.databases(Installation.here())
-    if room is not None and room not in known:
-        raise Trouble(f"there is no room {room!r} with a database", f"choose of: {', '.join(known)}")
+    if room is not None:
+        _known(room, tuple(known))
     chosen = {room: known[room]} if room is not None else known
     for name, uri in chosen.items():
         databases.migrate(name, uri)
@@ -184,6 +189,21 @@ def migrate(
             out.print(f"  [green]✓[/] {name}")
     if as_json:
         _print_json({"ok": True, "migrated": list(chosen)})
+    return 0
+
+
+@config_app.command("template")
+@_verb
+def config_template(
+    room: Annotated[str, typer.Argument(help="A room of this machine.")],
+    env: Annotated[bool, typer.Option("--env", help="As an environment file instead of YAML.")] = False,
+) -> int:
+    """Print every setting of a room with its meaning, limits and default, ready to be filled in."""
+    from hub.room_config import template
+
+    hub = Installation.here()
+    _known(room, hub.rooms)
+    typer.echo(template(hub, room, "env" if env else "yaml"), nl=False)
     return 0
 
 
@@ -197,8 +217,8 @@ def config_check(
     from hub.room_config import check
 
     hub = Installation.here()
-    if room is not None and room not in hub.rooms:
-        raise Trouble(f"there is no room {room!r}", f"choose of: {', '.join(hub.rooms)}")
+    if room is not None:
+        _known(room, hub.rooms)
     results = [check(hub, name) for name in ((room,) if room is not None else hub.rooms)]
     broken = [result for result in results if result["problem"]]
     if as_json:

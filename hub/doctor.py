@@ -122,6 +122,9 @@ def _folders(hub: Installation) -> Iterator[Finding]:
 
 def _keys(hub: Installation) -> Iterator[Finding]:
     keys = Keys.of(hub)
+    if (lost := keys.lost(hub)) is not None:
+        yield _wrong("keys", lost)
+        return
     if not keys.master.exists() and not keys.signing.exists():
         yield Finding(subject="keys", verdict="note", text="no keys yet", remedy="run hub up, which makes them")
         return

@@ -54,12 +54,19 @@ class Keys:
         return made
 
     def _refuse_over_data(self, hub: Installation) -> None:
-        for room, uri in databases(hub).items():
-            if holds_sealed_data(uri):
-                raise Trouble(
-                    f"the master key {self.master} is missing, and the data of {room} is sealed under it",
-                    "restore the key from where you keep it apart from the backups; a new one would open nothing",
-                )
+        trouble = self.lost(hub)
+        if trouble is not None:
+            raise trouble
+
+    def lost(self, hub: Installation) -> Trouble | None:
+        """Return the trouble of a missing master key that data was sealed under, else None."""
+        sealed = [room for room, uri in databases(hub).items() if not self.master.exists() and holds_sealed_data(uri)]
+        if not sealed:
+            return None
+        return Trouble(
+            f"the master key {self.master} is missing, and the data of {', '.join(sealed)} is sealed under it",
+            "restore the key from where you keep it apart from the backups; a new one would open nothing",
+        )
 
     def problems(self) -> list[Trouble]:
         """Return what is wrong with the files: missing, damaged, readable by others, not belonging together."""

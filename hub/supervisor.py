@@ -101,14 +101,12 @@ class Supervisor:
     def stop_orphans(self, timeout_s: float = 40.0) -> int:
         """End what a killed supervisord left, in order if it can be, and return how many there were."""
         left = self.orphans()
-        for pid in left:
-            if machine.parent_of(pid) not in left:  # a child ends with its parent
-                _signal(pid, signal.SIGTERM)
-        deadline = time.monotonic() + timeout_s
-        while any(map(machine.alive, left)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        for pid in filter(machine.alive, left):
-            _signal(pid, signal.SIGKILL)
+        tops = [pid for pid in left if machine.parent_of(pid) not in left]  # a child ends with its parent
+        # The rooms first: they need the broker to finish what they have begun.
+        rooms = [pid for pid in tops if "chassis.launcher" in left[pid]]
+        for group in (rooms, [pid for pid in tops if pid not in rooms]):
+            _end(group, timeout_s)
+        _end([pid for pid in left if machine.alive(pid)], 0.0)
         return len(left)
 
     # -- programs -----------------------------------------------------------------------------------------------------
@@ -164,6 +162,17 @@ def _state(info: dict[str, Any]) -> State:
         pid=info["pid"] or None,
         since=datetime.fromtimestamp(since, UTC) if since else None,
     )
+
+
+def _end(pids: list[int], timeout_s: float) -> None:
+    """Ask processes to end; kill those that have not after `timeout_s`."""
+    for pid in pids:
+        _signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while any(map(machine.alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in filter(machine.alive, pids):
+        _signal(pid, signal.SIGKILL)
 
 
 def _signal(pid: int, signum: signal.Signals) -> None:

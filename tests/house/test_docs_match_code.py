@@ -1,0 +1,138 @@
+"""Docs match code: a setting, an event, a verb or a room without its line is found here."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def rooms() -> list[str]:
+    """Every room that has a door, in the checkout."""
+    services = sorted(door.parent.name for door in (ROOT / "services").glob("*/service.py"))
+    return services + (["gateway"] if (ROOT / "gateway" / "service.py").exists() else [])
+
+
+def folder(room: str) -> Path:
+    return ROOT / "gateway" if room == "gateway" else ROOT / "services" / room
+
+
+@cache
+def settings(room: str) -> list[dict[str, Any]]:
+    """The keys of a room; asked of a process of its own, since a room's door patches the process that imports it."""
+    program = (
+        "import json, sys; from chassis.config import Settings, describe; from chassis.launcher import room_module\n"
+        "room = sys.argv[1]; shared = {k['key'] for k in describe(Settings, room)}\n"
+        "keys = describe(room_module(room).SETTINGS, room)\n"
+        "print(json.dumps([{'env': k['env'], 'own': k['key'] not in shared} for k in keys]))"
+    )
+    command = [sys.executable, "-c", program, room]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    keys: list[dict[str, Any]] = json.loads(answer.stdout)
+    return keys
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_every_room_has_its_operators_page(room: str) -> None:
+    assert (folder(room) / "README.md").exists()
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_every_setting_of_a_room_is_explained_on_its_page(room: str) -> None:
+    page = (folder(room) / "README.md").read_text(encoding="utf-8")
+    assert [key["env"] for key in settings(room) if key["own"] and f"`{key['env']}`" not in page] == []
+
+
+def written(room: str, form: str) -> str:
+    """What `make examples` writes for a room."""
+    command = [sys.executable, "-m", "hub.room_config", room, form]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_reference_of_the_settings_that_all_rooms_share_is_what_the_code_says() -> None:
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    assert page == written("customers", "reference"), "run `make examples`"
+
+
+@pytest.mark.parametrize("form", ["yaml", "env"])
+@pytest.mark.parametrize("room", rooms())
+def test_the_example_configuration_of_a_room_is_what_its_code_says(room: str, form: str) -> None:
+    file = ROOT / "deploy" / room / ("config.yaml" if form == "yaml" else "env.example")
+    assert file.read_text(encoding="utf-8") == written(room, form), "run `make examples`"
+
+
+@pytest.mark.parametrize("room", [room for room in rooms() if room != "gateway"])
+def test_every_event_that_a_room_announces_is_on_its_page(room: str) -> None:
+    page = (folder(room) / "README.md").read_text(encoding="utf-8")
+    events = importlib.import_module(f"contracts.{room}").EVENTS
+    assert [event.type for event in events if event.routing_key not in page and event.type not in page] == []
+
+
+# -- the process file, migrations and the Makefile --------------------------------------------------------------------
+
+
+def test_every_room_stands_in_the_process_file_and_every_program_there_exists() -> None:
+    parser = configparser.RawConfigParser(comment_prefixes=(";",))
+    parser.read(ROOT / "deploy" / "local" / "supervisord.conf")
+    commands = [parser[section]["command"] for section in parser.sections() if section.startswith("program:")]
+    assert {command.split()[-1] for command in commands if "chassis.launcher" in command} == set(rooms())
+    for command in commands:
+        for path in re.findall(r"\{root\}/(\S+)", command):
+            assert (ROOT / path).exists(), path
+
+
+def test_every_database_has_its_section_in_alembic_ini() -> None:
+    parser = configparser.RawConfigParser()
+    parser.read(ROOT / "alembic.ini")
+    assert set(parser.sections()) == {env.parent.parent.name for env in (ROOT / "services").glob("*/migrations/env.py")}
+
+
+def verbs() -> dict[str, str]:
+    """The verbs of the Makefile that `make help` shows, with their words."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z-]+):.*?## (.+)$", text, re.MULTILINE))
+
+
+def test_make_alone_lists_every_verb() -> None:
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [verb for verb, words in verbs().items() if f"make {verb} " not in shown or words not in shown] == []
+
+
+def test_every_verb_of_the_makefile_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [verb for verb in verbs() if f"make {verb}" not in readme] == []
+
+
+def test_every_verb_is_declared_phony() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    declared = set(" ".join(re.findall(r"^\.PHONY:(.*)$", text, re.MULTILINE)).split())
+    assert set(re.findall(r"^([a-z-]+):", text, re.MULTILINE)) - declared == set()
+
+
+def test_every_verb_of_the_command_line_is_in_its_page() -> None:
+    from typer.main import get_command
+
+    from hub.cli import app
+
+    page = (ROOT / "hub" / "README.md").read_text(encoding="utf-8")
+    command = get_command(app)
+    listed = [name for name in getattr(command, "commands", {}) if f"`hub {name}" not in page]
+    assert listed == []
+
+
+def test_the_command_line_explains_every_variable_of_its_own() -> None:
+    page = (ROOT / "hub" / "README.md").read_text(encoding="utf-8")
+    sources = [*(ROOT / "hub").glob("*.py"), *(ROOT / "deploy" / "local").glob("broker.py")]
+    used = {name for file in sources for name in re.findall(r'"(HUB_[A-Z_]+[A-Z])"', file.read_text(encoding="utf-8"))}
+    assert sorted(name for name in used if f"`{name}`" not in page) == []

@@ -20,6 +20,7 @@ from eventlet.timeout import Timeout
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from chassis.patience import AtMost
 from contracts.envelope import CONTENT_TYPE
 from contracts.event import EventType
 
@@ -75,12 +76,12 @@ def close(link: amqp.Connection) -> None:
     """Close a connection in order if the broker answers soon, else cut it."""
     try:
         # A stopped broker never answers Close, and under eventlet py-amqp's own read timeout has no effect.
-        with Timeout(CLOSE_TIMEOUT_S, False):
+        with AtMost(CLOSE_TIMEOUT_S):
             link.close()
     except CONNECTION_ERRORS:
         pass
     finally:
-        with Timeout(CLOSE_TIMEOUT_S, False):
+        with AtMost(CLOSE_TIMEOUT_S):
             link.collect()
 
 
@@ -89,7 +90,8 @@ def rpc_queue(service: str, queue_type: str) -> Queue:
     name = f"rpc.{service}.{queue_type}.v1"
     arguments: dict[str, Any] = {"x-queue-type": queue_type}
     if queue_type == "quorum":
-        arguments |= {"x-delivery-limit": 3, "x-dead-letter-exchange": DEAD.name, "x-dead-letter-routing-key": f"{name}.dead"}
+        arguments |= {"x-delivery-limit": 3, "x-dead-letter-exchange": DEAD.name,
+                      "x-dead-letter-routing-key": f"{name}.dead"}
     return Queue(name, exchange=RPC_EXCHANGE, routing_key=f"{service}.*", durable=True, queue_arguments=arguments)
 
 
@@ -155,7 +157,7 @@ def wait_until_up(amqp_uri: str, *, give_up: Callable[[], bool], told: Callable[
             with connected(amqp_uri, heartbeat=0):
                 return True
         except CONNECTION_ERRORS as error:
-            told(f"the broker does not answer: {error}" if isinstance(error, AMQPError) else "the broker does not answer")
+            told("the broker does not answer" + (f": {error}" if isinstance(error, AMQPError) else ""))
         time.sleep(pause)
         pause = min(pause * 1.5, 2.0)
     return False

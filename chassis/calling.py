@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventlet.event import Event
-from eventlet.timeout import Timeout
 from kombu import Connection
 from kombu.message import Message
 from nameko.extensions import DependencyProvider
@@ -18,6 +17,7 @@ from nameko.rpc import ReplyListener
 from chassis import broker, rpc, telemetry
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import SigningKey, Subject, mint
+from chassis.patience import AtMost
 from chassis.publishing import BrokerAway, Consumers, Publisher, Unroutable
 from contracts.errors import DeadlineExceeded, HubError, Unavailable
 from contracts.operation import Operation
@@ -145,7 +145,7 @@ class Caller(DependencyProvider):
         deadline = time.monotonic() + limit
         queue = broker.rpc_queue(operation.service, self.container.config[RUNTIME].settings.rpc_queue_type).name
         while (left := deadline - time.monotonic()) > 0:
-            with Timeout(min(LOOK_EVERY_S, left), False):
+            with AtMost(min(LOOK_EVERY_S, left)):
                 reply: dict[str, Any] = waiter.wait()
                 return reply
             if left > LOOK_EVERY_S and not self._consumers.any(queue, LOOK_WITHIN_S) and not waiter.ready():

@@ -1,7 +1,7 @@
 """Settings: a YAML file and the environment become one frozen, checked object, or the process does not start.
 
-The environment wins over the file, the file over the default. Every key is declared once, with its unit and meaning, and
-the service's README lists it (a test holds the two together).
+The environment wins over the file, the file over the default. Every key is declared once, with its unit and meaning,
+and the service's README lists it (a test holds the two together).
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ def setting(
         choices, least, most: what is allowed.
         secret: never shown by `hub config`.
     """
-    metadata = {"env": env, "doc": doc, "unit": unit, "choices": choices, "least": least, "most": most, "secret": secret}
-    return dataclasses.field(default=default, metadata=metadata) if default is not MISSING else dataclasses.field(metadata=metadata)
+    metadata = {"env": env, "doc": doc, "unit": unit, "choices": choices, "least": least, "most": most,
+                "secret": secret}
+    if default is MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,8 @@ class Settings:
     room: str = setting(env="HUB_ROOM", doc="Name of the room; given by the launcher.")
     env: str = setting("development", env="HUB_ENV", choices=("development", "production"),
                        doc="Production refuses failpoints and a missing master key.")
-    home: Path = setting(Path(".hub"), env="HUB_HOME", doc="Folder of everything this hub keeps on this machine.")
+    home: Path = setting(  # noqa: RUF009 (declares a field)
+        Path(".hub"), env="HUB_HOME", doc="Folder of everything this hub keeps on this machine.")
     amqp_uri: str = setting("amqp://guest:guest@127.0.0.1:5672//", env="AMQP_URI", secret=True,
                             doc="The RabbitMQ broker; `?heartbeat=` and TLS options as kombu takes them.")
     db_uri: str = setting("sqlite:///{home}/db/{room}.sqlite", env="DB_URI_{ROOM}", secret=True,
@@ -63,10 +67,12 @@ class Settings:
                                   doc="Times a failing event is tried before it is parked in `<queue>.dead`.")
     rpc_queue_type: str = setting("classic", env="RPC_QUEUE_TYPE", choices=("classic", "quorum"),
                                   doc="`quorum` in a cluster; the queue's name carries the type.")
-    master_key_file: Path = setting(Path("{home}/keys/master.key"), env="HUB_MASTER_KEY_FILE",
-                                    doc="The key under which all data keys are wrapped. Back it up apart from the data.")
-    token_keys_dir: Path = setting(Path("{home}/keys/tokens"), env="HUB_TOKEN_KEYS_DIR",
-                                   doc="Public keys `<kid>.pub.pem` that context tokens are verified with.")
+    master_key_file: Path = setting(  # noqa: RUF009 (declares a field)
+        Path("{home}/keys/master.key"), env="HUB_MASTER_KEY_FILE",
+        doc="The key under which all data keys are wrapped. Back it up apart from the data.")
+    token_keys_dir: Path = setting(  # noqa: RUF009 (declares a field)
+        Path("{home}/keys/tokens"), env="HUB_TOKEN_KEYS_DIR",
+        doc="Public keys `<kid>.pub.pem` that context tokens are verified with.")
     outbox_retention_h: float = setting(72.0, env="OUTBOX_RETENTION_H", unit="h", least=1, most=8760,
                                         doc="How long sent events are kept for a resend.")
     inbox_retention_h: float = setting(336.0, env="INBOX_RETENTION_H", unit="h", least=2, most=8760,
@@ -110,7 +116,8 @@ class Settings:
                     faults.append(f"{name} ({variable}): {' '.join(error.messages)}")
         if faults:
             raise ConfigError("; ".join(faults))
-        return _checked(_filled(cls(**values)))
+        checked: Self = _checked(_filled(cls(**values)))
+        return checked
 
 
 def describe(cls: type[Settings], room: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from nameko.extensions import SharedExtension
 
 from chassis import broker, telemetry
 from chassis.database import is_up
+from chassis.patience import AtMost
 from chassis.runtime import Runtime
 
 log = telemetry.logger(__name__)
@@ -47,7 +49,7 @@ class _Pools:
 
     def waitall(self) -> None:
         """Wait for every worker, at most `DRAIN_S` seconds; then end those that still run."""
-        with Timeout(DRAIN_S, False):
+        with AtMost(DRAIN_S):
             for pool in self._pools.values():
                 pool.waitall()
             return
@@ -159,7 +161,7 @@ class DrainingConsumer(SharedExtension):
         """Settle what is in hand, then close."""
         self._stopping = True
         if self._thread is not None:
-            with Timeout(5.0, False):
+            with AtMost(5.0):
                 self._thread.wait()
                 return
             self._thread.kill()
@@ -224,10 +226,8 @@ class DrainingConsumer(SharedExtension):
         tick_at = 0.0
         while not self._done() and not self._interrupted():
             self._cancel_the_leaving()
-            try:
+            with suppress(TimeoutError):
                 link.drain_events(timeout=0.25)
-            except TimeoutError:
-                pass
             # Also while messages pour in: only what we send keeps the broker from giving us up.
             if time.monotonic() >= tick_at:
                 link.heartbeat_tick()
@@ -277,7 +277,7 @@ class DrainingConsumer(SharedExtension):
     # -- settling -----------------------------------------------------------------------------------------------------
 
     def ack_message(self, message: Message) -> None:
-        """Acknowledge; if the connection has gone, the broker gives the message out again and its inbox row meets it."""
+        """Acknowledge; if the connection has gone, the broker gives it out again and its inbox row meets it."""
         self._settle(message.ack, message)
 
     def requeue_message(self, message: Message) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import amqp
@@ -16,6 +17,8 @@ from contracts.errors import Unavailable
 from contracts.event import EventType
 
 log = telemetry.logger(__name__)
+
+_INTERRUPTIONS: tuple[type[Exception], ...] = (*broker.CONNECTION_ERRORS, Unavailable)
 
 
 def ask_resend(connection: Connection, event: EventType, listener: str) -> None:
@@ -58,12 +61,10 @@ class Listener:
                                         accept=broker.ACCEPT, prefetch_count=1, on_decode_error=_unreadable)
                     consumer.consume()
                     while not self._stopping:
-                        try:
+                        with suppress(TimeoutError):
                             connection.connection.drain_events(timeout=0.5)
-                        except TimeoutError:
-                            pass
                         connection.connection.heartbeat_tick()
-            except (*broker.CONNECTION_ERRORS, Unavailable) as error:
+            except _INTERRUPTIONS as error:
                 log.warning("control_interrupted", error=type(error).__name__)
                 self._runtime.stopping.wait(1.0)
 

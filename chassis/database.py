@@ -45,7 +45,7 @@ Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgr
 """Column type of plain JSON values."""
 
 
-def ByteOrdered(length: int) -> sa.types.TypeEngine[str]:  # noqa: N802 (used as a column type)
+def ByteOrdered(length: int) -> sa.types.TypeEngine[str]:
     """Return a text type that sorts by code point on both databases, so that a range finds a prefix by its index."""
     return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
@@ -170,7 +170,7 @@ class Database:
     @contextmanager
     def _session(self, *, immediate: bool) -> Iterator[Session]:
         if _in_session.get():
-            raise RuntimeError("a session is open already in this call: with one SQLite connection it would wait for ever")
+            raise RuntimeError("a session is open already in this call: with SQLite it would wait for ever")
         token = _in_session.set(True)
         try:
             with _as_unavailable(), self.engine.connect() as connection:

@@ -28,6 +28,7 @@ from chassis import broker, control, inbox, telemetry
 from chassis.container import RUNTIME, EventConsumer
 from chassis.database import new_id
 from chassis.failpoints import failpoint
+from chassis.patience import AtMost
 from chassis.rpc import Call, exposes
 from chassis.runtime import Runtime, prune
 from chassis.snapshot import Snapshots, SnapshotSource
@@ -202,7 +203,8 @@ def broadcasts(event: EventType) -> Callable[[Callable[..., None]], Any]:
 
     The method gets the envelope, or None after each (re)connection: then anything may have been missed.
     """
-    return _Broadcasts.decorator(event=event)
+    decorate: Callable[[Callable[..., None]], Any] = _Broadcasts.decorator(event=event)
+    return decorate
 
 
 class _Broadcasts(Entrypoint):
@@ -307,7 +309,7 @@ class _Workers(DependencyProvider):
             for worker, _ in group:
                 worker.stop()
             for _, thread in group:
-                with eventlet.Timeout(STOP_S, False):
+                with AtMost(STOP_S):
                     thread.wait()
 
     def get_dependency(self, worker_ctx: Any) -> None:
@@ -328,7 +330,7 @@ class _Pruning:
                 busy = prune(self._runtime) >= 1000
             except Unavailable:
                 busy = False
-            with eventlet.Timeout(0.5 if busy else 600, False):
+            with AtMost(0.5 if busy else 600):
                 self._stopped.wait()
 
     def stop(self) -> None:

@@ -65,12 +65,13 @@ class Health:
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         path = environ["PATH_INFO"]
+        body: dict[str, Any]
         if path == "/livez":
             status, body = "200 OK", {"status": "alive"}
         elif path == "/readyz":
             missing = self.missing()
             status = "503 Service Unavailable" if missing else "200 OK"
-            body = {"status": "not ready", "missing": missing} if missing else {"status": "ready"}
+            body = {"status": "ready"} if not missing else {"status": "not ready", "missing": missing}
         else:
             status, body = "404 Not Found", {"status": "no such page; ask /livez or /readyz"}
         start_response(status, [("Content-Type", "application/json")])

@@ -14,13 +14,13 @@ from typing import Any
 
 from eventlet.event import Event
 from eventlet.hubs import trampoline
-from eventlet.timeout import Timeout
 
 from chassis import broker, failpoints, migrations, telemetry
 from chassis.config import ConfigError, Settings
 from chassis.container import RUNTIME, HubContainer
 from chassis.crypto import MasterKeyError
 from chassis.health import Health
+from chassis.patience import AtMost
 from chassis.runtime import Runtime
 from chassis.sealed import sealed_columns
 from contracts.errors import HubError, Unavailable
@@ -122,7 +122,7 @@ def _built(module: Any, settings: Settings, health: Health, stopping: Event) -> 
         except Unavailable as error:
             health.report("database", error.message)
             log.warning("database_away", reason=error.message)
-            with Timeout(2.0, False):
+            with AtMost(2.0):
                 stopping.wait()
             continue
         health.report("database", None)
@@ -137,7 +137,7 @@ def _serve(container: HubContainer, stopping: Event) -> int:
                                 told=lambda reason: runtime.health.report("broker", reason)):
         return 0
     runtime.health.report("broker", None)
-    # In a greenlet of its own: it returns when the queues are consumed, which may be never, and SIGTERM must still work.
+    # In a greenlet of its own: it returns once the queues are consumed, which may be never, and SIGTERM must work.
     starting = eventlet.spawn(_started, container)
     ended = eventlet.spawn(_broke, container)
     for each in (starting, ended):

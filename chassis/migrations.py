@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from chassis.config import ConfigError
 from chassis.crypto import DATA_KEY
 from chassis.database import CHASSIS, Database
 from chassis.idempotency import IDEMPOTENCY
@@ -47,7 +49,11 @@ def config(room: str, db_uri: str) -> Config:
 
 
 def _folder(room: str) -> Path:
-    return Path(__file__).resolve().parent.parent / "services" / room / "migrations"
+    found = find_spec(f"services.{room}")
+    places = list(found.submodule_search_locations or ()) if found else []
+    if not places:
+        raise ConfigError(f"there is no room {room!r} in this installation")
+    return Path(places[0]) / "migrations"
 
 
 def run(room: str, *metadata: sa.MetaData) -> None:

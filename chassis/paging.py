@@ -85,7 +85,8 @@ def keyset_page(session: Session, query: sa.Select[Any], order: Order, *, limit:
     return Page(rows[:limit], sealer.seal(text, "cursor"))
 
 
-_READ: dict[str, Callable[[Any], Any]] = {"time": dt.datetime.fromisoformat, "decimal": Decimal, "plain": lambda key: key}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "time": dt.datetime.fromisoformat, "decimal": Decimal, "plain": lambda key: key}
 
 
 def _written(key: Any) -> tuple[str, Any]:

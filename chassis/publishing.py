@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import amqp
@@ -19,6 +19,7 @@ from eventlet.timeout import Timeout
 from kombu import Connection
 
 from chassis import broker, telemetry
+from chassis.patience import AtMost
 
 log = telemetry.logger(__name__)
 
@@ -75,10 +76,8 @@ class _Link:
         """Take what the broker sends until `going_on` says no; then, or at an error, every waiter is told."""
         try:
             while going_on() and self.error is None:
-                try:
+                with suppress(TimeoutError):
                     self._amqp.drain_events(timeout=1.0)
-                except TimeoutError:
-                    pass
                 with self._writing:
                     self._amqp.heartbeat_tick()
             self.fail(BrokerAway("the connection was closed"))
@@ -200,7 +199,7 @@ class Consumers:
 
     def any(self, queue: str, within_s: float) -> bool:
         """Return whether `queue` has a consumer; False also when the broker does not answer in time."""
-        with Timeout(within_s, False), self._asking:
+        with AtMost(within_s), self._asking:
             asked_at, answer = self._answers.get(queue, (0.0, False))
             if time.monotonic() - asked_at < self.KEEP_S:
                 return answer

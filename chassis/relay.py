@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 import amqp
 from eventlet.event import Event
@@ -20,10 +21,13 @@ from chassis import broker, outbox, telemetry
 from chassis.database import Database
 from chassis.failpoints import failpoint
 from chassis.outbox import Pending
+from chassis.patience import AtMost
 from contracts.envelope import CONTENT_TYPE
-from contracts.errors import HubError
+from contracts.errors import Unavailable
 
 log = telemetry.logger(__name__)
+
+_INTERRUPTIONS: tuple[type[Exception], ...] = (*broker.CONNECTION_ERRORS, Unavailable)
 
 BATCH = 500
 SWEEP_S = 1.0
@@ -78,11 +82,9 @@ class Confirms:
         """
         if time.monotonic() - self._ticked_at < 1.0:
             return
-        try:
+        with suppress(TimeoutError):
             # Unread heartbeats do not count: an idle relay would think the broker dead twice a minute.
             self._amqp.drain_events(timeout=0.001)
-        except TimeoutError:
-            pass
         self._amqp.heartbeat_tick()
         self._ticked_at = time.monotonic()
 
@@ -142,7 +144,7 @@ class Relay:
                         self._resend_if_wiped(connection)
                     self.connected, pause = True, 0.2
                     self._carry(connection)
-            except (*broker.CONNECTION_ERRORS, HubError) as error:
+            except _INTERRUPTIONS as error:
                 self.connected = False
                 log.warning("relay_interrupted", error=type(error).__name__)
                 self._sleep(pause)
@@ -213,7 +215,7 @@ class Relay:
 
     def _sleep(self, seconds: float) -> None:
         if not self._offered and not self._stopping:
-            with Timeout(seconds, False):
+            with AtMost(seconds):
                 self._wake.wait()
         self._wake = Event()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any
 
-from kombu import Connection
+from kombu import Connection, Queue
 from kombu.message import Message
 from nameko.rpc import Rpc, RpcConsumer
 from sqlalchemy.exc import OperationalError
@@ -128,7 +128,8 @@ def _answer(operation: Operation, method: Callable[[Call], Any], asked: Asked, r
             log.warning("operation_failed", operation=operation.routing_key, code=error.code, reason=error.message)
         return {"error": error.to_wire()}
     except Exception as error:
-        log.error("operation_broken", operation=operation.routing_key, error=type(error).__name__, **telemetry.where(error))
+        log.error("operation_broken", operation=operation.routing_key, error=type(error).__name__,
+                  **telemetry.where(error))
         return {"error": InternalError("Something went wrong on our side", request_id=asked.request_id).to_wire()}
     finally:
         telemetry.correlation.reset(token)
@@ -195,6 +196,7 @@ class _RequestConsumer(RpcConsumer):
     def __init__(self) -> None:
         self._running: set[tuple[Any, Any]] = set()
         super().__init__()
+        self.queue: Queue = None
 
     def setup(self) -> None:
         """Choose the queue; it is declared at every (re)connection."""

@@ -121,5 +121,5 @@ def prune(runtime: Runtime) -> int:
     for room, hours in ((outbox, settings.outbox_retention_h), (inbox, settings.inbox_retention_h),
                         (idempotency, settings.idempotency_retention_h)):
         with runtime.db.write() as session:
-            gone += room.prune(session, before=now - timedelta(hours=hours))  # type: ignore[attr-defined]
+            gone += room.prune(session, before=now - timedelta(hours=hours))
     return gone

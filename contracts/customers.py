@@ -37,7 +37,8 @@ class Address(Record):
     street = Sensitive(load_default="", validate=validate.Length(max=300))
     city = Text(most=100, load_default="")
     postal_code = Text(most=20, load_default="")
-    country = fields.String(load_default="CN", validate=validate.Regexp(r"^[A-Z]{2}\Z", error="Is not an ISO 3166 code."))
+    country = fields.String(load_default="CN",
+                            validate=validate.Regexp(r"^[A-Z]{2}\Z", error="Is not an ISO 3166 code."))
 
 
 class Invoice(Record):

@@ -13,7 +13,7 @@ class EventType:
 
     Attributes:
         service: who announces it; it travels on the topic exchange `<service>.events`.
-        name: entity and past-tense verb (`order.confirmed`); also the routing key, so that anyone may bind a queue to it.
+        name: entity and past-tense verb (`order.confirmed`); also the routing key, so that anyone may bind a queue.
         entity: the kind of record that `subject` identifies.
         data: schema of the payload: the full state that listeners need.
         schemaversion: raised when optional fields are added; a breaking change is a new `name`.

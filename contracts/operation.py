@@ -10,7 +10,7 @@ from contracts.schema import Record, Request
 
 @dataclass(frozen=True)
 class Permission:
-    """A right to do `action` to records of `entity`; who holds it, and how deep, is the identity service's knowledge."""
+    """A right to do `action` to records of `entity`; who holds it, and how deep, is for the identity service to say."""
 
     entity: str
     action: str

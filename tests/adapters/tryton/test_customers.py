@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -139,14 +140,11 @@ def test_a_bound_party_that_is_gone_is_said_to_be_gone(adapter: TrytonAdapter, c
 
 
 def test_a_customer_is_found_by_each_key_that_matching_uses(adapter: TrytonAdapter, ctx: Open) -> None:
-    customer = a_customer(name="独一无二", email="only@example.com", phone="+8613700137001")
+    unique = uuid.uuid4()
+    name, email, phone = f"独一无二 {unique}", f"{unique}@example.com", f"+86137{unique.int % 10**8:08}"
+    customer = a_customer(name=name, email=email, phone=phone)
     party = adapter.write(ctx(), "customer", as_write(customer)).external_id
-    for keys in (
-        {"id": customer["id"]},
-        {"name": "独一无二"},
-        {"email": "only@example.com"},
-        {"phone": "+8613700137001"},
-    ):
+    for keys in ({"id": customer["id"]}, {"name": name}, {"email": email}, {"phone": phone}):
         assert [remote.external_id for remote in adapter.find(ctx(), "customer", keys)] == [party]
     assert adapter.find(ctx(), "customer", {"id": "nobody"}) == []
 

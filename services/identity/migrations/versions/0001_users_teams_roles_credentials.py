@@ -1,5 +1,7 @@
 """Users, teams, roles, credentials and sign-ins; the built-in roles as data."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,11 +16,11 @@ down_revision = None
 SCHEMA = sa.MetaData(naming_convention=NAMING)
 
 
-def _id() -> list[sa.Column]:
+def _id() -> list[sa.Column[Any]]:
     return [sa.Column("id", Id, primary_key=True), sa.Column("created_at", UtcDateTime, nullable=False)]
 
 
-def _versioned() -> list[sa.Column]:
+def _versioned() -> list[sa.Column[Any]]:
     return [
         *_id(),
         sa.Column("version", sa.Integer, nullable=False),
@@ -26,11 +28,11 @@ def _versioned() -> list[sa.Column]:
     ]
 
 
-def _of_user(name: str, **options: bool) -> sa.Column:
+def _of_user(name: str, **options: Any) -> sa.Column[str]:
     return sa.Column(name, Id, sa.ForeignKey("user_account.id", ondelete="CASCADE"), **options)
 
 
-def _of_team(name: str, **options: bool) -> sa.Column:
+def _of_team(name: str, **options: Any) -> sa.Column[str]:
     return sa.Column(name, Id, sa.ForeignKey("team.id", ondelete="CASCADE"), **options)
 
 

@@ -41,20 +41,19 @@ class Door:
 
     def post(self, path: str, body: dict[str, Any] | None = None, *, key: str | None = None) -> dict[str, Any]:
         """Do; with a key of its own unless one is given."""
-        return self._call("POST", path, json=body, headers={"Idempotency-Key": key or str(uuid.uuid4())})[1]
+        return self._call("POST", path, json=body, headers=_key(key))[1]
 
     def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Set."""
-        return self._call("PUT", path, json=body)[1]
+        return self._call("PUT", path, json=body, headers=_key())[1]
 
     def patch(self, path: str, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """Change the version that was read."""
-        return self._call("PATCH", path, json=body, headers={"If-Match": f'"{version}"'})[1]
+        return self._call("PATCH", path, json=body, headers={"If-Match": f'"{version}"', **_key()})[1]
 
     def replayed(self, path: str, key: str) -> bool:
         """Post the same again with the same key; return whether the kept answer came back."""
-        return self._call("POST", path, json=None, headers={"Idempotency-Key": key})[0].get(
-            "Idempotency-Replayed") == "true"
+        return self._call("POST", path, json=None, headers=_key(key))[0].get("Idempotency-Replayed") == "true"
 
     def _call(self, method: str, path: str, **options: Any) -> tuple[Any, dict[str, Any]]:
         deadline = time.monotonic() + self._patience_s
@@ -76,6 +75,10 @@ class Door:
                     raise problem
                 raise Trouble("the gateway does not answer", "hub status shows what is missing") from problem
             time.sleep(pause)
+
+
+def _key(key: str | None = None) -> dict[str, str]:
+    return {"Idempotency-Key": key or str(uuid.uuid4())}
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:

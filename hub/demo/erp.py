@@ -97,7 +97,7 @@ class Erp:
 
     def _sale(self, row: Mapping[str, Any]) -> Sale:
         lines = self._read("sale.line", [["sale", "=", row["id"]]], ["product.code", "quantity", "unit_price"])
-        told = tuple(f"{line['quantity']:g} x {_product(line)} at {_amount(line['unit_price'])}" for line in lines)
+        told = tuple(f"{line['quantity']:g} x {line['product']['code']} at {_amount(line['unit_price'])}" for line in lines)
         return Sale(row["id"], row["number"] or "", row["state"], row["web_id"], row["party"],
                     _amount(row["total_amount"]), told)
 
@@ -118,8 +118,3 @@ def _encoded(value: object) -> str:
 
 def _amount(value: Any) -> str:
     return str(value["decimal"]) if isinstance(value, Mapping) else str(value)
-
-
-def _product(line: Mapping[str, Any]) -> str:
-    nested = line.get("product.")
-    return str(nested["code"] if isinstance(nested, Mapping) else line.get("product.code"))

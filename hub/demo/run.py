@@ -54,8 +54,7 @@ def _show(out: Console, hub: Installation, target: erp.Erp, outcome: Outcome, lo
                   f"{outcome.arrived_s:.2f}")
     table.add_row("lines", "\n".join(f"{line['quantity']} x {line['sku']} at {line['unit_price']}"
                                      for line in order["lines"]), "\n".join(sale.lines), "")
-    table.add_row("total", f"{order['total']} {order['currency']} before tax" if "untaxed" not in order
-                  else f"{order['total']} {order['currency']}", f"{sale.total} with tax", "")
+    table.add_row("total", f"{order['total']} {order['currency']}", sale.total, "")
     table.add_row("customer → party", f"{customer['name']}\n{customer['id']}",
                   f"{outcome.party['name']}\n{outcome.party['code']} (id {outcome.party['id']})", "")
     table.add_row("renamed", str(outcome.renamed["name"]), str(outcome.renamed["name"]), f"{outcome.renamed_s:.2f}")

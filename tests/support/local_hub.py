@@ -1,0 +1,110 @@
+"""A whole hub of its own: broker, rooms, gateway and ERP as processes, brought up by `hub`, on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hub.demo.door import Door
+from hub.demo.erp import Erp
+from hub.demo.login import open_door
+from hub.installation import Installation
+from tests.support.erp import place_seeded
+from tests.support.processes import INHERITED, ROOT, free_port
+
+ROOMS = ("identity", "customers", "sales", "integrations", "gateway")
+PROGRAMS = ("broker", *ROOMS, "tryton")
+
+
+def free_ports_in_a_row(count: int) -> int:
+    """The first of `count` free ports: a broker takes AMQP, epmd and distribution side by side."""
+    while True:
+        first = free_port()
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+
+
+class LocalHub:
+    """One hub in `home`. `up` is what a person types; `kill` is what a power cut does to one process."""
+
+    def __init__(self, home: Path, **environ: str) -> None:
+        self.home = home
+        inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        self.env = inherited | {
+            "HUB_HOME": str(home),
+            "HUB_BROKER_PORT": str(free_ports_in_a_row(3)),
+            "HUB_PORT": str(free_port()),
+            "HUB_TRYTON_PORT": str(free_port()),
+            **{f"HEALTH_ADDRESS_{room.upper()}": f"127.0.0.1:{free_port()}" for room in ROOMS},
+            **environ,
+        }
+
+    def __call__(self, *arguments: str, timeout_s: float = 110.0) -> dict[str, Any]:
+        """Run `hub` with `--json`; return the document."""
+        done = subprocess.run([sys.executable, "-m", "hub", *arguments, "--json"], cwd=ROOT, env=self.env,
+                              capture_output=True, text=True, timeout=timeout_s, check=False)
+        assert done.stdout, f"hub {' '.join(arguments)}: {done.stderr[-2000:]}"
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def up(self) -> None:
+        """Start everything, the ERP freshly seeded."""
+        state = self.home / "sandbox" / "tryton"
+        if not state.exists():
+            self.env["HUB_TRYTON_VENV"] = str(place_seeded(state))
+        answer = self("up", "--with", "tryton")
+        assert answer["ok"], f"{answer}\n{self.logs()}"
+
+    def down(self) -> None:
+        """Stop everything."""
+        self("down")
+
+    def pids(self) -> dict[str, int]:
+        """The running programs."""
+        return {program["name"]: program["pid"] for program in self("status")["programs"] if program["pid"]}
+
+    def kill(self, program: str) -> None:
+        """kill -9 one process; its keeper starts it again."""
+        os.kill(self.pids()[program], signal.SIGKILL)
+
+    @property
+    def installation(self) -> Installation:
+        """As the command line sees it."""
+        return Installation(self.env)
+
+    def door(self) -> Door:
+        """The gateway, with an administrator's API key."""
+        return Door(self.installation.url, open_door(self.installation).api_key)
+
+    def erp(self) -> Erp:
+        """The ERP, read past the hub."""
+        return Erp.of(self.installation)
+
+    def logs(self, lines: int = 15) -> str:
+        """The last words of every process."""
+        told = []
+        for file in sorted((self.home / "log").glob("*.log")):
+            tail = file.read_text(errors="replace").splitlines()[-lines:]
+            told.append(f"--- {file.name}\n" + "\n".join(tail))
+        return "\n".join(told)
+
+
+@contextlib.contextmanager
+def local_hub(home: Path, **environ: str) -> Iterator[LocalHub]:
+    """A running hub; everything it started is stopped at the end."""
+    hub = LocalHub(home, **environ)
+    try:
+        hub.up()
+        yield hub
+    finally:
+        hub.down()

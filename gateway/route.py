@@ -39,7 +39,7 @@ class Route:
         path_args: path argument → request field, where the names differ.
         told: request field → what the gateway itself says of the client: its `address` or `user_agent`.
         location: path of what was created, as a format of the answer; by default the route's own path and `/{id}`.
-        key_required: whether an `Idempotency-Key` must be sent. Every other POST accepts one.
+        key_required: whether an `Idempotency-Key` must be sent. Every other change accepts one.
         etag: whether the answer's `version` is that of the resource at the path, and so makes an `ETag`.
         name: in the document (`operationId`), where one operation has two routes; else the operation's own.
         public: whether it is asked without a credential, such as logging in.
@@ -126,8 +126,11 @@ class Route:
 
     @property
     def takes_key(self) -> bool:
-        """Whether an `Idempotency-Key` has a meaning: every POST that changes something on somebody's behalf."""
-        return self.method == "POST" and self.operation.mutates and not self.public
+        """Whether an `Idempotency-Key` has a meaning: every request that changes something on somebody's behalf.
+
+        A PATCH too: without a key, repeating one whose answer was lost meets its own change as a stale version (412).
+        """
+        return self.operation.mutates and not self.public
 
     @property
     def tag_name(self) -> str:

@@ -196,10 +196,10 @@ def _loose_value(declared: fields.Field[Any], value: Any, pointer: str) -> Itera
 
 
 def _expected_version(headers: Headers) -> int:
-    given = headers.get("If-Match", "").strip()
-    if not given:
+    given = headers.get("If-Match")
+    if given is None:
         raise PreconditionRequired("Send the record's ETag in If-Match")
-    match = _ENTITY_TAG.fullmatch(given)
+    match = _ENTITY_TAG.fullmatch(given.strip())
     if not match:
         raise MalformedHeader("If-Match must name one version, such as \"3\"", header="If-Match")
     if match[1] or not re.fullmatch(r"[1-9][0-9]{0,17}", match[2]):

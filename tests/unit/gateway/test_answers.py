@@ -193,7 +193,8 @@ def test_a_change_without_if_match_is_428(send: Sends, services: FakeServices) -
 
 
 @pytest.mark.parametrize(("etag", "status", "code"), [
-    ("3", 400, "malformed_header"), ("*", 400, "malformed_header"), ('"3", "4"', 400, "malformed_header"),
+    ("", 400, "malformed_header"), ("3", 400, "malformed_header"),
+    ("*", 400, "malformed_header"), ('"3", "4"', 400, "malformed_header"),
     ('W/"3"', 412, "stale_version"), ('"abc"', 412, "stale_version"), ('"0"', 412, "stale_version"),
 ])
 def test_an_if_match_that_names_no_version_changes_nothing(

@@ -1,0 +1,111 @@
+"""Where the time of one order, and of one read, goes: the hops between the processes, and each process's busiest code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.order import GAP_S, Product
+from bench.stage import ROOMS, Stage
+from bench.wire_http import throughput
+
+ORDERS, READ_S = 120, 8.0
+OURS = ("chassis/", "contracts/", "gateway/", "services/", "hub_adapter/")
+
+
+def run(database: str) -> dict[str, Any]:
+    """Print and return both profiles."""
+    return {"order": _order(database), "read": _read(database)}
+
+
+def _traces(stage: Stage, work: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
+    """Return what `work` returned and what each room wrote down meanwhile."""
+    for process in stage.rooms.values():
+        process.signal(signal.SIGUSR1)
+    time.sleep(0.2)
+    result = work()
+    time.sleep(0.2)
+    for process in stage.rooms.values():
+        process.terminate()
+    return result, {room: json.loads((Path(stage.home) / f"trace-{room}.json").read_text()) for room in stage.rooms}
+
+
+# --- an order -----------------------------------------------------------------------------------------------------
+
+
+def _order(database: str) -> dict[str, Any]:
+    with Stage(database, traced=True) as stage:
+        product = Product(stage, stage.start_product())
+        product.round(20)
+        drafted = product.drafts(ORDERS)
+        time.sleep(1)
+
+        def confirm_all() -> list[tuple[int, int, int]]:
+            passages = []
+            for order_id in drafted:
+                passages.append(product.confirm(order_id))
+                time.sleep(GAP_S)
+            return passages
+
+        passages, traces = _traces(stage, confirm_all)
+    acknowledged = statistics.median((ack - asked) / 1e6 for asked, ack, _ in passages)
+    arrived = statistics.median((at - asked) / 1e6 for asked, _, at in passages)
+    hops = _hops(passages, traces)
+    print(f"one order: acknowledged {acknowledged:.1f} ms after it was asked for, at the target after {arrived:.1f} ms\n")
+    print(f"{'room':13} {'hop':34} {'begins':>8} {'ends':>8} {'takes':>7}   (ms after the request, medians)")
+    for hop in hops:
+        print(f"{hop['room']:13} {hop['hop']:34} {hop['begins']:8.2f} {hop['ends']:8.2f} {hop['takes']:7.2f}")
+    return {"acknowledged_ms": acknowledged, "arrived_ms": arrived, "hops": hops, "cpu": _cpu(traces, ORDERS)}
+
+
+def _hops(passages: Sequence[tuple[int, int, int]], traces: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return each hop's median begin and end, in milliseconds after the request, in the order of their ends."""
+    seen: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for asked, _, arrived in passages:
+        until = arrived + int(GAP_S * 1e9)
+        for room, trace in traces.items():
+            count: dict[str, int] = defaultdict(int)
+            for name, began, ended in sorted(trace["spans"], key=lambda span: span[1]):
+                if asked <= began < until:
+                    count[name] += 1
+                    label = name if count[name] == 1 else f"{name} ({count[name]})"
+                    seen[room, label].append(((began - asked) / 1e6, (ended - asked) / 1e6))
+    hops = [{"room": room, "hop": label, "begins": statistics.median(t[0] for t in times),
+             "ends": statistics.median(t[1] for t in times), "takes": statistics.median(t[1] - t[0] for t in times)}
+            for (room, label), times in seen.items() if len(times) > len(passages) / 2]
+    return sorted(hops, key=lambda hop: float(str(hop["begins"])))
+
+
+# --- a read -------------------------------------------------------------------------------------------------------
+
+
+def _read(database: str) -> dict[str, Any]:
+    with Stage(database, traced=True) as stage:
+        product = Product(stage, stage.start_product(ROOMS))
+        raw = product.door.raw("GET", f"/customers/{product._customer}")
+        throughput(product.door.port, raw, 8, 1.0, 200)
+        rate, traces = _traces(stage, lambda: throughput(product.door.port, raw, 8, READ_S, 200))
+    print(f"\nreads with 8 connections: {rate:.0f} a second under the sampler")
+    return {"rate": rate, "cpu": _cpu(traces, int(rate * READ_S))}
+
+
+def _cpu(traces: dict[str, Any], units: int) -> dict[str, Any]:
+    """Print and return the busiest functions of each process, by CPU time."""
+    told = {}
+    for room, trace in sorted(traces.items(), key=lambda item: -item[1]["samples"]):
+        total = trace["samples"] or 1
+        ours = [(where, count) for where, count in trace["inclusive"] if where.startswith(OURS)][:16]
+        told[room] = {"samples": trace["samples"], "self": trace["self"][:20], "inclusive": trace["inclusive"],
+                      "missing": trace["missing"]}
+        print(f"\n{room}: {trace['samples']} samples over {units} units; without a stopwatch: {trace['missing'] or 'none'}")
+        for heading, rows in (("itself", trace["self"][:8]), ("with what it calls", ours)):
+            print(f"  {heading}")
+            for where, count in rows:
+                print(f"    {100 * count / total:5.1f} %  {where}")
+    return told

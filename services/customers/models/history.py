@@ -22,8 +22,8 @@ class FieldChange(Base):
     record_id: Mapped[str] = mapped_column(Id)
     version: Mapped[int]
     field: Mapped[str] = mapped_column(String(40))
-    before: Mapped[Any] = mapped_column(Json, default=None)
-    after: Mapped[Any] = mapped_column(Json, default=None)
+    before: Mapped[Any] = mapped_column(Json, nullable=True, default=None)
+    after: Mapped[Any] = mapped_column(Json, nullable=True, default=None)
     changed_by: Mapped[str] = mapped_column(Id)
     changed_at: Mapped[dt.datetime] = mapped_column(UtcDateTime, default=utcnow)
 

@@ -52,7 +52,7 @@ class BoundedLines:
         return data
 
 
-class BoundedProtocol(HttpProtocol):  # type: ignore[misc]
+class BoundedProtocol(HttpProtocol):
     """eventlet's HTTP/1.1 with a time limit on the headers and a problem document for what cannot be parsed."""
 
     server: BoundedServer
@@ -204,7 +204,7 @@ class Times:
     write_s: float
 
 
-class BoundedServer(Server):  # type: ignore[misc]
+class BoundedServer(Server):
     """eventlet's WSGI server without its prints, its own logs and its unbounded waits."""
 
     def __init__(self, listener: Any, application: Any, times: Times) -> None:

@@ -18,8 +18,9 @@ class GatewaySettings(Settings):
                           doc="host:port of the HTTP door; port 0 takes any free one. Put TLS in front of it.")
     public_url: str = setting("", env="GATEWAY_PUBLIC_URL",
                               doc="Address under which clients reach the gateway, for the API document.")
-    signing_key_file: Path = setting(Path("{home}/keys/gateway-signing.pem"), env="GATEWAY_SIGNING_KEY_FILE",
-                                     doc="Ed25519 private key that signs the context token of every call.")
+    signing_key_file: Path = setting(  # noqa: RUF009 (declares a field)
+        Path("{home}/keys/gateway-signing.pem"), env="GATEWAY_SIGNING_KEY_FILE",
+        doc="Ed25519 private key that signs the context token of every call.")
     max_connections: int = setting(900, env="GATEWAY_MAX_CONNECTIONS", least=1, most=100_000,
                                    doc="Open client connections; one more is answered 503 and closed.")
     max_body_bytes: int = setting(1_048_576, env="GATEWAY_MAX_BODY_BYTES", unit="bytes", least=1024, most=104_857_600,

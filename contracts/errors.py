@@ -46,11 +46,9 @@ class HubError(Exception):
         """
         cls = _BY_CODE.get(str(data.get("code")), InternalError)
         fields = data.get("fields")
-        return cls(
-            str(data.get("message", "")),
-            retry_after_s=data.get("retry_after_s"),
-            **(dict(fields) if isinstance(fields, Mapping) else {}),
-        )
+        error = cls(str(data.get("message", "")), retry_after_s=data.get("retry_after_s"))
+        error.fields = dict(fields) if isinstance(fields, Mapping) else {}
+        return error
 
 
 class BadRequest(HubError):

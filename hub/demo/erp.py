@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,6 +17,8 @@ import requests
 from hub.installation import ROOT, Installation
 from hub.trouble import Trouble
 
+PATIENCE_S = 30.0
+"""How long a restart of the ERP may take before its reader gives up."""
 SANDBOX = ROOT / "deploy" / "sandbox" / "tryton" / "sandbox.py"
 
 
@@ -102,14 +105,19 @@ class Erp:
                     _amount(row["total_amount"]), told)
 
     def _read(self, model: str, domain: list[Any], fields: list[str]) -> list[dict[str, Any]]:
-        try:
-            answer = self._http.get(f"{self._root}/{model}", timeout=10,
-                                    params=[("d", _encoded(domain)), ("s", "50"), *(("f", name) for name in fields)])
-            answer.raise_for_status()
-        except requests.RequestException as error:
-            raise Trouble(f"the ERP does not answer ({type(error).__name__})", "hub status shows whether it runs") from error
-        rows: list[dict[str, Any]] = answer.json()
-        return rows
+        asked = [("d", _encoded(domain)), ("s", "50"), *(("f", name) for name in fields)]
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                answer = self._http.get(f"{self._root}/{model}", timeout=10, params=asked)
+                answer.raise_for_status()
+                rows: list[dict[str, Any]] = answer.json()
+                return rows
+            except requests.RequestException as error:
+                if time.monotonic() > deadline:
+                    text = f"the ERP does not answer ({type(error).__name__})"
+                    raise Trouble(text, "hub status shows whether it runs") from error
+            time.sleep(0.5)
 
 
 def _encoded(value: object) -> str:

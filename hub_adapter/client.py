@@ -191,13 +191,7 @@ class HttpSession:
             RateLimited: `admit` refused.
         """
         changes = method.upper() not in READ_ONLY_METHODS if changes is None else changes
-        if self._dry_run and changes:
-            raise AdapterError(f"{method} would change something during a dry run")
-        self._admit()
-        if (remaining := self.remaining_s) <= 0.05:
-            raise TryLater("the time for this call was used up before its next request")
-        self.calls += 1
-        self.changing_calls += changes
+        remaining = self._admitted(method, changes)
         if json is not None:
             data, headers = (
                 jsonlib.dumps(json, ensure_ascii=False),
@@ -214,6 +208,17 @@ class HttpSession:
             data=data.encode() if isinstance(data, str) else data,
         )
         return self._exchange(request, changes, remaining)
+
+    def _admitted(self, method: str, changes: bool) -> float:
+        """Count the call in, unless it may not be made; returns the time that is left for it."""
+        if self._dry_run and changes:
+            raise AdapterError(f"{method} would change something during a dry run")
+        self._admit()
+        if (remaining := self.remaining_s) <= 0.05:
+            raise TryLater("the time for this call was used up before its next request")
+        self.calls += 1
+        self.changing_calls += changes
+        return remaining
 
     def _exchange(self, request: requests.Request, changes: bool, remaining: float) -> Reply:
         started, reply = time.monotonic(), None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-import statistics
-import time
 from typing import Any
 
 import eventlet
@@ -19,7 +17,7 @@ from contracts.errors import Conflict, Forbidden, Invalid, NotFound, TooManyRequ
 from contracts.identity import ListLoginEvents
 from contracts.schema import load
 from services.identity.models import LoginEvent, Session, SignInGuard, User
-from services.identity.operations import passwords, users
+from services.identity.operations import passwords, sign_in, users
 from services.identity.operations.hashing import Hasher
 from services.identity.queries import credentials as queries
 
@@ -76,17 +74,25 @@ def test_every_refusal_gives_the_same_answer(identity: Any) -> None:
     assert outcomes(identity) == ["wrong_password", "unknown_user", "disabled", "wrong_password"]
 
 
-def test_an_unknown_name_takes_as_long_as_a_wrong_password(identity: Any) -> None:
+def test_every_refusal_costs_one_hash_whether_the_name_is_known_or_not(
+    identity: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     identity.user("wei")
-    took: dict[str, list[float]] = {"wei": [], "nobody": []}
-    for turn in range(4):
-        for username, times in took.items():
-            began = time.perf_counter()
-            with pytest.raises(Unauthenticated):
-                identity.sign_in(username, "wrong", source=f"10.0.0.{turn}")
-            times.append(time.perf_counter() - began)
-    known, unknown = (statistics.median(times) for times in took.values())
-    assert 0.5 < known / unknown < 2
+    gone = identity.user("gone")
+    with identity.db.write() as session:
+        users.disable(session, gone, ROOT)
+    verified: list[str] = []
+    in_turn = identity.gate.hasher._in_turn
+
+    def counted(function: Any, *arguments: Any) -> Any:
+        verified.append(arguments[0].split("$")[3])
+        return in_turn(function, *arguments)
+
+    monkeypatch.setattr(identity.gate.hasher, "_in_turn", counted)
+    for username in ("wei", "nobody", "gone"):
+        with pytest.raises(Unauthenticated):
+            identity.sign_in(username, "wrong")
+    assert verified == ["m=19456,t=3,p=1"] * 3
 
 
 def test_a_name_that_nobody_has_is_nowhere_in_the_database(identity: Any) -> None:
@@ -159,8 +165,12 @@ class TestLockout:
             identity.sign_in("wei", source="203.0.113.9")
         assert identity.sign_in("wei", source="10.0.0.7")["token"]
 
-    def test_guesses_sent_at_once_are_not_judged_beyond_the_free_ones(self, identity: Any) -> None:
+    def test_guesses_sent_at_once_are_not_judged_beyond_the_free_ones(
+        self, identity: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         identity.user("wei")
+        now = dt.datetime.now(dt.UTC)
+        monkeypatch.setattr(sign_in, "utcnow", lambda: now)
 
         def guess(n: int) -> type[BaseException] | None:
             try:
@@ -170,8 +180,8 @@ class TestLockout:
             return None
 
         answers = list(eventlet.GreenPool(20).imap(guess, range(20)))
-        assert answers.count(Unauthenticated) <= 6  # five are free; one more if the lock of a second has passed
-        assert answers.count(TooManyRequests) >= 14
+        assert answers.count(Unauthenticated) == 5
+        assert answers.count(TooManyRequests) == 15
 
     def test_a_new_password_from_an_administrator_ends_the_lock(self, identity: Any) -> None:
         wei = identity.user("wei")

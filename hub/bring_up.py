@@ -18,7 +18,7 @@ from hub.trouble import Trouble
 ROOM_NEEDED_MB = 500
 """The broker stops taking messages at 200 MB free, and logs, databases and a migration need some beside it."""
 READY_TIMEOUT_S = 90.0
-GIVEN_UP = frozenset({"fatal", "exited", "unknown"})
+GIVEN_UP = frozenset({"fatal", "exited", "backoff", "unknown"})
 
 Tell = Callable[[str, float], None]
 """Takes a finished step and the seconds it took."""
@@ -45,14 +45,14 @@ class BringUp:
             Keys.of(self._hub).make_missing(self._hub)
         with self._step("process keeper running"):
             self._supervisor.start()
-        for program in self._programs:
-            if program.name == "broker":
-                self._start(program)
+        broker = [program for program in self._programs if program.name == "broker"]
+        others = [program for program in self._programs if program.name != "broker"]
+        began = self._start(broker)  # it takes the longest; migrations do not need it
         for room, uri in databases.databases(self._hub).items():
             with self._step(f"{room}: database at the newest revision"):
                 databases.migrate(room, uri)
-        for program in self._programs:
-            self._start(program)
+        self._wait_ready(broker, began)
+        self._wait_ready(others, self._start(others))
 
     @contextmanager
     def _step(self, done: str) -> Iterator[None]:
@@ -96,26 +96,38 @@ class BringUp:
 
     # -- programs -----------------------------------------------------------------------------------------------------
 
-    def _start(self, program: Program) -> None:
-        if readiness.missing(self._hub, program) is None and self._state(program).pid is not None:
-            return
-        with self._step(f"{program.name} ready"):
-            self._supervisor.start_program(program)
-            self._wait_ready(program)
+    def _start(self, programs: list[Program]) -> dict[str, float]:
+        """Start what is not serving, in order and without waiting; return when each was started."""
+        began: dict[str, float] = {}
+        for program in programs:
+            if readiness.missing(self._hub, program) is not None or self._state(program).pid is None:
+                began[program.name] = time.monotonic()
+                self._supervisor.start_program(program)
+        return began
 
-    def _wait_ready(self, program: Program) -> None:
+    def _wait_ready(self, programs: list[Program], began: dict[str, float]) -> None:
+        waiting = [program for program in programs if program.name in began]
+        pids: dict[str, int] = {}
         deadline = time.monotonic() + READY_TIMEOUT_S
-        pid = None
-        while (lacks := readiness.missing(self._hub, program)) is not None:
-            state = self._state(program)
-            started_again = pid is not None and state.pid not in {None, pid}
-            if state.state in GIVEN_UP or state.state == "backoff" or started_again:
-                raise Trouble(f"{program.name} does not start ({self._last_words(program)})", self._look(program))
-            if time.monotonic() > deadline:
-                text = f"{program.name} is not ready after {READY_TIMEOUT_S:.0f} s ({lacks})"
-                raise Trouble(text, self._look(program))
-            pid = state.pid
+        while waiting:
+            for program in tuple(waiting):  # all of them: one that has failed ends the waiting for the others
+                lacks = readiness.missing(self._hub, program)
+                if lacks is None:
+                    waiting.remove(program)
+                    self._tell(f"{program.name} ready", time.monotonic() - began[program.name])
+                    continue
+                self._refuse_failed(program, pids)
+                if time.monotonic() > deadline:
+                    text = f"{program.name} is not ready after {READY_TIMEOUT_S:.0f} s ({lacks})"
+                    raise Trouble(text, self._look(program))
             time.sleep(0.1)
+
+    def _refuse_failed(self, program: Program, pids: dict[str, int]) -> None:
+        """Raise when a program ended: supervisord gave up, or keeps starting it anew (another pid than last time)."""
+        state = self._state(program)
+        started_again = state.pid is not None and pids.setdefault(program.name, state.pid) != state.pid
+        if state.state in GIVEN_UP or started_again:
+            raise Trouble(f"{program.name} does not start ({self._last_words(program)})", self._look(program))
 
     def _state(self, program: Program) -> State:
         unknown = State(name=program.name, state="unknown", pid=None, since=None)

@@ -74,6 +74,7 @@ def up(
     as_json: Json = False,
 ) -> int:
     """Start the hub on this machine, or what of it is not running; returns when every room is ready."""
+    from hub import first_admin
     from hub.bring_up import BringUp
 
     hub = Installation.here()
@@ -85,10 +86,14 @@ def up(
             out.print(f"  [green]✓[/] {done} [dim]{took_s:.1f} s[/]")
 
     BringUp(hub, tell, tuple(with_ or ())).run()
+    password = first_admin.make(hub)
     if as_json:
-        _print_json({"ok": True, "url": hub.url, "docs": f"{hub.url}/docs", "home": hub.home, "steps": steps})
+        document = {"ok": True, "url": hub.url, "docs": f"{hub.url}/docs", "home": hub.home, "steps": steps}
+        _print_json(document | ({"first_admin": {"username": "admin", "password": password}} if password else {}))
     else:
         out.print(f"\nThe hub serves at [bold]{hub.url}[/]. Its API is described at {hub.url}/docs.", soft_wrap=True)
+        if password:
+            out.print(f"First login: admin / {password} (shown this once; change it at sign-in)", soft_wrap=True)
         hint = "Log in with POST /api/v1/sessions. hub status shows the processes, hub down stops them."
         out.print(hint, soft_wrap=True)
     return 0

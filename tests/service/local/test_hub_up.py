@@ -103,9 +103,10 @@ def hub(tmp_path: Path) -> Iterator[CommandLine]:
     env = {key: os.environ[key] for key in INHERITED if key in os.environ}
     env |= {
         "HUB_HOME": str(tmp_path / "h"),
-        "HUB_PROCESS_FILE": str(process_file(tmp_path, "broker", "customers")),
+        "HUB_PROCESS_FILE": str(process_file(tmp_path, "broker", "identity", "customers")),
         "HUB_BROKER_PORT": str(three_ports_in_a_row()),
         "HUB_PORT": str(free_port()),
+        "HEALTH_ADDRESS_IDENTITY": f"127.0.0.1:{free_port()}",
         "HEALTH_ADDRESS_CUSTOMERS": f"127.0.0.1:{free_port()}",
     }
     command_line = CommandLine(env)
@@ -117,6 +118,7 @@ def test_a_first_up_serves_and_down_leaves_nothing_but_data_and_keys(hub: Comman
     began = hub("up", "--json")
     assert began.code == 0, began.text + began.errors
     assert "customers ready" in [step["step"] for step in began.document["steps"]]
+    assert len(began.document["first_admin"]["password"]) >= 12
     assert hub.program("customers")["ready"]
     assert hub.program("broker")["memory_mb"] > 20
 
@@ -126,6 +128,7 @@ def test_a_first_up_serves_and_down_leaves_nothing_but_data_and_keys(hub: Comman
     started = time.monotonic()
     again = hub("up", "--json")
     assert again.code == 0
+    assert "first_admin" not in again.document, "a password is shown once"
     assert [step["step"] for step in again.document["steps"] if step["step"].endswith(" ready")] == ["keys ready"]
     assert time.monotonic() - started < 10
 

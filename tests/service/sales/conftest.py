@@ -13,6 +13,6 @@ from tests.service.sales.selling import Selling
 @pytest.fixture
 def hub(tmp_path: Path, amqp_uri: str, db_uri: str) -> Iterator[Selling]:
     """Sales, running on SQLite and then on PostgreSQL."""
-    selling = Selling(tmp_path, amqp_uri, db_uri)
+    selling = Selling.started(tmp_path, amqp_uri, db_uri)
     yield selling
     selling.rooms.stop_all()

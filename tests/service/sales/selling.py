@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kombu import Connection, Exchange
 from sqlalchemy import event, select
@@ -58,18 +58,24 @@ def product_told(sku: str, minute: int = 0, *, external_id: str | None = None, d
 
 
 class Selling:
-    """The sales room, running, and whoever asks it."""
+    """The sales room, and whoever asks it.
 
-    def __init__(self, home: Path, amqp_uri: str, db_uri: str) -> None:
-        self.rooms = Rooms(home, amqp_uri, DB_URI_SALES=db_uri)
-        self.amqp_uri = amqp_uri
-        self.rooms.start("sales")
-        self.call, self.ask = self.rooms.call, self.rooms.ask
+    Args:
+        rooms: the hub that it is part of; the room itself may run in this process or in others.
+        amqp_uri: where events are published.
+        db: the room's database.
+    """
 
-    @property
-    def db(self) -> Database:
-        """The room's database."""
-        return self.rooms.running["sales"].runtime.db
+    def __init__(self, rooms: Rooms, amqp_uri: str, db: Database) -> None:
+        self.rooms, self.amqp_uri, self.db = rooms, amqp_uri, db
+        self.call, self.ask = rooms.call, rooms.ask
+        assert rooms.caller, "its runtime installs the keys with which events are sealed here"
+
+    @classmethod
+    def started(cls, home: Path, amqp_uri: str, db_uri: str) -> Self:
+        """Start the room in this process."""
+        rooms = Rooms(home, amqp_uri, DB_URI_SALES=db_uri)
+        return cls(rooms, amqp_uri, rooms.start("sales").runtime.db)
 
     def hear(self, *envelopes: Envelope) -> None:
         """Publish events as other services would, and wait until sales has met each."""

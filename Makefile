@@ -25,7 +25,7 @@ down: ## stop what `make up` started
 	@if [ -x $(PYTHON) ]; then $(HUB) down; else echo "nothing was started from here"; fi
 
 status: bootstrap ## show every process: state, since when, ready, memory
-	@$(HUB) status
+	@$(HUB) status || [ $$? -eq 3 ]
 
 doctor: bootstrap ## look for what is wrong on this machine, and say what to do
 	@$(HUB) doctor

@@ -180,7 +180,7 @@ case "${1:-}" in
   '') ;;
   *) fail "unknown option $1 (there is one: --with-postgresql)" ;;
 esac
-mkdir -p "$(dirname "$log")" 2>/dev/null || fail "cannot write to $(dirname "$log"): set HUB_HOME to a folder of yours"
+(umask 077 && mkdir -p "$(dirname "$log")") 2>/dev/null || fail "cannot write to $(dirname "$log"): set HUB_HOME to a folder of yours"
 exec 9>"${log%.log}.lock"
 flock 9 # two at once: the second waits and finds all done
 distribution_packages

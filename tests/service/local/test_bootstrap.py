@@ -87,6 +87,7 @@ def test_sudo_that_asks_for_a_password_without_a_terminal_is_no_sudo(machine: Ma
 def test_another_distribution_is_told_what_it_must_bring(machine: Machine) -> None:
     as_root(machine)
     assert_one_line(machine.bootstrap(), "no Debian or Ubuntu", "RabbitMQ 3.10+")
+    assert (machine.root / "home").stat().st_mode & 0o077 == 0, "the hub's folder is for its owner alone"
 
 
 def test_no_network_is_called_by_its_name(machine: Machine) -> None:

@@ -123,7 +123,7 @@ def test_a_service_that_stops_answering_is_504_and_never_a_hang(hub: Hub) -> Non
     assert took < 6.5
 
 
-def test_the_request_id_is_found_in_the_services_log(hub: Hub) -> None:
+def test_the_request_id_is_found_in_the_gateways_log(hub: Hub) -> None:
     request_id = f"look-for-{uuid.uuid4()}"
     hub.get("/customers/0193a8f2-6c1d-7e4b-9a52-3f8e1c7d2b90", headers={"X-Request-Id": request_id})
     assert request_id in hub.rooms["gateway"].log()

@@ -131,13 +131,17 @@ def exists(connection: Connection, queue_name: str) -> bool:
     return True
 
 
-def consumers_of(connection: Connection, queue_name: str) -> int:
-    """Return how many consumers a queue has; 0 when there is no such queue."""
+def is_served(connection: Connection, queue_name: str) -> bool:
+    """Tell whether a queue is consumed, or at least nothing waits in it.
+
+    A process that drains consumes no more, and still answers what it has taken.
+    """
     try:
         with connection.channel() as channel:
-            return int(channel.queue_declare(queue_name, passive=True).consumer_count)
+            stands = channel.queue_declare(queue_name, passive=True)
+            return bool(stands.consumer_count > 0 or stands.message_count == 0)
     except QueueNotFound:
-        return 0
+        return False
 
 
 def wait_until_up(amqp_uri: str, *, give_up: Callable[[], bool], told: Callable[[str], None]) -> bool:

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+import eventlet
 from eventlet.event import Event
 from kombu import Connection
 from kombu.message import Message
@@ -18,7 +19,7 @@ from chassis import broker, rpc, telemetry
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import SigningKey, Subject, mint
 from chassis.patience import AtMost
-from chassis.publishing import BrokerAway, Consumers, Publisher, Unroutable
+from chassis.publishing import BrokerAway, Lookout, Publisher, Unroutable
 from contracts.errors import DeadlineExceeded, HubError, Unavailable
 from contracts.operation import Operation
 from contracts.schema import pack, unpack
@@ -80,11 +81,16 @@ class Caller(DependencyProvider):
         """Prepare to publish; the connection is made at the first call."""
         amqp_uri = self.container.config[RUNTIME].settings.amqp_uri
         self._publisher = Publisher(amqp_uri, confirm=True)
-        self._consumers = Consumers(amqp_uri)
+        self._lookout = Lookout(amqp_uri)
+
+    def start(self) -> None:
+        """Open what a waiting call will need."""
+        eventlet.spawn_n(self._lookout.prepare)
 
     def stop(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._publisher.close()
+        self._lookout.close()
 
     def get_dependency(self, worker_ctx: Any) -> Caller:
         """Inject the caller itself: it holds no state of a worker."""
@@ -148,6 +154,6 @@ class Caller(DependencyProvider):
             with AtMost(min(LOOK_EVERY_S, left)):
                 reply: dict[str, Any] = waiter.wait()
                 return reply
-            if left > LOOK_EVERY_S and not self._consumers.any(queue, LOOK_WITHIN_S) and not waiter.ready():
+            if left > LOOK_EVERY_S and not self._lookout.is_served(queue, LOOK_WITHIN_S) and not waiter.ready():
                 raise Unavailable(f"The {operation.service} service is not there", retry_after_s=2)
         raise DeadlineExceeded(f"The {operation.service} service did not answer within {limit:g} s", retry_after_s=1)

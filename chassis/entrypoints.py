@@ -97,6 +97,10 @@ class _Stopping(Exception):
     """This process takes no new event; another one will."""
 
 
+class _Released(Exception):
+    """The connection that this event came by is gone or going: the broker gives it out again."""
+
+
 class _Hears(Entrypoint):
     """The entrypoint behind `@hears`."""
 
@@ -157,6 +161,8 @@ class _Hears(Entrypoint):
             self.queue_consumer.ack_message(message)
         elif isinstance(error, _Stopping):
             self.queue_consumer.requeue_message(message)
+        elif isinstance(error, _Released):
+            pass
         elif isinstance(error, Invalid):
             self.park(message, error.fields)
         else:
@@ -183,10 +189,10 @@ class _Hears(Entrypoint):
         pause, give_up_at = 0.2, time.monotonic() + HOLD_S
         while not self._runtime.stopping.wait(pause):
             if not self.queue_consumer.holds(message):
-                return None  # the broker has given it to somebody else
+                return _Released()
             if time.monotonic() > give_up_at:
                 self.queue_consumer.wait_for_database()
-                return None
+                return _Released()
             pause = min(pause * 2, 2.0)
             try:
                 getattr(service, self.method_name)(envelope)

@@ -187,28 +187,60 @@ class Publisher:
             link.read(lambda: not self._closed)
 
 
-class Consumers:
-    """Tells whether anybody consumes a queue; an answer serves for `KEEP_S` seconds."""
+class Lookout:
+    """Tells whether a queue is served; an answer holds for `KEEP_S` seconds."""
 
     KEEP_S = 0.5
 
     def __init__(self, amqp_uri: str) -> None:
         self._amqp_uri = amqp_uri
         self._asking = Semaphore()
+        self._stack = ExitStack()
+        self._connection: Connection | None = None
         self._answers: dict[str, tuple[float, bool]] = {}
 
-    def any(self, queue: str, within_s: float) -> bool:
-        """Return whether `queue` has a consumer; False also when the broker does not answer in time."""
+    def prepare(self) -> None:
+        """Connect ahead of need: a new connection takes a busy machine longer than a caller may be kept waiting."""
+        with self._asking, suppress(*broker.CONNECTION_ERRORS):
+            self._open()
+
+    def is_served(self, queue: str, within_s: float) -> bool:
+        """Return whether somebody works on `queue`; False also when the broker does not answer in time."""
         with AtMost(within_s), self._asking:
-            asked_at, answer = self._answers.get(queue, (0.0, False))
+            asked_at, answer = self._answers.get(queue, (float("-inf"), False))
             if time.monotonic() - asked_at < self.KEEP_S:
                 return answer
-            try:
-                with broker.connected(self._amqp_uri, heartbeat=0) as connection:
-                    answer = broker.consumers_of(connection, queue) > 0
-            except broker.CONNECTION_ERRORS as error:
-                log.warning("broker_away", error=type(error).__name__)
-                answer = False
+            answer = self._ask(queue)
             self._answers[queue] = (time.monotonic(), answer)
             return answer
         return False
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._stack.close()
+        self._connection = None
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._stack.enter_context(broker.connected(self._amqp_uri, heartbeat=0))
+        return self._connection
+
+    def _ask(self, queue: str) -> bool:
+        kept = self._connection is not None
+        try:
+            return broker.is_served(self._open(), queue)
+        except broker.CONNECTION_ERRORS as error:
+            self._drop()
+            if kept:  # it may have died while nobody looked
+                return self._ask(queue)
+            log.warning("broker_away", error=type(error).__name__)
+            return False
+        except BaseException:  # time is up, and an answer that comes late would be taken for the next one's
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._stack.pop_all()
+        if connection is not None:
+            eventlet.spawn_n(broker.close, connection.connection)

@@ -116,6 +116,7 @@ class Relay:
         self._wake = Event()
         self._stopping = False
         self._sweep_due = 0.0
+        self._carried = False
 
     def offer(self, rows: Sequence[Pending]) -> None:
         """Take rows that this process has just committed, so that they need not be claimed."""
@@ -138,22 +139,24 @@ class Relay:
         """Carry events until stopped, over any number of broker outages."""
         pause = 0.2
         while not self._stopping:
+            self._carried = False
             try:
                 with broker.connected(self._amqp_uri) as connection:
                     with Timeout(CONFIRM_S, TimeoutError("the broker does not answer a declaration")):
                         self._resend_if_wiped(connection)
-                    self.connected, pause = True, 0.2
+                    self.connected = True
                     self._carry(connection)
             except _INTERRUPTIONS as error:
                 self.connected = False
                 log.warning("relay_interrupted", error=type(error).__name__)
+                pause = 0.2 if self._carried else min(pause * 1.5, 2.0)
                 self._sleep(pause)
-                pause = min(pause * 1.5, 2.0)
 
     def _carry(self, connection: Connection) -> None:
         confirms = Confirms(connection)
         while not self._stopping:
             rows = self._next_batch()
+            self._carried = True
             confirms.keep_alive()
             if not rows:
                 self._sleep(SWEEP_S)

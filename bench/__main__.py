@@ -38,7 +38,8 @@ def _arguments() -> argparse.Namespace:
 def _measure(part: str, asked: argparse.Namespace) -> tuple[list[Comparison], dict[str, Any]]:
     if part == "order":
         return order.measure(asked.database, asked.delay_ms, asked.rounds, asked.orders)
-    return {"gateway": gateway, "relay": relay}[part].measure(asked.database, asked.rounds)
+    measure = gateway.measure if part == "gateway" else relay.measure
+    return measure(asked.database, asked.rounds)
 
 
 def _compare(asked: argparse.Namespace) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def _compare(asked: argparse.Namespace) -> dict[str, Any]:
     for part, durability in settings.items():
         print(f"{part}: floor and product alike: {', '.join(f'{k}={v}' for k, v in durability.items())}")
     return {"comparisons": [one.as_json() for one in made], "durability": settings, "database": asked.database,
-            "delay_ms": asked.delay_ms, "python": platform.python_version(), "took_s": round(time.monotonic() - began, 1)}
+            "delay_ms": asked.delay_ms, "python": platform.python_version(),
+            "took_s": round(time.monotonic() - began, 1)}
 
 
 def main() -> int:

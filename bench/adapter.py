@@ -1,4 +1,4 @@
-"""The adapter of bench/target.py: one call for each write. It is plugged in from outside, as a company's own would be."""
+"""The adapter of bench/target.py: one call for each write. Plugged in from outside, as a company's own is."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ class BenchAdapter(AdapterBase):
     def changes(self, ctx: Context, entity: str, checkpoint: str | None, limit: int) -> Page[Change]:
         """Report its products once."""
         rows = [] if checkpoint else self._ask(ctx, "GET", "/products")
-        items = [Change(entity=entity, external_id=row["sku"], op="upsert", body=row, version=row["sku"]) for row in rows]
+        items = [Change(entity=entity, external_id=row["sku"], op="upsert", body=row, version=row["sku"])
+                 for row in rows]
         return Page(items=items, next_cursor="told", complete=True)
 
     def _ask(self, ctx: Context, method: str, path: str, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Both sides must survive the same power cut, or the comparison says nothing: their settings are read, and held equal."""
+"""Both sides must survive the same power cut, or a comparison says nothing: their settings are held equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests per second through the gateway: read one customer, create a customer; with 1 and 8 keep-alive connections."""
+"""Requests per second through the gateway: read a customer, create one; over 1 and over 8 keep-alive connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.durability import assert_equal, of_product
 from bench.order import CUSTOMER
 from bench.rounds import Comparison, alternate
 from bench.stage import Stage
-from bench.wire_http import Door, request, throughput
+from bench.wire_http import Door, Line, request, throughput
 from tests.support.processes import free_port
 
 CONNECTIONS = (1, 8)
@@ -74,8 +74,6 @@ def _pairs(door: Door, bare: int) -> list[tuple[str, list[tuple[int, bytes]], in
 
 
 def _made_at(port: int, body: bytes) -> str:
-    from bench.wire_http import Line
-
     line = Line(port)
     made: str = json.loads(line.ask(request("POST", "/api/v1/customers", body)).body)["id"]
     line.close()

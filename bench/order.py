@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 import uuid
@@ -11,7 +10,7 @@ from typing import Any
 
 from bench.durability import assert_equal, of_product
 from bench.rounds import Comparison, alternate, quantile
-from bench.stage import Program, Stage
+from bench.stage import Stage
 from bench.wire_http import Door, Line
 
 GAP_S = 0.02
@@ -39,12 +38,12 @@ class Product:
         self.stage.connect_target(self.door)
         self._watch = Line(self.stage.target_port)
         self._client = Line(self.door.port)
-        self._customer = self.door.ask("POST", "/customers", CUSTOMER)["id"]
-        self.stage.arrival_ns(self._watch, f"customer-{self._customer}")
+        self.customer = self.door.ask("POST", "/customers", CUSTOMER)["id"]
+        self.stage.arrival_ns(self._watch, f"customer-{self.customer}")
 
     def drafts(self, count: int) -> list[str]:
         """Draft orders; return their ids."""
-        body = {"customer_id": self._customer, "currency": "CNY", "lines": [{"sku": "BENCH-1", "quantity": "2"}]}
+        body = {"customer_id": self.customer, "currency": "CNY", "lines": [{"sku": "BENCH-1", "quantity": "2"}]}
         return [self.door.ask("POST", "/orders", body, Idempotency_Key=str(uuid.uuid4()))["id"] for _ in range(count)]
 
     def confirm(self, order_id: str) -> tuple[int, int, int]:
@@ -93,8 +92,8 @@ class Floor:
     def __post_init__(self) -> None:
         uris = (self.stage.amqp_uri, self.stage.db_uri("floor_sales"))
         self._sender = self.stage.program("bench.floors.order", "sender", *uris)
-        self._receiver: Program = self.stage.program("bench.floors.order", "receiver", self.stage.amqp_uri,
-                                                     self.stage.db_uri("floor_integrations"), str(self.stage.target_port))
+        self._receiver = self.stage.program("bench.floors.order", "receiver", self.stage.amqp_uri,
+                                            self.stage.db_uri("floor_integrations"), str(self.stage.target_port))
         self._watch = Line(self.stage.target_port)
         self.durability = self._sender.hello
 
@@ -119,7 +118,7 @@ def measure(database: str, delay_ms: float, rounds: int, orders: int) -> tuple[l
         floor.round(20)
         settings = assert_equal(floor.durability, of_product(stage.db_uri("sales")))
         measured = alternate(rounds, lambda: floor.round(orders), lambda: product.round(orders))
-    return _comparisons(measured), {"order": settings | {"payload_bytes": len(json.dumps(floor.body))}}
+    return _comparisons(measured), {"order": settings | {"payload_bytes": len(floor.body.encode())}}
 
 
 def _comparisons(measured: list[tuple[list[Passage], list[Passage]]]) -> list[Comparison]:

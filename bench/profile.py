@@ -1,9 +1,8 @@
-"""Where the time of one order, and of one read, goes: the hops between the processes, and each process's busiest code."""
+"""Where the time of an order, and of a read, goes: the hops between processes, and each one's busiest code."""
 
 from __future__ import annotations
 
 import json
-import signal
 import statistics
 import time
 from collections import defaultdict
@@ -26,9 +25,8 @@ def run(database: str) -> dict[str, Any]:
 
 def _traces(stage: Stage, work: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
     """Return what `work` returned and what each room wrote down meanwhile."""
-    for process in stage.rooms.values():
-        process.signal(signal.SIGUSR1)
-    time.sleep(0.2)
+    (stage.home / "trace-begin").touch()
+    time.sleep(0.5)
     result = work()
     time.sleep(0.2)
     for process in stage.rooms.values():
@@ -57,7 +55,7 @@ def _order(database: str) -> dict[str, Any]:
     acknowledged = statistics.median((ack - asked) / 1e6 for asked, ack, _ in passages)
     arrived = statistics.median((at - asked) / 1e6 for asked, _, at in passages)
     hops = _hops(passages, traces)
-    print(f"one order: acknowledged {acknowledged:.1f} ms after it was asked for, at the target after {arrived:.1f} ms\n")
+    print(f"one order: acknowledged after {acknowledged:.1f} ms, at the target after {arrived:.1f} ms\n")
     print(f"{'room':13} {'hop':34} {'begins':>8} {'ends':>8} {'takes':>7}   (ms after the request, medians)")
     for hop in hops:
         print(f"{hop['room']:13} {hop['hop']:34} {hop['begins']:8.2f} {hop['ends']:8.2f} {hop['takes']:7.2f}")
@@ -88,7 +86,7 @@ def _hops(passages: Sequence[tuple[int, int, int]], traces: dict[str, Any]) -> l
 def _read(database: str) -> dict[str, Any]:
     with Stage(database, traced=True) as stage:
         product = Product(stage, stage.start_product(ROOMS))
-        raw = product.door.raw("GET", f"/customers/{product._customer}")
+        raw = product.door.raw("GET", f"/customers/{product.customer}")
         throughput(product.door.port, raw, 8, 1.0, 200)
         rate, traces = _traces(stage, lambda: throughput(product.door.port, raw, 8, READ_S, 200))
     print(f"\nreads with 8 connections: {rate:.0f} a second under the sampler")
@@ -96,16 +94,15 @@ def _read(database: str) -> dict[str, Any]:
 
 
 def _cpu(traces: dict[str, Any], units: int) -> dict[str, Any]:
-    """Print and return the busiest functions of each process, by CPU time."""
+    """Print and return the busiest functions of each process, in CPU time for each unit of work."""
     told = {}
-    for room, trace in sorted(traces.items(), key=lambda item: -item[1]["samples"]):
-        total = trace["samples"] or 1
-        ours = [(where, count) for where, count in trace["inclusive"] if where.startswith(OURS)][:16]
-        told[room] = {"samples": trace["samples"], "self": trace["self"][:20], "inclusive": trace["inclusive"],
-                      "missing": trace["missing"]}
-        print(f"\n{room}: {trace['samples']} samples over {units} units; without a stopwatch: {trace['missing'] or 'none'}")
-        for heading, rows in (("itself", trace["self"][:8]), ("with what it calls", ours)):
+    for room, trace in sorted(traces.items(), key=lambda item: -item[1]["cpu_us"]):
+        ours = [row for row in trace["inclusive"] if row[0].startswith(OURS)][:25]
+        told[room] = {"cpu_us_each": round(trace["cpu_us"] / units), "self": trace["self"][:30],
+                      "inclusive": trace["inclusive"], "missing": trace["missing"]}
+        print(f"\n{room}: {trace['cpu_us'] / units:.0f} µs of CPU each; not timed: {trace['missing'] or 'nothing'}")
+        for heading, rows in (("in itself", trace["self"][:12]), ("with all that it calls", ours)):
             print(f"  {heading}")
-            for where, count in rows:
-                print(f"    {100 * count / total:5.1f} %  {where}")
+            for where, spent in rows:
+                print(f"    {spent / units:7.0f} µs  {where}")
     return told

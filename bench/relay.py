@@ -7,7 +7,7 @@ from typing import Any
 import amqp
 
 from bench.durability import of_product
-from bench.floors.order import _connect as connect
+from bench.floors.order import connect
 from bench.rounds import Comparison, alternate
 from bench.stage import Stage
 from contracts.sales import ORDER_CONFIRMED

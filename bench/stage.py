@@ -31,10 +31,10 @@ class Program:
     """A floor program, or a part of the product, that does one thing each time it is told to: JSON lines in and out."""
 
     def __init__(self, command: Sequence[str], environ: dict[str, str]) -> None:
-        inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        inherited = {key: os.environ[key] for key in INHERITED if key in os.environ} | {"PYTHONWARNINGS": "ignore"}
         self._popen = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, text=True, stdin=subprocess.PIPE,
                                        stdout=subprocess.PIPE,
-                                       env={**inherited, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environ})
+                                       env={**inherited, "PYTHONPATH": str(ROOT), **environ})
         self.hello = self._read()
 
     def ask(self, **what: Any) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Program:
     def _read(self) -> dict[str, Any]:
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()
-        assert line, f"{self._popen.args} ended with {self._popen.poll()}"
+        assert line, f"{self._popen.args!r} ended with {self._popen.poll()}"
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -85,6 +85,7 @@ class Stage:
         self.broker = Broker(directory=self.home / "broker", port=ports[0], epmd_port=ports[1], dist_port=ports[2])
         self.target_port = ports[3]
         self.rooms: dict[str, Process] = {}
+        self._made: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -127,8 +128,6 @@ class Stage:
             self._made[name] = self._cluster.uri(self._cluster.create_database()).replace("+psycopg2", "")
         return self._made[name]
 
-    _made: dict[str, str] = {}  # noqa: RUF012 (one stage at a time in a process)
-
     def program(self, *command: str) -> Program:
         """Start a program and wait for its hello."""
         started = Program(command, {"HUB_HOME": str(self.home)})
@@ -157,8 +156,8 @@ class Stage:
         adapter.plug_in(self.home / "plugins")
         self.make_databases(rooms)
         environ = self.environ(rooms)
-        made = subprocess.run([sys.executable, "-m", "services.identity.first_admin"], cwd=ROOT, env=environ, check=True,
-                              capture_output=True, text=True)
+        made = subprocess.run([sys.executable, "-m", "services.identity.first_admin"], cwd=ROOT, env=environ,
+                              check=True, capture_output=True, text=True)
         password = next(line.split(": ")[1] for line in made.stdout.splitlines() if line.startswith("password: "))
         port = free_port()
         for room in (*rooms, "gateway"):

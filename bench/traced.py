@@ -1,7 +1,8 @@
 """A room started as ever, with a stopwatch on its hops and a sampler on its stack: `python -m bench.traced ROOM`.
 
-SIGUSR1 begins anew; at its end the process leaves `trace-ROOM.json` in HUB_HOME. The product's code is wrapped from
-outside, at the names below; a name that has gone is reported and left out.
+It begins when the file `trace-begin` appears in HUB_HOME, and leaves `trace-ROOM.json` there at the end. The product's
+code is wrapped from outside, at the names below; a name that has gone is reported and left out. Samples are taken by a
+thread of the operating system, not by a signal: a room takes a signal for the end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import functools
 import importlib
 import json
 import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -24,12 +24,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from eventlet.patcher import original
 from sqlalchemy.engine.default import DefaultDialect
 
 from chassis import launcher
 
+_sleep = original("time").sleep
+
 SAMPLE_EVERY_S = 0.001
-"""Of CPU time; the kernel rounds it up to its own tick."""
+IDLE = ("do_poll", "wait", "poll")
+"""Innermost functions of a process that waits; the CPU time before them belongs to nobody we could still see."""
 HOPS = {
     "gateway": (
         ("gateway.application", "Application.__call__", "gateway answers"),
@@ -61,6 +65,7 @@ HOPS = {
 _spans: list[tuple[str, int, int]] = []
 _selves: Counter[str] = Counter()
 _inclusive: Counter[str] = Counter()
+"""Microseconds of CPU by function: spent in it, and in it or what it calls."""
 _missing: list[str] = []
 
 
@@ -87,18 +92,37 @@ def _wrap(module: str, path: str, name: str) -> None:
         _missing.append(f"{module}.{path}")
 
 
-def _sample(_signum: int, frame: FrameType | None) -> None:
+def _sampler(home: Path, main: int) -> None:
+    clock = time.pthread_getcpuclockid(main)
+    while not (home / "trace-begin").exists():
+        _sleep(0.05)
+    for kept in (_spans, _selves, _inclusive):
+        kept.clear()
+    sys.setswitchinterval(0.0005)
+    before = time.clock_gettime(clock)
+    while True:
+        _sleep(SAMPLE_EVERY_S)
+        now = time.clock_gettime(clock)
+        spent, before = round((now - before) * 1e6), now
+        frame = sys._current_frames().get(main)
+        if spent and frame is not None and frame.f_code.co_name not in IDLE:
+            _note(frame, spent)
+
+
+def _note(frame: FrameType, spent_us: int) -> None:
+    _selves[_where(frame)] += spent_us
     seen: set[str] = set()
-    innermost = True
-    while frame is not None:
-        where = f"{_short(frame.f_code.co_filename)}:{frame.f_code.co_qualname}"
-        if innermost:
-            _selves[where] += 1
-            innermost = False
+    at: FrameType | None = frame
+    while at is not None:
+        where = _where(at)
         if where not in seen:
             seen.add(where)
-            _inclusive[where] += 1
-        frame = frame.f_back
+            _inclusive[where] += spent_us
+        at = at.f_back
+
+
+def _where(frame: FrameType) -> str:
+    return f"{_short(frame.f_code.co_filename)}:{frame.f_code.co_qualname}"
 
 
 def _short(file: str) -> str:
@@ -108,16 +132,9 @@ def _short(file: str) -> str:
     return file.rpartition("/")[2]
 
 
-def _begin(_signum: int, _frame: FrameType | None) -> None:
-    for kept in (_spans, _selves, _inclusive):
-        kept.clear()
-    signal.setitimer(signal.ITIMER_PROF, SAMPLE_EVERY_S, SAMPLE_EVERY_S)
-
-
 def _leave(room: str) -> None:
-    signal.setitimer(signal.ITIMER_PROF, 0)
     document = {"spans": _spans, "self": _selves.most_common(60), "inclusive": _inclusive.most_common(120),
-                "samples": _selves.total(), "missing": _missing}
+                "cpu_us": _selves.total(), "missing": _missing}
     (Path(os.environ["HUB_HOME"]) / f"trace-{room}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
@@ -126,9 +143,9 @@ def main(room: str) -> None:
     for hop in HOPS.get(room, ()):
         _wrap(*hop)
     DefaultDialect.do_commit = _timed("commit", DefaultDialect.do_commit)  # type: ignore[method-assign]
-    signal.signal(signal.SIGPROF, _sample)
-    signal.signal(signal.SIGUSR1, _begin)
     atexit.register(_leave, room)
+    start = original("_thread").start_new_thread
+    start(_sampler, (Path(os.environ["HUB_HOME"]), original("threading").get_ident()))
     sys.exit(launcher.run(room))
 
 

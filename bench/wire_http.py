@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import selectors
 import socket
 import time
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ def read_message(reader: BinaryIO) -> Message | None:
 
 def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
     """Return a request's bytes; underscores in header names stand for hyphens."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+    given = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *given]
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -51,16 +53,16 @@ class Line:
         self._open()
 
     def _open(self) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=30)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader = self._socket.makefile("rb")
+        self.socket = socket.create_connection(("127.0.0.1", self._port), timeout=30)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.reader = self.socket.makefile("rb")
 
     def ask(self, raw: bytes) -> Message:
         """Send a request's bytes and read the whole answer; a connection that was closed while idle is opened anew."""
         for _ in range(2):
             try:
-                self._socket.sendall(raw)
-                answer = read_message(self._reader)
+                self.socket.sendall(raw)
+                answer = read_message(self.reader)
             except ConnectionError:
                 answer = None
             if answer is not None:
@@ -70,8 +72,8 @@ class Line:
 
     def close(self) -> None:
         """Close the connection."""
-        self._reader.close()
-        self._socket.close()
+        self.reader.close()
+        self.socket.close()
 
 
 class Door:
@@ -117,25 +119,23 @@ def throughput(port: int, raw: bytes, connections: int, seconds: float, expected
     Raises:
         AssertionError: an answer had another status than `expected`.
     """
-    import selectors
-
     ready = selectors.DefaultSelector()
     lines = [Line(port) for _ in range(connections)]
     for line in lines:
-        ready.register(line._socket, selectors.EVENT_READ, line)
-        line._socket.sendall(raw)
+        ready.register(line.socket, selectors.EVENT_READ, line)
+        line.socket.sendall(raw)
     answered, began = 0, time.monotonic()
     while (now := time.monotonic()) - began < seconds or ready.get_map():
         for key, _ in ready.select(timeout=30):
             line = key.data
-            answer = read_message(line._reader)
+            answer = read_message(line.reader)
             assert answer is not None, "the connection was closed"
             assert answer.status == expected, f"{answer.status}: {answer.body.decode()[:300]}"
             if now - began < seconds:
                 answered += 1
-                line._socket.sendall(raw)
+                line.socket.sendall(raw)
             else:
-                ready.unregister(line._socket)
+                ready.unregister(line.socket)
     took = time.monotonic() - began
     for line in lines:
         line.close()

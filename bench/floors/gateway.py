@@ -59,12 +59,12 @@ class Door:
     name = "floor_gateway"
     customers = RpcProxy("floor_customers")
 
-    @http("GET", "/api/v1/customers/<string:id>")
+    @http("GET", "/api/v1/customers/<string:id>")  # type: ignore[untyped-decorator]
     def read(self, _request: Any, id: str) -> Response:
         """Answer one customer."""
         return Response(json.dumps(self.customers.read(id)), content_type="application/json")
 
-    @http("POST", "/api/v1/customers")
+    @http("POST", "/api/v1/customers")  # type: ignore[untyped-decorator]
     def create(self, request: Any) -> Response:
         """Make a customer."""
         made = self.customers.create(json.loads(request.get_data()))
@@ -76,12 +76,12 @@ class Customers:
 
     name = "floor_customers"
 
-    @rpc
+    @rpc  # type: ignore[untyped-decorator]
     def read(self, id: str) -> dict[str, Any]:
         """Return one customer."""
         return STORE.read(id)
 
-    @rpc
+    @rpc  # type: ignore[untyped-decorator]
     def create(self, given: dict[str, Any]) -> dict[str, Any]:
         """Keep a customer and its event in one commit."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

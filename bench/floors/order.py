@@ -62,7 +62,8 @@ class Store:
         return told
 
 
-def _connect(uri: str) -> Any:
+def connect(uri: str) -> Any:
+    """Return an open py-amqp connection that confirms what is published."""
     user, _, address = uri.removeprefix("amqp://").partition("@")
     host, _, vhost = address.partition("/")
     name, _, password = user.partition(":")
@@ -73,7 +74,7 @@ def _connect(uri: str) -> Any:
 
 def sender(amqp_uri: str, db_uri: str) -> None:
     """Commit and publish an order each time it is told to; answers with the moments of the commit, begun and done."""
-    store, channel = Store(db_uri), _connect(amqp_uri).channel()
+    store, channel = Store(db_uri), connect(amqp_uri).channel()
     channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
     channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
     channel.queue_bind(QUEUE, EXCHANGE, "order.confirmed")
@@ -92,12 +93,13 @@ def sender(amqp_uri: str, db_uri: str) -> None:
 
 def receiver(amqp_uri: str, db_uri: str, target_port: str) -> None:
     """Deliver each order to the target."""
-    store, connection, line = Store(db_uri), _connect(amqp_uri), Line(int(target_port))
+    store, connection, line = Store(db_uri), connect(amqp_uri), Line(int(target_port))
     channel = connection.channel()
 
     def deliver(message: Any) -> None:
         id, body = message.properties["message_id"], message.body
-        store.commit(("INSERT INTO inbox VALUES (?)", (id,)), ("INSERT INTO delivery VALUES (?, ?, 'pending')", (id, body)))
+        store.commit(("INSERT INTO inbox VALUES (?)", (id,)),
+                     ("INSERT INTO delivery VALUES (?, ?, 'pending')", (id, body)))
         message.channel.basic_ack(message.delivery_tag)
         store.commit(("UPDATE delivery SET state = 'leased' WHERE id = ?", (id,)),
                      ("INSERT INTO attempt VALUES (?, NULL)", (id,)))
@@ -114,4 +116,4 @@ def receiver(amqp_uri: str, db_uri: str, target_port: str) -> None:
 
 
 if __name__ == "__main__":
-    {"sender": sender, "receiver": receiver}[sys.argv[1]](*sys.argv[2:])
+    (sender if sys.argv[1] == "sender" else receiver)(*sys.argv[2:])

@@ -8,14 +8,14 @@ from typing import Any
 
 import amqp
 
-from bench.floors.order import _connect as connect
+from bench.floors.order import connect
 from bench.stage import commands
 
 BATCH = 500
 
 
 def main(amqp_uri: str, exchange: str, routing_key: str) -> None:
-    """Publish `count` messages each time it is told to; answers with the seconds from connecting to the last confirm."""
+    """Publish `count` messages each time it is told to; answers with the seconds it took."""
 
     def publish(order: dict[str, Any]) -> dict[str, Any]:
         began = time.monotonic()

@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import chassis.calling
-import gateway.service
 from bench.wire_http import Door, Line, request
+from gateway import auth
+from gateway.auth import Authenticator
+from gateway.service import AUTHENTICATOR
 from services.integrations.adapters import registry
 from services.integrations.engine import dispatcher
 from tests.service.counts.meter import Cost, Meter
@@ -31,15 +32,10 @@ QUIET_S = 0.4
 
 
 def tame(patch: pytest.MonkeyPatch) -> None:
-    """Keep the clock out of it: what a room does after some time without being asked would be counted or not by chance."""
+    """Keep the clock out of it: what a room does unasked, after some time, would be counted or not by chance."""
     patch.setattr(dispatcher, "LOOK_EVERY_S", 3600.0)
     patch.setattr(chassis.calling, "LOOK_EVERY_S", 4.0)
-    held = partial(gateway.service.auth.Authenticator.__init__)
-
-    def hold_long(self: Any, introspect: Any, *, held_s: float, most: int, **more: Any) -> None:
-        held(self, introspect, held_s=3600.0, most=most, **more)
-
-    patch.setattr(gateway.service.auth.Authenticator, "__init__", hold_long)
+    patch.setattr(auth, "Authenticator", lambda asks, *, held_s, most: Authenticator(asks, held_s=3600.0, most=most))
     patch.setitem(registry.OURS, "bench", "bench.adapter:BenchAdapter")
 
 
@@ -59,9 +55,10 @@ class MeteredHub:
         container = self._rooms.start("gateway", GATEWAY_LISTEN="127.0.0.1:0")
         listening = next(e for e in container.entrypoints if hasattr(e, "address"))
         self.door = Door(listening.address[1])
-        self.door.sign_in("admin", next(line.split(": ")[1] for line in made.stdout.splitlines() if "password: " in line))
+        lines = made.stdout.splitlines()
+        self.door.sign_in("admin", next(line.split(": ")[1] for line in lines if line.startswith("password: ")))
         self._engine = self._rooms.running["integrations"].runtime.extra["engine"]
-        self._authenticator = container.runtime.extra[gateway.service.AUTHENTICATOR]
+        self._authenticator = container.runtime.extra[AUTHENTICATOR]
         self._held: list[str] = []
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Counts what a piece of work costs: commits and statements in every room, AMQP messages and frames, calls at the target.
+"""Counts what a piece of work costs: commits and statements in every room, AMQP messages and frames, calls.
 
 Statements and commits are told by SQLAlchemy's engine events; messages are read off the wire by a proxy in front of the
 broker, so that nothing depends on how a library is used. What the rooms do by the clock is left out.

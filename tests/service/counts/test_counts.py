@@ -1,6 +1,6 @@
 """What reading, creating, confirming and delivering cost, to the last statement and frame.
 
-A time depends on the machine; these do not. bench/counts.json holds them, and `make bench` prints them beside the ratios.
+A time depends on the machine; these do not. bench/counts.json holds them, and `make bench` prints them too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from tests.service.counts.hub import MeteredHub, tame
 from tests.service.counts.meter import Cost, Meter, Wire
 from tests.support.broker import Management
 from tests.support.processes import Processes
+
+pytestmark = pytest.mark.timeout(300)  # the first test waits for the whole hub
 
 WORKS = ("read a customer", "find out who is asking, and read a customer", "create a customer", "confirm an order",
          "deliver an order")

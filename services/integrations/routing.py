@@ -37,6 +37,8 @@ WAYS: Mapping[str, Way] = {
 DEPENDS_ON: Mapping[str, tuple[Dependency, ...]] = {
     "order": (Dependency("customer", "customer_id"),),
 }
+AWAITED = frozenset(needed.entity for several in DEPENDS_ON.values() for needed in several)
+"""Entities that something may be blocked on."""
 
 
 def dependencies(entity: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -28,7 +28,13 @@ from services.integrations.settings import IntegrationsSettings
 def prepare(runtime: Runtime) -> None:
     """Make the key of record hashes, and the engine of this process."""
     runtime.keyring.prepare([HASHED])
-    runtime.extra["engine"] = Engine(runtime.db, runtime.keyring, runtime.settings)
+    runtime.extra["engine"] = Engine(runtime.db, runtime.keyring, _settings(runtime))
+
+
+def _settings(runtime: Runtime) -> IntegrationsSettings:
+    if not isinstance(runtime.settings, IntegrationsSettings):
+        raise TypeError("this room was started with another room's settings")
+    return runtime.settings
 
 
 def _engine(runtime: Runtime) -> Engine:
@@ -83,7 +89,7 @@ class IntegrationsService(Service):
     def check_connection(self, call: Call) -> Mapping[str, Any]:
         """Ask the target whether it can be worked with."""
         runtime = call.runtime
-        return checks.check(runtime.db, runtime.keyring, call.request["id"], runtime.settings.call_deadline_s,
+        return checks.check(runtime.db, runtime.keyring, call.request["id"], _settings(runtime).call_deadline_s,
                             by=call.subject)
 
     @exposes(contract.PAUSE_CONNECTION)

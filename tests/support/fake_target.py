@@ -1,4 +1,4 @@
-"""A target that tests script: a table of records with a unique key, faults on demand, and the adapter that speaks to it."""
+"""A target that tests script: records under a unique key, faults on demand, and the adapter that speaks to it."""
 
 from __future__ import annotations
 
@@ -210,7 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, {}
         if id is not None:
             row = target.rows.get(id)
-            return (200, vars(row)) if row is not None and row.entity == entity else (404, {"message": "no such record"})
+            known = row is not None and row.entity == entity
+            return (200, vars(row)) if known else (404, {"message": "no such record"})
         asked = parse_qs(urlsplit(self.path).query)
         if "key" in asked:
             return 200, [vars(row) for row in target.of(entity) if row.key == asked["key"][0]]
@@ -297,8 +298,8 @@ class FakeAdapter(AdapterBase):
     def changes(self, ctx: Context, entity: str, checkpoint: str | None, limit: int) -> Page[Change]:
         since = int(checkpoint or 0)
         rows = self._ask(ctx, "GET", f"/records/{entity}", params={"since": since, "limit": limit})
-        items = [Change(entity=entity, external_id=row["id"], op="upsert", body=row["body"], version=str(row["version"]))
-                 for row in rows]
+        items = [Change(entity=entity, external_id=row["id"], op="upsert", body=row["body"],
+                        version=str(row["version"])) for row in rows]
         last = max([since, *(row["changed"] for row in rows)])
         return Page(items=items, next_cursor=str(last), complete=len(rows) < limit)
 

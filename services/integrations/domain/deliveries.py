@@ -25,9 +25,9 @@ STEPS: dict[State, tuple[State, ...]] = {
     "retry_wait": ("leased", "superseded", "cancelled"),
     # blocked → dead: what it waits for has ended without being bound, so it would wait for ever.
     "blocked": ("pending", "leased", "superseded", "cancelled", "dead"),
-    # leased → pending: the lease ended before any byte left. leased → superseded: it failed while a newer version waited.
+    # leased → pending: the lease ended before any byte left. leased → superseded: it failed while a newer one waited.
     "leased": ("pending", "delivered", "skipped", "retry_wait", "in_doubt", "blocked", "dead", "superseded"),
-    "in_doubt": ("delivered", "pending", "dead", "superseded"),
+    "in_doubt": ("in_doubt", "delivered", "pending", "dead", "superseded"),
     **{state: () for state in ("delivered", "skipped", "superseded", "dead", "cancelled")},
 }
 
@@ -63,8 +63,8 @@ class Wait:
 def supersedes(op: Op, waiting_op: Op) -> bool:
     """Tell whether a new delivery replaces a waiting one of its lane.
 
-    A newer upsert says all that the waiting one would have said, and a delete makes it pointless. An append is a fact of
-    its own and is never dropped; a waiting delete is never dropped either, the target must see it before what follows.
+    A newer upsert says all that the waiting one would have said, and a delete makes it pointless. An append is a fact
+    of its own and is never dropped; nor is a waiting delete: the target must see it before what follows.
     """
     return waiting_op == "upsert" and op in ("upsert", "delete")
 

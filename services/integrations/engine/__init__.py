@@ -1,1 +1,1 @@
-"""The sync engine's moving parts: they call targets between transactions, and keep nothing that a restart would miss."""
+"""The sync engine's moving parts: they call targets between transactions, and a restart misses nothing of them."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from chassis.failpoints import failpoint
 from hub_adapter.client import Exchange
-from hub_adapter.port import Context, Write
+from hub_adapter.port import Context, Remote, Write
 from services.integrations.domain import failures
 from services.integrations.engine.targets import Target
 from services.integrations.operations.claims import Job
@@ -68,7 +68,7 @@ def _delete(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
 def _find(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
     if job.external_id is not None:
         known = target.adapter.get(ctx, job.entity, job.external_id)
-        remotes = [known] if known is not None else []
+        remotes: Sequence[Remote] = [known] if known is not None else []
     elif target.can_find:
         remotes = target.adapter.find(ctx, job.entity, {"id": job.local_id})
     else:

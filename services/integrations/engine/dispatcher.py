@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from sqlalchemy.orm import Session
+
 from chassis import telemetry
 from chassis.crypto import Keyring
 from chassis.database import Database, utcnow
@@ -22,6 +24,7 @@ from contracts.errors import Unavailable
 from services.integrations.engine import calls
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.engine.workers import Workers
+from services.integrations.models import Connection
 from services.integrations.operations import claims, probes, settlements
 from services.integrations.operations.claims import Job, Lease
 from services.integrations.operations.settlements import Outcome
@@ -120,12 +123,13 @@ class Dispatcher:
         now = self._clock()
         lease = Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
         with self._db.write() as session:
+            known = claims.lock(session, hot | {outcome.job.connection_id for outcome in outcomes})
             hot |= settlements.settle(session, outcomes, now, self._chance, self._settings.doubt_proof_s)
             free = 0 if self._stopping else self._settings.max_calls - len(self._flying) + len(outcomes)
             if free <= 0:
                 return []
             wanted = []
-            for connection, room in claims.room(session, hot, now):
+            for connection, room in claims.room(session, [known[id] for id in hot if id in known], now):
                 target = self._target(session, connection)
                 if target is not None and room > 0 and free > 0:
                     wanted.append((connection.id, min(room, free)))
@@ -137,19 +141,19 @@ class Dispatcher:
             self._hot |= again
         return [(job, self._targets.ready(job.connection_id)) for job in jobs]
 
-    def _target(self, session: claims.Session, connection: object) -> Target | None:
+    def _target(self, session: Session, connection: Connection) -> Target | None:
         try:
             return self._targets.get(session, connection)
         except Exception as error:
             # A missing adapter or a foreign key stops this connection alone; its deliveries wait.
-            log.error("connection_unusable", connection=getattr(connection, "name", ""), error=type(error).__name__,
+            log.error("connection_unusable", connection=connection.name, error=type(error).__name__,
                       reason=str(error)[:300])
             return None
 
-    def _doubtful(self, session: claims.Session, lease: Lease, now: dt.datetime) -> list[Job]:
+    def _doubtful(self, session: Session, lease: Lease, now: dt.datetime) -> list[Job]:
         jobs = probes.claim(session, DOUBTS_AT_ONCE, lease, now)
-        usable = {row.id: self._target(session, row) for row, _room in
-                  claims.room(session, {job.connection_id for job in jobs}, now)}
+        ids = {job.connection_id for job in jobs}
+        usable = {id: self._target(session, session.get_one(Connection, id)) for id in ids}
         return [job for job in jobs if usable.get(job.connection_id) is not None]
 
     def _call(self, jobs: list[tuple[Job, Target]]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis.crypto import Keyring
@@ -72,7 +71,8 @@ class Target:
         """Whether sending twice under one key makes one record there."""
         return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.adapter.spec.capabilities)
 
-    def context(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None]) -> Context:
+    def context(self, clock: Callable[[], dt.datetime], deadline_s: float,
+                observer: Callable[[Exchange], None]) -> Context:
         """Return what one call of the adapter is lent."""
         http = self.transport.session(secrets=self.secrets.values(), total_s=deadline_s, observer=observer,
                                       admit=self.pace.admit)
@@ -87,7 +87,7 @@ class Targets:
         self._keyring = keyring
         self._ready: dict[str, Target] = {}
 
-    def get(self, session: Session, connection: Any) -> Target:
+    def get(self, session: Session, connection: Connection) -> Target:
         """Return the target of a connection row.
 
         Raises:
@@ -101,14 +101,13 @@ class Targets:
 
     def load(self, session: Session, connection_id: str) -> Target:
         """Return the target of a connection by id."""
-        row = session.execute(sa.select(*Connection.__table__.c).where(Connection.id == connection_id)).one()
-        return self.get(session, row)
+        return self.get(session, session.get_one(Connection, connection_id))
 
     def ready(self, connection_id: str) -> Target:
         """Return a target that `get` has made."""
         return self._ready[connection_id]
 
-    def _make(self, session: Session, connection: Any) -> Target:
+    def _make(self, session: Session, connection: Connection) -> Target:
         return Target(
             connection_id=connection.id, setup_version=connection.setup_version, config=dict(connection.config),
             adapter=registry.load(connection.adapter), transport=Transport(HttpPolicy.of(connection.config)),

@@ -12,5 +12,5 @@ from services.integrations.models.record import Record
 from services.integrations.models.route import Route
 from services.integrations.models.sighting import Sighting
 
-__all__ = ["Attempt", "Base", "Binding", "Connection", "Credential", "Cursor", "Delivery", "LedgerRow", "Record", "Route",
-           "Sighting"]
+__all__ = ["Attempt", "Base", "Binding", "Connection", "Credential", "Cursor", "Delivery", "LedgerRow", "Record",
+           "Route", "Sighting"]

@@ -16,8 +16,8 @@ from services.integrations.models.binding import Binding
 class Delivery(Base):
     """One row of the engine's work. Every write after a lease names the `fence` that the lease was taken with.
 
-    The lane (connection_id, entity, local_id) is held by two partial unique indexes: at most one delivery of a lane is in
-    flight, and at most one upsert of it waits.
+    The lane (connection_id, entity, local_id) is held by two partial unique indexes: at most one delivery of a lane is
+    in flight, and at most one upsert of it waits.
     """
 
     __tablename__ = "delivery"
@@ -63,14 +63,14 @@ class Delivery(Base):
         partial("uq_delivery_lane_in_flight", "connection_id", "entity", "local_id",
                 where=one_of("state", IN_FLIGHT), unique=True),
         partial("uq_delivery_lane_waiting", "connection_id", "entity", "local_id",
-                where=sa.and_(one_of("state", WAITING), sa.text("op = 'upsert'")), unique=True),
+                where=sa.text(f"{one_of('state', WAITING)} AND op = 'upsert'"), unique=True),
         partial("ix_delivery_lane_facts", "connection_id", "entity", "local_id", "id",
-                where=sa.and_(one_of("state", (*WAITING, "dead")), sa.text("op <> 'upsert'"))),
+                where=sa.text(f"{one_of('state', (*WAITING, 'dead'))} AND op <> 'upsert'")),
         partial("ix_delivery_due", "connection_id", "priority", "due_at", "id", where=one_of("state", CLAIMABLE)),
         partial("ix_delivery_lease", "lease_until", where=sa.text("lease_until IS NOT NULL")),
         partial("ix_delivery_doubt", "due_at", where=sa.text("state = 'in_doubt'")),
         partial("ix_delivery_blocked_due", "due_at", where=sa.text("state = 'blocked'")),
-        partial("ix_delivery_blocked_on", "connection_id", "blocked_entity", "blocked_id",
+        partial("ix_delivery_blocked_on", "blocked_entity", "blocked_id", "connection_id",
                 where=sa.text("state = 'blocked'")),
         partial("ix_delivery_attention", "state", "id", where=one_of("state", ("dead", "in_doubt", "blocked"))),
         sa.Index("ix_delivery_state", "connection_id", "state", "id"),

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 Rows = Sequence[Mapping[str, Any]]
+WAS = "was_"
 
 
 def update_each(session: Session, table: sa.Table, rows: Rows, *, match: tuple[str, ...], where: str = "") -> set[str]:
@@ -21,7 +22,8 @@ def update_each(session: Session, table: sa.Table, rows: Rows, *, match: tuple[s
     Args:
         session: the transaction.
         table: what to change.
-        rows: mappings with the same keys: the `match` columns and the columns to set.
+        rows: mappings with the same keys: the `match` columns, the columns to set, and under `was_<column>` what a
+            column must still hold.
         match: columns that find the row; the first of them is returned.
         where: a further condition, trusted text.
 
@@ -38,8 +40,10 @@ def update_each(session: Session, table: sa.Table, rows: Rows, *, match: tuple[s
 @cache
 def _update(table: sa.Table, columns: tuple[str, ...], match: tuple[str, ...], where: str,
             on_sqlite: bool) -> sa.TextClause:
-    assigned = ", ".join(f"{c} = given.{c}" for c in columns if c not in match)
-    found = " AND ".join(f"{table.name}.{c} = given.{c}" for c in match)
+    guards = tuple(c for c in columns if c.startswith(WAS))
+    assigned = ", ".join(f"{c} = given.{c}" for c in columns if c not in match + guards)
+    found = " AND ".join([f"{table.name}.{c} = given.{c}" for c in match]
+                         + [f"{table.name}.{c.removeprefix(WAS)} = given.{c}" for c in guards])
     return sa.text(
         f"UPDATE {table.name} SET {assigned} FROM {_given(table, columns, on_sqlite)} "  # noqa: S608 (names of columns)
         f"WHERE {found}{f' AND {where}' if where else ''} RETURNING {table.name}.{match[0]}"
@@ -50,7 +54,8 @@ def _given(table: sa.Table, columns: tuple[str, ...], on_sqlite: bool) -> str:
     if on_sqlite:
         taken = ", ".join(f"json_extract(value, '$.{c}') AS {c}" for c in columns)
         return f"(SELECT {taken} FROM json_each(:rows)) AS given"  # noqa: S608 (names of columns)
-    types = ", ".join(f"{c} {table.c[c].type.compile(dialect=postgresql.dialect())}" for c in columns)  # type: ignore[no-untyped-call]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    types = ", ".join(f"{c} {table.c[c.removeprefix(WAS)].type.compile(dialect=dialect)}" for c in columns)
     return f"jsonb_to_recordset(CAST(:rows AS jsonb)) AS given({types})"
 
 

@@ -68,25 +68,36 @@ class Job:
         return self.connection_id, self.entity, self.local_id
 
 
-def room(session: Session, connection_ids: Iterable[str], now: dt.datetime) -> list[tuple[Any, int]]:
-    """Return each connection that may be called now with the calls that it still has room for, counted over all processes."""
-    columns = Connection.__table__.c
-    leased = (sa.select(sa.func.count()).select_from(Delivery)
-              .where(Delivery.connection_id == Connection.id, sa.text("delivery.state = 'leased'"))
-              .correlate(Connection).scalar_subquery())
-    rows = session.execute(
-        sa.select(*columns, leased.label("leased"))
-        .where(Connection.id.in_(list(connection_ids)), Connection.desired_state == "active",
-               sa.or_(Connection.throttled_until.is_(None), Connection.throttled_until <= now))).all()
-    return [(row, row.max_in_flight - row.leased) for row in rows]
+def lock(session: Session, connection_ids: Iterable[str]) -> dict[str, Connection]:
+    """Return these connections, locked in order until the transaction ends: two processes never count one room twice.
+
+    The lock lets deliveries be inserted meanwhile (`FOR NO KEY UPDATE`).
+    """
+    rows = session.scalars(sa.select(Connection).where(Connection.id.in_(sorted(connection_ids)))
+                           .order_by(Connection.id).with_for_update(key_share=True))
+    return {row.id: row for row in rows}
+
+
+def room(session: Session, connections: Iterable[Connection], now: dt.datetime) -> list[tuple[Connection, int]]:
+    """Return each connection that may be called now with the calls that it still has room for, over all processes."""
+    callable_ = [c for c in connections if c.desired_state == "active"
+                 and (c.throttled_until is None or c.throttled_until <= now)]
+    if not callable_:
+        return []
+    leased = session.execute(
+        sa.select(Delivery.connection_id, sa.func.count())
+        .where(Delivery.connection_id.in_([c.id for c in callable_]), sa.text("delivery.state = 'leased'"))
+        .group_by(Delivery.connection_id)).all()
+    counted: dict[str, int] = {row[0]: row[1] for row in leased}
+    return [(c, c.max_in_flight - counted.get(c.id, 0)) for c in callable_]
 
 
 def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]], lease: Lease,
           now: dt.datetime) -> tuple[list[Job], set[str]]:
     """Lease up to so many due deliveries of each connection, and return a job for each that can be sent now.
 
-    Also returned: the connections that may have more to do at once. The deliveries that cannot be sent leave the lease in the same transaction: blocked on what has to be there first, or skipped because the
-    target has that version or a newer one.
+    The others leave the lease in the same transaction: blocked on what has to be there first, or skipped because the
+    target has that version or a newer one. Also returned: the connections that may have more to do at once.
     """
     by_connection = {connection_id: _take(session, connection_id, limit, lease, now) for connection_id, limit in wanted}
     taken = [row for rows in by_connection.values() for row in rows]
@@ -147,8 +158,9 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         return _end(row, "skipped", "it was never made there")
     if row.op == "upsert" and copy is None:
         return _end(row, "dead", "our copy of the record is missing", failures.INVALID)
-    if row.op == "upsert" and is_stale(version, binding.acked_version if external_id else None):
-        return _end(row, "skipped", f"the target has version {binding.acked_version}")
+    acked = binding.acked_version if binding is not None and external_id else None
+    if row.op == "upsert" and is_stale(version, acked):
+        return _end(row, "skipped", f"the target has version {acked}")
     references = {entity: bound[row.connection_id, entity, id].external_id
                   for entity, id in needs if _is_bound(bound.get((row.connection_id, entity, id)))}
     return Job(

@@ -104,9 +104,10 @@ def resume(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
     return connection
 
 
-def checked(session: Session, connection_id: str, setup_version: int, result: CheckResult, at: dt.datetime) -> dict[str, Any]:
+def checked(session: Session, connection_id: str, setup_version: int, result: CheckResult,
+            at: dt.datetime) -> dict[str, Any]:
     """Keep what a check found, and return it. It counts for the settings and credential it was made with."""
-    connection = session.get_one(Connection, connection_id, with_for_update=True)
+    connection = session.get_one(Connection, connection_id, with_for_update={"key_share": True})
     message = "The target can be worked with." if result.ok else f"{len(result.problems)} problems were found."
     if result.error_class is not None:
         message = f"The target could not be asked ({result.error_class})."
@@ -132,7 +133,8 @@ def _spec(name: str) -> AdapterSpec:
 
 
 def _require_valid(spec: AdapterSpec, config: Mapping[str, Any], pointer: str = "/config") -> None:
-    faults = sorted(Draft202012Validator(dict(spec.config_schema)).iter_errors(config), key=lambda fault: fault.json_path)
+    validator = Draft202012Validator(dict(spec.config_schema))
+    faults = sorted(validator.iter_errors(config), key=lambda fault: fault.json_path)
     if faults:
         raise Invalid(f"The config is not what the adapter {spec.name} asks for",
                       errors=[_refusal(fault, pointer) for fault in faults])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.util import identity_key
 
 from chassis import telemetry
 from services.integrations.domain import failures
@@ -39,7 +40,7 @@ def observe(session: Session, seen: Sequence[Seen], now: dt.datetime) -> None:
 
 
 def _observe(session: Session, connection_id: str, seen: Iterable[Seen], now: dt.datetime) -> None:
-    connection = session.get_one(Connection, connection_id, with_for_update=True, populate_existing=True)
+    connection = _locked(session, connection_id)
     before = (connection.desired_state, connection.health)
     for one in seen:
         if one.kind is None:
@@ -58,6 +59,14 @@ def _observe(session: Session, connection_id: str, seen: Iterable[Seen], now: dt
                     health=connection.health, reason=connection.pause_reason)
         session.flush()
         announcements.health_changed(session, connection)
+
+
+def _locked(session: Session, connection_id: str) -> Connection:
+    """Return a connection, locked. The engine has locked those of a turn already; a second reading would be wasted."""
+    known = session.identity_map.get(identity_key(Connection, connection_id))
+    if known is not None:
+        return known
+    return session.get_one(Connection, connection_id, with_for_update={"key_share": True})
 
 
 def _succeeded(connection: Connection, now: dt.datetime) -> None:

@@ -17,7 +17,7 @@ from services.integrations.models import Delivery, LedgerRow
 from services.integrations.operations import records
 from services.integrations.operations.bulk import update_each
 from services.integrations.queries import lanes
-from services.integrations.routing import WAYS
+from services.integrations.routing import AWAITED, WAYS
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime)
     known = records.put(session, keyring, way.entity, change.id, change.version, change.state, now)
     targets = lanes.push_connections(session, way.entity)
     # A connection may need the record without a route of its own for it: an order of it waits for this customer.
-    targets += sorted(lanes.waited_for(session, way.entity, change.id) - set(targets))
+    if way.entity in AWAITED:
+        targets += sorted(lanes.waited_for(session, way.entity, change.id) - set(targets))
     if not targets:
         return []
     stale = is_stale(change.version, known)
@@ -73,7 +74,8 @@ def add(session: Session, plans: Iterable[Mapping[str, Any]]) -> None:
     ledger = LedgerRow.__table__.c
     for many in set(counted.values()):
         chosen = sorted(id for id, count in counted.items() if count == many)
-        session.execute(sa.update(LedgerRow).where(ledger.connection_id.in_(chosen)).values(accepted=ledger.accepted + many))
+        session.execute(sa.update(LedgerRow).where(ledger.connection_id.in_(chosen))
+                        .values(accepted=ledger.accepted + many))
 
 
 def plan(connection_id: str, entity: str, local_id: str, op: Op, version: int, now: dt.datetime, *,

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from services.integrations.domain.deliveries import TERMINAL, WAITING, State, step
 from services.integrations.models import Delivery
-from services.integrations.models.base import one_of
 from services.integrations.operations.bulk import update_each
 from services.integrations.queries import lanes
 
@@ -49,16 +48,15 @@ class Move:
 def write_back(session: Session, moves: Sequence[Move], now: dt.datetime) -> set[str]:
     """Write every move whose fence still holds; return the ids of those.
 
-    An upsert that would wait again while a newer version waits already is superseded, and the newer one goes on with its
-    retries.
+    An upsert that would wait again while a newer version waits already is superseded, and the newer one goes on with
+    its retries.
     """
     if not moves:
         return set()
     heirs = _yield_to_newer(session, moves)
     rows = [_row(move, now) for move in moves]
     table: Any = Delivery.__table__
-    held = update_each(session, table, rows, match=("id", "fence"),
-                       where=str(one_of("delivery.state", ("leased", "in_doubt"))))
+    held = update_each(session, table, rows, match=("id", "fence"))
     update_each(session, table, [row for id, row in heirs.items() if id in held], match=("id",))
     return held
 
@@ -83,8 +81,8 @@ def _row(move: Move, now: dt.datetime) -> dict[str, Any]:
     step(move.before, move.after)
     blocked_entity, blocked_id = move.blocked_on or (None, None)
     return {
-        "id": move.id, "fence": move.fence, "state": move.after, "due_at": move.due_at, "attempts": move.attempts,
-        "deferrals": move.deferrals, "probes": move.probes, "doubt_since": move.doubt_since,
+        "id": move.id, "fence": move.fence, "was_state": move.before, "state": move.after, "due_at": move.due_at,
+        "attempts": move.attempts, "deferrals": move.deferrals, "probes": move.probes, "doubt_since": move.doubt_since,
         "deadline_at": move.deadline_at, "error_class": move.error_class, "last_error": _cut(move.error),
         "blocked_entity": blocked_entity, "blocked_id": blocked_id, "superseded_by": move.superseded_by,
         "settled_at": now if move.after in TERMINAL else None, "lease_owner": None, "lease_until": None,

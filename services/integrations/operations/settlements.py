@@ -107,7 +107,8 @@ def _taken_by_others(session: Session, outcomes: Sequence[Outcome]) -> dict[str,
         key = (o.job.connection_id, o.job.entity, o.external_id or "")
         other = bound.get(key, keys.get(key, o.job.local_id))
         if o.external_id and other != o.job.local_id:
-            message = f"the target answered with its record {o.external_id}, which belongs to our {o.job.entity} {other}"
+            message = (f"the target answered with its record {o.external_id}, "
+                       f"which belongs to our {o.job.entity} {other}")
             refused[o.job.delivery_id] = replace(o, external_id=None, found=None,
                                                  failed=Failed(kind=failures.INVALID, message=message))
     return refused
@@ -180,8 +181,8 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
     doubt = Doubt(since, job.probes, outcome.can_find, outcome.honours_key)
     step = failures.resolve(doubt, outcome.found or "unanswered", proof_s)
     if step in ("adopt", "resend") and job.attempts >= retry.MAX_ATTEMPTS:
-        return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.AMBIGUOUS,
-                                    error=f"no clear answer after {job.attempts} attempts: look at the target, then replay"))
+        given_up = f"no clear answer after {job.attempts} attempts: look at the target, then replay"
+        return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.AMBIGUOUS, error=given_up))
     verdict = failures.decide(failed.kind, job.attempts, chance, retry_after_s=failed.retry_after_s) if failed else None
     wait = probe_s(job.probes, chance)
     if step == "look_again" and wait is not None:
@@ -301,4 +302,5 @@ def _seen(plan: _Plan) -> Seen:
 def _settled(plan: _Plan) -> Settled:
     job, move = plan.outcome.job, plan.move
     return Settled(id=job.delivery_id, lane=job.lane, version=job.version, state=move.after,
-                   external_id=plan.outcome.external_id or job.external_id, error_class=move.error_class, error=move.error)
+                   external_id=plan.outcome.external_id or job.external_id, error_class=move.error_class,
+                   error=move.error)

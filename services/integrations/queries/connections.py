@@ -38,7 +38,7 @@ def for_write(session: Session, connection_id: str, subject: Subject, action: st
         NotFound: there is none, or it is out of reach.
     """
     query = sa.select(Connection).where(Connection.id == connection_id, visible(subject, action))
-    return _or_not_found(session.scalar(query.with_for_update()), connection_id)
+    return _or_not_found(session.scalar(query.with_for_update(key_share=True)), connection_id)
 
 
 def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer: Sealer) -> Page:
@@ -51,9 +51,10 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
     for name in ("adapter", "desired_state"):
         if asked.get(name):
             query = query.where(getattr(Connection, name) == asked[name])
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "connections", "for": subject.id}
+    filters = {k: v for k, v in asked.items() if k not in ("cursor", "limit")}
     return keyset_page(session, query, Order(Connection.created_at, Connection.id, descending=True),
-                       limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)
+                       limit=asked["limit"], cursor=asked["cursor"], sealer=sealer,
+                       scope=filters | {"list": "connections", "for": subject.id})
 
 
 def _or_not_found(found: Connection | None, connection_id: str) -> Connection:

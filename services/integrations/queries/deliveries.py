@@ -52,7 +52,7 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
                        cursor=asked["cursor"], sealer=sealer, scope=scope)
 
 
-def filtered(asked: Mapping[str, Any]) -> sa.Select[Any]:
+def filtered(asked: Mapping[str, Any]) -> sa.Select[Delivery]:
     """Select deliveries by the filters that were given."""
     query = sa.select(Delivery)
     for name in ("connection_id", "state", "entity", "local_id", "error_class"):
@@ -83,8 +83,8 @@ def attempts(session: Session, asked: Mapping[str, Any], subject: Subject, seale
 def ledger(session: Session, connection_id: str, subject: Subject) -> Ledger:
     """Return where everything that a connection accepted is.
 
-    One statement reads both sides, so that they are of one moment: `accepted` from the counter that the intake keeps, the
-    rest from the deliveries themselves and from what was rolled up before it was pruned.
+    One statement reads both sides, so that they are of one moment: `accepted` from the counter that the intake keeps,
+    the rest from the deliveries themselves and from what was rolled up before it was pruned.
 
     Raises:
         NotFound: there is no such connection, or it is out of reach.
@@ -96,7 +96,7 @@ def ledger(session: Session, connection_id: str, subject: Subject) -> Ledger:
     rows = session.execute(
         sa.select(*(pruned[name] for name in ("accepted", *TERMINAL)), counted.c.state, counted.c.many)
         .select_from(LedgerRow).outerjoin(counted, sa.true()).where(pruned.connection_id == connection_id)).all()
-    counts = {state: getattr(rows[0], state) for state in TERMINAL}
+    counts: dict[str, int] = {state: getattr(rows[0], state) for state in TERMINAL}
     for row in rows:
         if row.state is not None:
             counts[row.state] = counts.get(row.state, 0) + row.many

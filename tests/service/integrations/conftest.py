@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from chassis import migrations
 from chassis.context import Subject
@@ -21,9 +22,9 @@ from contracts.schema import install_codec
 from services.integrations.adapters import registry
 from services.integrations.engine import checks
 from services.integrations.engine.engine import Engine
-from services.integrations.models import Attempt, Binding, Connection, Delivery
+from services.integrations.models import Attempt, Binding, Connection, Delivery, Record
 from services.integrations.operations import connections, credentials, intake, routes
-from services.integrations.operations.records import HASHED
+from services.integrations.operations.records import HASHED, canonical
 from services.integrations.queries import deliveries
 from services.integrations.settings import IntegrationsSettings
 from tests.support import fake_target
@@ -53,7 +54,7 @@ class Hub:
 
     def __init__(self, home: Path, db_uri: str, **settings: Any) -> None:
         migrations.upgrade("integrations", db_uri)
-        key_file = home / "master.key"
+        key_file = home / "keys" / "master.key"
         master = MasterKey.load(key_file) if key_file.exists() else MasterKey.create(key_file)
         self.codec = WireCodec(master)
         install_codec(self.codec)
@@ -103,7 +104,8 @@ class Hub:
 
     # --- events ---------------------------------------------------------------------------------------------------
 
-    def tell(self, kind: str, id: str, version: int = 1, *, wake: bool = True, origin: str = "hub", **state: Any) -> list[str]:
+    def tell(self, kind: str, id: str, version: int = 1, *, wake: bool = True, origin: str = "hub",
+             **state: Any) -> list[str]:
         """Accept an event as the door would; return the connections that have work."""
         change = intake.Change(new_id(), kind, origin, id, version, {"id": id, "version": version, **state})
         with self.db.write() as session:
@@ -111,6 +113,12 @@ class Hub:
         if wake and woken:
             self.engine.wake(woken)
         return woken
+
+    def tell_rows(self, session: Session, states: list[tuple[str, dict[str, Any]]]) -> None:
+        """Put our copies of many customers, in one statement."""
+        rows = [{"entity": "customer", "id": id, "version": 1, "deleted": False, "seen_at": utcnow(), "state_hash": "h",
+                 "state_sealed": self.keyring.seal(canonical(state), f"record|customer|{id}")} for id, state in states]
+        session.execute(sa.insert(Record), rows)
 
     def customer(self, version: int = 1, id: str | None = None, **state: Any) -> str:
         id = id or new_id()

@@ -1,4 +1,4 @@
-"""Connections, routes, records, bindings, deliveries with their attempts, and what is counted and remembered of them."""
+"""Connections, routes, records, bindings, deliveries with their attempts, and what is counted of them."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _delivery() -> None:
              where="state IN ('dead', 'in_doubt', 'blocked')")
     _partial("ix_delivery_blocked_due", "delivery", "due_at",
              where="state = 'blocked'")
-    _partial("ix_delivery_blocked_on", "delivery", "connection_id", "blocked_entity", "blocked_id",
+    _partial("ix_delivery_blocked_on", "delivery", "blocked_entity", "blocked_id", "connection_id",
              where="state = 'blocked'")
     _partial("ix_delivery_doubt", "delivery", "due_at",
              where="state = 'in_doubt'")

@@ -1,0 +1,88 @@
+"""Real processes, killed or stopped at the worst moment: the target has one record, and the newest version of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.integrations.models import Delivery
+from tests.service.integrations.conftest import Hub
+from tests.support.fake_target import ADAPTERS, FakeTarget
+from tests.support.processes import ROOT, Process, Processes, eventually
+from tests.support.rooms import make_keys
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def hub(processes: Processes, db_uri: str) -> Iterator[Hub]:
+    """The tables and the events; the engine runs in processes of their own."""
+    make_keys(processes.home)
+    made = Hub(processes.home, db_uri)
+    yield made
+    processes.stop_all()
+    made.close()
+
+
+@pytest.fixture
+def start(hub: Hub, processes: Processes, db_uri: str, amqp_uri: str, tmp_path: Path) -> Start:
+    """Starts the integrations service as a process that has the fake adapters plugged in from outside."""
+    plugged = tmp_path / "plugged" / "fake_adapters-1.0.dist-info"
+    plugged.mkdir(parents=True)
+    (plugged / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-adapters\nVersion: 1.0\n")
+    lines = [f"{name} = tests.support.fake_target:{adapter.__name__}" for name, adapter in ADAPTERS.items()]
+    (plugged / "entry_points.txt").write_text("\n".join(["[crm_hub.adapters]", *lines, ""]))
+
+    def begin(**environ: str) -> Process:
+        return processes.room("integrations", {
+            "AMQP_URI": amqp_uri, "DB_URI_INTEGRATIONS": db_uri, "PYTHONPATH": f"{ROOT}:{plugged.parent}", **environ})
+
+    return begin
+
+
+@pytest.mark.parametrize("moment", ["engine.before_call", "engine.after_call", "engine.before_settle"])
+def test_a_kill_around_the_call_leaves_one_record_within_thirty_seconds(
+    hub: Hub, target: FakeTarget, start: Start, moment: str
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    doomed = start(HUB_FAILPOINTS=f"{moment}=kill")
+    id = hub.customer()
+    eventually(lambda: not doomed.alive(), 20)
+    assert len(target.of("customer")) == (0 if moment == "engine.before_call" else 1)
+    assert hub.states(id) == ["leased"]
+
+    start()
+
+    hub.until(id, "delivered", timeout_s=30)
+    assert len(target.of("customer")) == 1
+    assert hub.binding(id).acked_version == 1
+    assert hub.ledger(connection_id).balanced
+
+
+def test_a_worker_stopped_past_its_lease_is_refused_by_the_fence_when_it_wakes(
+    hub: Hub, target: FakeTarget, start: Start
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    short = {"INTEGRATIONS_LEASE_S": "3", "INTEGRATIONS_SWEEP_EVERY_S": "0.5"}
+    sleeper = start(**short)
+    target.fail(method="POST", delay_s=1.0)
+    id = hub.customer()
+    eventually(lambda: bool(target.calls("POST")), 20)
+    sleeper.pause()
+
+    start(**short)
+    hub.until(id, "delivered", timeout_s=40)
+    hub.customer(2, id)
+    hub.until(id, "delivered", "delivered", timeout_s=20)
+    settled = {row.id: row.settled_at for row in hub.rows(Delivery)}
+    sleeper.resume()
+    hub.quiet(3.0)
+
+    assert {row.id: row.settled_at for row in hub.rows(Delivery)} == settled
+    [row] = target.of("customer")
+    assert (row.body["name"], row.source_version) == ("v2", 2)
+    assert hub.binding(id).acked_version == 2
+    assert hub.ledger(connection_id).balanced

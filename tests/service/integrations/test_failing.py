@@ -1,0 +1,237 @@
+"""What a failure does next: to the delivery, to its lane, to the connection, and to nobody else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable
+
+import pytest
+
+from chassis.database import new_id, utcnow
+from services.integrations.operations import connections, credentials
+from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub
+from tests.support.fake_target import GOOD_KEY, FakeTarget
+from tests.support.processes import eventually
+
+
+def seconds_until(moment: dt.datetime | None) -> float:
+    assert moment is not None
+    return (moment - utcnow()).total_seconds()
+
+
+def test_a_failing_target_is_tried_twelve_times_by_the_schedule_and_then_given_up(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    target.fail(method="POST", times=100, status=500)
+    hub.run()
+    id = hub.customer()
+
+    for failures in range(1, 12):
+        eventually(lambda wanted=failures: hub.deliveries(id)[0].attempts == wanted)
+        hub.until(id, "retry_wait")
+        hub.hurry(id)
+    hub.until(id, "dead")
+
+    assert len(target.calls("POST")) == 12
+    assert hub.deliveries(id)[0].error_class == "transient"
+    assert hub.ledger(connection_id).dead == 1
+
+
+def test_the_first_retry_comes_after_five_seconds_give_or_take_a_fifth(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    target.fail(method="POST", status=500)
+    hub.run()
+
+    hub.until(id := hub.customer(), "retry_wait")
+
+    assert 3.0 < seconds_until(hub.deliveries(id)[0].due_at) <= 6.0
+
+
+def test_too_many_requests_holds_the_whole_connection_and_uses_no_attempt(hub: Hub, target: FakeTarget) -> None:
+    other = FakeTarget()
+    connection_id = hub.connect(target, "customer", max_in_flight=1)
+    elsewhere = hub.connect(other, "customer")
+    target.fail(method="POST", status=429, headers={"Retry-After": "3"})
+    hub.run()
+    first, second = hub.customer(), hub.customer()
+
+    eventually(lambda: hub.connection(connection_id).throttled_until is not None)
+    connection = hub.connection(connection_id)
+    assert connection.health == "throttled"
+    assert 1.5 < seconds_until(connection.throttled_until) <= 3.0
+    eventually(lambda: hub.ledger(elsewhere).delivered == 2)
+    assert len(target.calls("POST")) == 1
+
+    eventually(lambda: hub.ledger(connection_id).delivered == 2, 8)
+    assert [hub.deliveries(id)[0].attempts for id in (first, second)] == [0, 0]
+    eventually(lambda: hub.connection(connection_id).health == "ok")
+    waited = target.calls("POST")[1].at - target.calls("POST")[0].at
+    assert 2.7 <= waited <= 5.0, waited
+    other.close()
+
+
+def test_service_unavailable_with_a_date_to_come_back_is_honoured_like_429(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    at = (utcnow() + dt.timedelta(seconds=90)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    target.fail(method="POST", status=503, headers={"Retry-After": at})
+    hub.run()
+    hub.customer()
+
+    eventually(lambda: hub.connection(connection_id).throttled_until is not None)
+    assert 80 < seconds_until(hub.connection(connection_id).throttled_until) <= 91
+
+
+def test_a_refused_record_is_dead_at_once_and_the_others_pass(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer", max_in_flight=1)
+    target.fail(method="POST", status=422, message="电话号码无效")
+    hub.run()
+    bad, good = hub.customer(), hub.customer()
+
+    hub.until(bad, "dead")
+    hub.until(good, "delivered")
+
+    [delivery] = hub.deliveries(bad)
+    assert delivery.error_class == "invalid"
+    assert "电话号码无效" in (delivery.last_error or "")
+
+
+def test_a_wrong_key_pauses_the_connection_for_a_person_and_a_new_one_lets_everything_through(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    target.accepted_key = "changed overnight"
+    hub.run()
+    ids = [hub.customer() for _ in range(5)]
+
+    eventually(lambda: hub.connection(connection_id).desired_state == "paused")
+    connection = hub.connection(connection_id)
+    assert connection.health == "auth_failed"
+    assert (connection.pause_reason or "").startswith("auth: the target answered 401")
+    asked = len(target.seen)
+    hub.quiet(1.5)
+    assert len(target.seen) <= asked + 4
+
+    with hub.db.write() as session:
+        secrets = {"id": connection_id, "secrets": {"key": "changed overnight"}}
+        credentials.put(session, hub.keyring, secrets, by=ADMIN)
+        connections.resume(session, {"id": connection_id}, by=ADMIN)
+    hub.engine.wake([connection_id])
+
+    for id in ids:
+        hub.until(id, "delivered")
+        assert hub.deliveries(id)[0].attempts == 0
+    assert "changed overnight" not in str([vars(row) for row in hub.attempts(ids[0])])
+
+
+def test_a_record_that_vanished_at_the_target_is_made_again(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    hub.run()
+    id = hub.customer()
+    hub.until(id, "delivered")
+    target.rows.clear()
+
+    hub.customer(2, id)
+    eventually(lambda: hub.states(id)[-1] == "retry_wait")
+    assert hub.binding(id).state == "unbound"
+    hub.hurry(id)
+
+    hub.until(id, "delivered", "delivered")
+    assert [row.body["name"] for row in target.of("customer")] == ["v2"]
+
+
+def test_a_target_that_misses_the_customer_blocks_the_order_until_it_is_there(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer", "order")
+    target.needs["order"] = "customer"
+    hub.run()
+    customer = hub.customer()
+    hub.until(customer, "delivered")
+    target.rows.clear()
+
+    hub.tell(CONFIRMED, order := new_id(), customer_id=customer, number="SO-1")
+    hub.until(order, "blocked")
+    hub.hurry(order)
+    hub.quiet(0.5)
+
+    assert hub.deliveries(order)[0].error_class == "dependency_missing"
+    assert hub.deliveries(order)[0].attempts == 0
+
+
+def test_an_adapter_that_raises_something_of_its_own_is_tried_three_times(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object) -> None:
+        raise KeyError("surprise")
+
+    hub.connect(target, "customer")
+    monkeypatch.setattr("tests.support.fake_target.FakeAdapter.write", broken)
+    hub.run()
+    id = hub.customer()
+    for failures in (1, 2):
+        eventually(lambda wanted=failures: hub.deliveries(id)[0].attempts == wanted)
+        hub.until(id, "retry_wait")
+        hub.hurry(id)
+
+    hub.until(id, "dead")
+    assert hub.deliveries(id)[0].error_class == "adapter_error"
+
+
+def test_a_broken_target_keeps_nobody_else_waiting(hub: Hub, target: FakeTarget) -> None:
+    slow = FakeTarget()
+    slow_id = hub.connect(slow, "customer", max_in_flight=4)
+    good_id = hub.connect(target, "customer")
+    slow.fail(times=1000, delay_s=3.0, method="POST")
+    hub.run()
+    started = time.monotonic()
+
+    for _ in range(20):
+        hub.customer()
+
+    eventually(lambda: hub.ledger(good_id).delivered == 20)
+    assert time.monotonic() - started < 2.5
+    assert hub.ledger(slow_id).delivered == 0
+    slow.close()
+
+
+def test_more_calls_than_the_connection_allows_are_never_on_the_wire_even_from_two_processes(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer", max_in_flight=3)
+    for _ in range(12):
+        hub.customer()
+    target.fail(times=12, delay_s=0.4, method="POST")
+    other = hub.new_engine()
+    hub.run()
+    hub.run(other)
+    for engine in (hub.engine, other):
+        engine.wake([connection_id])
+
+    eventually(lambda: hub.ledger(connection_id).delivered == 12, 15)
+
+    at = sorted(seen.at for seen in target.calls("POST"))
+    crowd = max(sum(1 for other_at in at if moment <= other_at < moment + 0.35) for moment in at)
+    assert crowd <= 3
+
+
+def test_our_own_pace_is_kept(make_hub: Callable[..., Hub], target: FakeTarget) -> None:
+    hub = make_hub()
+    connection_id = hub.connect(target, "customer", rate_per_s=10, burst=2, max_in_flight=4)
+    hub.run()
+    for _ in range(6):
+        hub.customer()
+
+    eventually(lambda: hub.ledger(connection_id).delivered == 6, 20)
+
+    calls = [seen.at for seen in target.seen if seen.path != "/ping"]
+    assert len(calls) == 12, "a look and a write for each"
+    assert (len(calls) - 2) / (max(calls) - min(calls)) <= 11
+
+
+def test_a_wrong_key_is_named_by_the_check(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, key="nonsense")
+    check = hub.connection(connection_id).check
+    assert check is not None
+    assert not check["ok"]
+    assert check["problems"] == [{"field": "key", "message": "the target answered 401: unknown key"}]
+    assert GOOD_KEY not in str(check)

@@ -1,0 +1,113 @@
+"""What changes at a target comes in: every change once, with its checkpoint, and only while somebody wants it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chassis.database import utcnow
+from chassis.outbox import OUTBOX
+from contracts.errors import Conflict
+from services.integrations.models import Cursor, Sighting
+from services.integrations.operations import connections, pulls
+from tests.service.integrations.conftest import ADMIN, Hub
+from tests.support.fake_target import FakeTarget
+from tests.support.processes import eventually
+
+
+def told(hub: Hub) -> list[dict[str, Any]]:
+    with hub.db.read() as session:
+        bodies = session.scalars(sa.select(OUTBOX.c.body).where(OUTBOX.c.routing_key == "external.changed")
+                                 .order_by(OUTBOX.c.id))
+        return [json.loads(body) for body in bodies]
+
+
+def pull(hub: Hub, connection_id: str) -> None:
+    with hub.db.write() as session:
+        connection = connections.connections.get(session, connection_id, ADMIN)
+        assert pulls.now(session, connection, utcnow()) == ["product"]
+    hub.engine.poller.wake()
+
+
+def cursor(hub: Hub) -> Cursor:
+    return hub.rows(Cursor)[0]  # type: ignore[no-any-return]
+
+
+def test_every_product_is_told_once_over_many_pages_and_then_only_what_changed(hub: Hub, target: FakeTarget) -> None:
+    for n in range(120):
+        target.put("product", f"SKU-{n}", {"sku": f"SKU-{n}", "name": f"螺丝 {n}"})
+    connection_id = hub.connect(target, "product", direction="pull")
+    hub.run()
+    eventually(lambda: len(told(hub)) == 120)
+    eventually(lambda: cursor(hub).lease_owner is None)
+
+    target.put("product", "SKU-7", {"sku": "SKU-7", "name": "renamed"})
+    pull(hub, connection_id)
+    eventually(lambda: len(told(hub)) == 121)
+
+    last = told(hub)[-1]
+    assert last["data"]["record"] == {"sku": "SKU-7", "name": "renamed"}
+    assert last["origin"] == connection_id
+    assert last["entityversion"] == 2
+
+
+def test_a_change_that_is_reported_again_is_told_once(hub: Hub, target: FakeTarget) -> None:
+    target.put("product", "A", {"sku": "A"})
+    connection_id = hub.connect(target, "product", direction="pull")
+    hub.run()
+    eventually(lambda: len(told(hub)) == 1)
+    eventually(lambda: cursor(hub).lease_owner is None)
+
+    with hub.db.write() as session:
+        session.execute(sa.update(Cursor).values(checkpoint=None))
+    pull(hub, connection_id)
+    hub.quiet(1.0)
+
+    assert len(told(hub)) == 1
+    assert len(hub.rows(Sighting)) == 1
+
+
+def test_a_failed_poll_keeps_the_checkpoint_says_why_and_comes_back(hub: Hub, target: FakeTarget) -> None:
+    target.put("product", "A", {"sku": "A"})
+    target.fail(method="GET", entity="product", status=500)
+    connection_id = hub.connect(target, "product", direction="pull")
+    hub.run()
+    eventually(lambda: cursor(hub).failures == 1)
+    assert cursor(hub).checkpoint is None
+    assert (cursor(hub).last_error or "").startswith("transient: the target answered 500")
+
+    pull(hub, connection_id)
+
+    eventually(lambda: len(told(hub)) == 1)
+    assert (cursor(hub).failures, cursor(hub).last_error) == (0, None)
+
+
+def test_a_reader_that_lost_its_cursor_records_nothing(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "product", direction="pull")
+    late = pulls.Pull(connection_id=connection_id, entity="product", checkpoint=None, fence=0, failures=0)
+    with hub.db.write() as session:
+        session.execute(sa.update(Cursor).values(fence=1))
+    news = [pulls.News(external_id="1", version="1", record={"sku": "A"})]
+
+    with pytest.raises(pulls.LeaseLost), hub.db.write() as session:
+        pulls.take_in(session, late, news, "9", utcnow(), lease_until=None, next_due=utcnow())
+
+    assert told(hub) == []
+    assert cursor(hub).checkpoint is None
+
+
+def test_a_paused_connection_is_not_asked_and_says_so(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "product", direction="pull")
+    with hub.db.write() as session:
+        connections.pause(session, {"id": connection_id, "reason": ""}, by=ADMIN)
+    hub.run()
+    target.put("product", "A", {"sku": "A"})
+
+    with pytest.raises(Conflict, match="is paused"), hub.db.write() as session:
+        pulls.now(session, connections.connections.get(session, connection_id, ADMIN), utcnow())
+    hub.quiet(1.5)
+
+    assert told(hub) == []

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bootstrap-test up down status doctor migrate test check lock examples
+.PHONY: help demo faults bench bootstrap bootstrap-test up down status doctor migrate test check lock examples
 
 PYTHON := .venv/bin/python
 HUB := $(PYTHON) -m hub
@@ -17,6 +17,9 @@ bootstrap: ## install what is missing: Python packages into .venv, RabbitMQ from
 
 bootstrap-test:
 	@deploy/local/bootstrap.sh --with-postgresql
+
+demo: bootstrap ## send one real order to a real ERP and show it there; leaves everything running
+	@$(HUB) demo
 
 up: bootstrap ## start the hub on this machine: broker, services, gateway
 	@$(HUB) up
@@ -34,7 +37,10 @@ migrate: bootstrap ## bring every service's database to the newest revision
 	@$(HUB) migrate
 
 test: bootstrap-test ## run the tests: real broker, SQLite and PostgreSQL (T=path runs a part)
-	@$(PYTHON) -m pytest $(T)
+	@$(PYTHON) -m pytest -m "not faults" $(T)
+
+faults: bootstrap-test ## run the long suite: processes, broker and databases killed at chosen moments
+	@$(PYTHON) -m pytest -m faults --timeout=300 $(T)
 
 check: bootstrap ## lint, types, import rules, unused dependencies
 	@$(PYTHON) -m ruff check .

@@ -101,6 +101,18 @@ def up(
 
 @app.command()
 @_verb
+def demo(as_json: Json = False) -> int:
+    """Send one real order through the hub to a real ERP, and show it there. Leaves everything running."""
+    from hub.demo.run import run
+
+    document = run(Installation.here(), out, quiet=as_json)
+    if as_json:
+        _print_json(document)
+    return 0
+
+
+@app.command()
+@_verb
 def down(as_json: Json = False) -> int:
     """Stop what `hub up` started, and nothing else. Data and keys stay."""
     from hub.supervisor import Supervisor

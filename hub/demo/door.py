@@ -53,7 +53,8 @@ class Door:
 
     def replayed(self, path: str, key: str) -> bool:
         """Post the same again with the same key; return whether the kept answer came back."""
-        return self._call("POST", path, json=None, headers=_key(key))[0].get("Idempotency-Replayed") == "true"
+        headers, _ = self._call("POST", path, json=None, headers=_key(key))
+        return bool(headers.get("Idempotency-Replayed") == "true")
 
     def _call(self, method: str, path: str, **options: Any) -> tuple[Any, dict[str, Any]]:
         deadline = time.monotonic() + self._patience_s

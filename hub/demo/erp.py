@@ -71,7 +71,8 @@ class Erp:
         try:
             seed = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise Trouble(f"the sandbox ERP has no readable {file.name}", "run hub demo again: it prepares it") from error
+            text = f"the sandbox ERP has no readable {file.name}"
+            raise Trouble(text, "run hub demo again: it prepares it") from error
         port = next(iter(hub.ports(hub.programs["tryton"])))
         return cls(f"http://127.0.0.1:{port}", seed)
 

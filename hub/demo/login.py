@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
-import subprocess
-import sys
 from dataclasses import dataclass
+from pathlib import Path
 
+from hub import first_admin
 from hub.demo.door import Door, Refused
 from hub.installation import Installation
 from hub.trouble import Trouble
@@ -27,8 +29,12 @@ class Login:
     password: str | None
 
 
-def open_door(hub: Installation) -> Login:
+def open_door(hub: Installation, first_password: str | None = None) -> Login:
     """Return a working API key: the kept one, the given one (`HUB_API_KEY`), or a new one at the very first run.
+
+    Args:
+        hub: a running hub.
+        first_password: of the first administrator, if the caller has just made it.
 
     Raises:
         Trouble: an administrator exists, and no key was given.
@@ -37,21 +43,43 @@ def open_door(hub: Installation) -> Login:
     for key in (hub.environ.get("HUB_API_KEY", ""), file.read_text().strip() if file.exists() else ""):
         if key and _works(hub, key):
             return Login(key, None)
-    first = _first_password(hub)
-    if first is None:
-        raise Trouble("an administrator exists already, and the demo has no key of theirs",
-                      "make one with POST /api/v1/api-keys and run: HUB_API_KEY=... make demo")
-    # The product asks for a change of the first password; the new one is what the demo shows at its end.
-    password = secrets.token_urlsafe(18)
-    signed_in = Door(hub.url).post("/api/v1/sessions", {"username": USERNAME, "password": first})
-    Door(hub.url, signed_in["token"]).post("/api/v1/me/password",
-                                           {"current_password": first, "new_password": password})
-    token = Door(hub.url).post("/api/v1/sessions", {"username": USERNAME, "password": password})["token"]
+    passwords = _passwords(hub, first_password)
+    token = _sign_in(hub, passwords["first"], passwords["own"])
     key = Door(hub.url, token).post("/api/v1/api-keys", {"name": "hub demo"})["key"]
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    file.touch(mode=0o600)
-    file.write_text(key, encoding="utf-8")
-    return Login(key, password)
+    _write_private(file, key)
+    _under_way(hub).unlink()
+    return Login(key, passwords["own"])
+
+
+def _passwords(hub: Installation, first_password: str | None) -> dict[str, str]:
+    """Return the first password and the one that will replace it; both are kept until there is a key.
+
+    A run that is cut off in between could not come in again otherwise.
+    """
+    file = _under_way(hub)
+    if not file.exists():
+        first = first_password or first_admin.make(hub, USERNAME)
+        if first is None:
+            raise Trouble("an administrator exists already, and the demo has no key of theirs",
+                          "make one with POST /api/v1/api-keys and run: HUB_API_KEY=... make demo")
+        # The product asks for a change of the first password; the new one is what the demo shows at its end.
+        _write_private(file, json.dumps({"first": first, "own": secrets.token_urlsafe(18)}))
+    passwords: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return passwords
+
+
+def _sign_in(hub: Installation, first: str, own: str) -> str:
+    def token(password: str) -> str:
+        opened = Door(hub.url).post("/api/v1/sessions", {"username": USERNAME, "password": password})
+        return str(opened["token"])
+
+    try:
+        return token(own)
+    except Refused as refused:
+        if refused.status != 401:
+            raise
+    Door(hub.url, token(first)).post("/api/v1/me/password", {"current_password": first, "new_password": own})
+    return token(own)
 
 
 def _works(hub: Installation, key: str) -> bool:
@@ -64,12 +92,14 @@ def _works(hub: Installation, key: str) -> bool:
     return True
 
 
-def _first_password(hub: Installation) -> str | None:
-    done = subprocess.run([sys.executable, "-m", "services.identity.first_admin", "--username", USERNAME],
-                          check=False, capture_output=True, text=True, env=hub.environment())
-    if done.returncode:
-        raise Trouble("the first administrator could not be made", done.stderr.strip() or "see the identity log")
-    for line in done.stdout.splitlines():
-        if line.startswith("password: "):
-            return line.removeprefix("password: ")
-    return None
+def _under_way(hub: Installation) -> Path:
+    return hub.home / "demo" / "first-login.json"
+
+
+def _write_private(file: Path, text: str) -> None:
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    fresh = file.with_name(file.name + ".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
+        handle.write(text)
+        os.fsync(handle.fileno())
+    fresh.replace(file)

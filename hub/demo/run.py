@@ -48,7 +48,7 @@ def _show(out: Console, hub: Installation, target: erp.Erp, outcome: Outcome, lo
     sale = outcome.sale
     if sale is None:
         raise Trouble("the ERP holds no sale", "GET /api/v1/deliveries says what became of it")
-    table = Table("", "in the hub", "read back from the ERP", "seconds", title="One order, from acknowledged to arrived")
+    table = Table("", "in the hub", "read back from the ERP", "seconds", title="One order")
     order, customer = outcome.order, outcome.customer
     table.add_row("order → sale", f"{order['number']}\n{order['id']}", f"{sale.number} (id {sale.id}), {sale.state}",
                   f"{outcome.arrived_s:.2f}")

@@ -138,7 +138,8 @@ class Story:
     def rename(self) -> None:
         """Change the customer's name and wait until the ERP shows it."""
         name = self.outcome.customer["name"].replace("有限公司", "股份有限公司")
-        self._door.patch(f"{API}/customers/{self.outcome.customer['id']}", self.outcome.customer["version"], {"name": name})
+        customer = self.outcome.customer
+        self._door.patch(f"{API}/customers/{customer['id']}", customer["version"], {"name": name})
         acknowledged, party = time.monotonic(), self.outcome.party["code"]
 
         def shown() -> dict[str, Any] | None:

@@ -101,7 +101,8 @@ class Erp:
 
     def _sale(self, row: Mapping[str, Any]) -> Sale:
         lines = self._read("sale.line", [["sale", "=", row["id"]]], ["product.code", "quantity", "unit_price"])
-        told = tuple(f"{line['quantity']:g} x {line['product']['code']} at {_amount(line['unit_price'])}" for line in lines)
+        told = tuple(f"{line['quantity']:g} x {line['product']['code']} at {_amount(line['unit_price'])}"
+                     for line in lines)
         return Sale(row["id"], row["number"] or "", row["state"], row["web_id"], row["party"],
                     _amount(row["total_amount"]), told)
 

@@ -49,6 +49,8 @@ class LocalHub:
             **environ,
         }
 
+    first_password: str | None = None
+
     def __call__(self, *arguments: str, timeout_s: float = 110.0) -> dict[str, Any]:
         """Run `hub` with `--json`; return the document."""
         done = subprocess.run([sys.executable, "-m", "hub", *arguments, "--json"], cwd=ROOT, env=self.env,
@@ -64,6 +66,7 @@ class LocalHub:
             self.env["HUB_TRYTON_VENV"] = str(place_seeded(state))
         answer = self("up", "--with", "tryton")
         assert answer["ok"], f"{answer}\n{self.logs()}"
+        self.first_password = answer.get("first_admin", {}).get("password")
 
     def down(self) -> None:
         """Stop everything."""
@@ -84,7 +87,7 @@ class LocalHub:
 
     def door(self) -> Door:
         """The gateway, with an administrator's API key."""
-        return Door(self.installation.url, open_door(self.installation).api_key)
+        return Door(self.installation.url, open_door(self.installation, self.first_password).api_key)
 
     def erp(self) -> Erp:
         """The ERP, read past the hub."""

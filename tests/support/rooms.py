@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nameko.extensions import Entrypoint
 
 from chassis import launcher, migrations
 from chassis.calling import SIGNING_KEY, Answer, Caller
@@ -19,7 +20,6 @@ from chassis.crypto import MasterKey
 from chassis.database import new_id
 from chassis.entrypoints import RuntimeOf
 from contracts.operation import Operation
-from nameko.extensions import Entrypoint
 
 ADMIN = Subject(id=new_id(), kind="user", name="admin", depths={"*": {"*": "all"}})
 """Somebody who may do everything."""

@@ -56,7 +56,8 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     if changes.get("primary") and not contact.primary:
         _step_down(session, contact.customer_id)
     if history.apply(session, contact, changes, by):
-        outbox.record(session, contract.CONTACT_UPDATED, subject=contact.id, version=contact.version, data=contact, by=by)
+        outbox.record(session, contract.CONTACT_UPDATED, subject=contact.id, version=contact.version, data=contact,
+                      by=by)
     return contact
 
 

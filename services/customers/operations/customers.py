@@ -29,7 +29,8 @@ def create(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     customer = Customer(**values, name_key=values["name"].casefold(), created_by=by.id, owner_id=by.id, team_id=team)
     session.add(customer)
     session.flush()
-    outbox.record(session, contract.CUSTOMER_CREATED, subject=customer.id, version=customer.version, data=customer, by=by)
+    outbox.record(session, contract.CUSTOMER_CREATED, subject=customer.id, version=customer.version, data=customer,
+                  by=by)
     return customer
 
 

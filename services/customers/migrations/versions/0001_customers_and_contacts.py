@@ -1,5 +1,7 @@
 """Customers, contacts and the history of their fields."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -10,12 +12,12 @@ revision = "0001"
 down_revision = None
 
 
-def _sealed(name: str, *, index: bool = True) -> list[sa.Column]:
+def _sealed(name: str, *, index: bool = True) -> list[sa.Column[Any]]:
     columns = [sa.Column(f"{name}_sealed", sa.Text)]
     return [*columns, sa.Column(f"{name}_index", sa.String(64))] if index else columns
 
 
-def _record() -> list[sa.Column]:
+def _record() -> list[sa.Column[Any]]:
     return [
         sa.Column("id", Id, primary_key=True),
         sa.Column("version", sa.Integer, nullable=False),

@@ -48,13 +48,15 @@ def _show(out: Console, hub: Installation, target: erp.Erp, outcome: Outcome, lo
     sale = outcome.sale
     if sale is None:
         raise Trouble("the ERP holds no sale", "GET /api/v1/deliveries says what became of it")
-    table = Table("", "in the hub", "read back from the ERP", "seconds", title="One order")
+    table = Table(title="One order")
+    for heading in ("", "in the hub", "read back from the ERP", "seconds"):
+        table.add_column(heading, overflow="fold")  # ids stay whole, so that they can be copied
     order, customer = outcome.order, outcome.customer
     table.add_row("order → sale", f"{order['number']}\n{order['id']}", f"{sale.number} (id {sale.id}), {sale.state}",
                   f"{outcome.arrived_s:.2f}")
     table.add_row("lines", "\n".join(f"{line['quantity']} x {line['sku']} at {line['unit_price']}"
                                      for line in order["lines"]), "\n".join(sale.lines), "")
-    table.add_row("total", f"{order['total']} {order['currency']}", sale.total, "")
+    table.add_row("total", f"{order['total']} {order['currency']}", f"{sale.total} {order['currency']}", "")
     table.add_row("customer → party", f"{customer['name']}\n{customer['id']}",
                   f"{outcome.party['name']}\n{outcome.party['code']} (id {outcome.party['id']})", "")
     table.add_row("renamed", str(outcome.renamed["name"]), str(outcome.renamed["name"]), f"{outcome.renamed_s:.2f}")

@@ -31,7 +31,7 @@ def visible(subject: Subject, action: str) -> ColumnElement[bool]:
         return true()
     own = within_reach(subject, Permission("order", action), owner=Order.owner_id, team=Order.team_id)
     theirs = select(CustomerRef.id).where(customer_refs.visible(subject, action))
-    return or_(own, Order.customer_id.in_(theirs))
+    return or_(own, customer_refs.Among(Order.customer_id, theirs))
 
 
 def get(session: Session, order_id: str, subject: Subject) -> Order:

@@ -231,7 +231,7 @@ class DrainingConsumer(SharedExtension):
             # Also while messages pour in: only what we send keeps the broker from giving us up.
             if time.monotonic() >= tick_at:
                 link.heartbeat_tick()
-                tick_at = time.monotonic() + 1.0
+                tick_at = time.monotonic() + 0.5
 
     def _interrupted(self) -> bool:
         return False

@@ -51,7 +51,8 @@ class Lab:
     # -- starting -----------------------------------------------------------------------------------------------------
 
     def start(self, **environ: str) -> HubContainer:
-        """Start the lab in this process."""
+        """Start the lab in this process, and the caller before it: many greenlets at once would each start one."""
+        assert self.rooms.caller
         return self.rooms.start("lab", module=service, **{**self.environ, **environ})
 
     def process(self, *, wait_s: float | None = 30.0, **environ: str) -> Process:

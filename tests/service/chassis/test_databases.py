@@ -163,6 +163,7 @@ def test_a_busy_sqlite_writer_of_another_process_does_not_stop_this_process(tmp_
     db.close()
 
 
+@pytest.mark.faults
 def test_a_process_whose_database_is_away_at_the_start_waits_and_then_serves(
         lab_on_postgres: Lab, postgres: Postgres) -> None:
     lab = lab_on_postgres

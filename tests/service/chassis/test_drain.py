@@ -27,6 +27,7 @@ def stock_listens(lab: Lab, queue: str = STOCK_EVENTS) -> bool:
     return queue in lab.broker.list_queues(lab.vhost.name)
 
 
+@pytest.mark.faults
 def test_finished_work_runs_again_after_sigterm_of_plain_nameko_and_not_of_the_chassis(lab: Lab) -> None:
     plain = lab.stock("Listener")
     eventually(lambda: stock_listens(lab))
@@ -86,6 +87,7 @@ def test_a_message_of_a_process_that_hangs_in_its_handler_is_cut_off_and_given_b
     assert lab.effects() == 0
 
 
+@pytest.mark.faults
 def test_sigterm_ends_a_process_whose_broker_is_away(lab: Lab) -> None:
     process = lab.process()
     lab.broker.kill()
@@ -95,6 +97,7 @@ def test_sigterm_ends_a_process_whose_broker_is_away(lab: Lab) -> None:
     assert time.monotonic() - began < 8
 
 
+@pytest.mark.faults
 def test_a_broker_down_at_the_start_ends_plain_nameko_while_the_chassis_waits_and_then_serves(lab: Lab) -> None:
     nobody = f"amqp://hub:x@127.0.0.1:{free_port()}//"
     assert lab.stock("Dispatching", nobody).wait(20) == 1
@@ -156,6 +159,7 @@ def _missing(process: Process) -> dict[str, str]:
         return {}
 
 
+@pytest.mark.faults
 def test_a_cpu_block_beyond_the_heartbeat_ends_plain_nameko_and_the_chassis_survives_it(lab: Lab) -> None:
     plain = lab.stock("Stock")
     eventually(lambda: stock_listens(lab, "rpc-stock"))

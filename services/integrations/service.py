@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chassis.config import ConfigError
 from chassis.database import after_commit, utcnow
 from chassis.entrypoints import Call, Heard, Service, exposes, hears
 from chassis.paging import Page
@@ -26,9 +27,16 @@ from services.integrations.settings import IntegrationsSettings
 
 
 def prepare(runtime: Runtime) -> None:
-    """Make the key of record hashes, and the engine of this process."""
+    """Make the key of record hashes, and the engine of this process.
+
+    Raises:
+        ConfigError: a lease would end before the call it covers.
+    """
+    settings = _settings(runtime)
+    if settings.lease_s <= settings.call_deadline_s:
+        raise ConfigError("lease_s must exceed call_deadline_s: a call could outlive the right to settle it")
     runtime.keyring.prepare([HASHED])
-    runtime.extra["engine"] = Engine(runtime.db, runtime.keyring, _settings(runtime))
+    runtime.extra["engine"] = Engine(runtime.db, runtime.keyring, settings)
 
 
 def _settings(runtime: Runtime) -> IntegrationsSettings:

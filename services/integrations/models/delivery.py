@@ -74,7 +74,7 @@ class Delivery(Base):
                 where=sa.text("state = 'blocked'")),
         partial("ix_delivery_attention", "state", "id", where=one_of("state", ("dead", "in_doubt", "blocked"))),
         sa.Index("ix_delivery_state", "connection_id", "state", "id"),
-        sa.Index("ix_delivery_lane", "entity", "local_id", "connection_id", "id"),
+        sa.Index("ix_delivery_record", "local_id", "id"),
     )
 
     @property

@@ -183,8 +183,8 @@ def open_lanes(session: Session, lanes: Collection[Lane]) -> set[Lane]:
 def waited_for(session: Session, entity: str, local_id: str) -> set[str]:
     """Return the connections where something is blocked until this record is there."""
     found = sa.select(Delivery.connection_id).where(
-        sa.text("delivery.state = 'blocked'"), Delivery.blocked_entity == entity, Delivery.blocked_id == local_id).distinct()
-    return set(session.execute(found).scalars())
+        sa.text("delivery.state = 'blocked'"), Delivery.blocked_entity == entity, Delivery.blocked_id == local_id)
+    return set(session.execute(found.distinct()).scalars())
 
 
 def push_connections(session: Session, entity: str) -> list[str]:

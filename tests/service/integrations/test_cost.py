@@ -176,7 +176,7 @@ def test_a_claim_walks_along_its_index_and_sorts_nothing(hub: Hub, target: FakeT
      .where(Delivery.id < new_id()).order_by(Delivery.id.desc()).limit(50)),
     ("ix_delivery_attention", lambda c: deliveries.filtered({"state": "dead"})
      .where(Delivery.id < new_id()).order_by(Delivery.id.desc()).limit(50)),
-    ("ix_delivery_lane", lambda c: deliveries.filtered({"entity": "customer", "local_id": "c1"})
+    ("ix_delivery_record", lambda c: deliveries.filtered({"entity": "customer", "local_id": "c1"})
      .order_by(Delivery.id.desc()).limit(50)),
 ])
 def test_what_is_asked_again_and_again_has_an_index(hub: Hub, target: FakeTarget, name: str, query: object) -> None:

@@ -66,7 +66,7 @@ def test_a_worker_stopped_past_its_lease_is_refused_by_the_fence_when_it_wakes(
     hub: Hub, target: FakeTarget, start: Start
 ) -> None:
     connection_id = hub.connect(target, "customer")
-    short = {"INTEGRATIONS_LEASE_S": "3", "INTEGRATIONS_SWEEP_EVERY_S": "0.5"}
+    short = {"INTEGRATIONS_LEASE_S": "3", "INTEGRATIONS_CALL_DEADLINE_S": "2", "INTEGRATIONS_SWEEP_EVERY_S": "0.5"}
     sleeper = start(**short)
     target.fail(method="POST", delay_s=1.0)
     id = hub.customer()

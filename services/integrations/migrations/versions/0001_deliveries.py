@@ -204,11 +204,11 @@ def _delivery() -> None:
              where="state = 'in_doubt'")
     _partial("ix_delivery_due", "delivery", "connection_id", "priority", "due_at", "id",
              where="state IN ('pending', 'retry_wait')")
-    op.create_index("ix_delivery_lane", "delivery", ["entity", "local_id", "connection_id", "id"])
     _partial("ix_delivery_lane_facts", "delivery", "connection_id", "entity", "local_id", "id",
              where="state IN ('pending', 'retry_wait', 'blocked', 'dead') AND op <> 'upsert'")
     _partial("ix_delivery_lease", "delivery", "lease_until",
              where="lease_until IS NOT NULL")
+    op.create_index("ix_delivery_record", "delivery", ["local_id", "id"])
     op.create_index("ix_delivery_state", "delivery", ["connection_id", "state", "id"])
     _partial("uq_delivery_lane_in_flight", "delivery", "connection_id", "entity", "local_id",
              where="state IN ('leased', 'in_doubt')", unique=True)

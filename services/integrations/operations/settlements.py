@@ -15,6 +15,7 @@ from services.integrations.domain.deliveries import TERMINAL
 from services.integrations.domain.failures import Doubt, Verdict
 from services.integrations.domain.retry import Chance, probe_s
 from services.integrations.models import Attempt, Binding, Delivery
+from services.integrations.models.attempt import sealed_preview
 from services.integrations.operations import announcements, claims, health
 from services.integrations.operations.announcements import Settled
 from services.integrations.operations.bulk import excluded, update_each, upsert
@@ -209,18 +210,21 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
 
 def _close_attempts(session: Session, plans: Sequence[_Plan]) -> None:
     table: Any = Attempt.__table__
-    update_each(session, table, [_closed(plan) for plan in plans], match=("delivery_id", "n"))
+    update_each(session, table, [_closed(session, plan) for plan in plans], match=("delivery_id", "n"))
 
 
-def _closed(plan: _Plan) -> dict[str, Any]:
+def _closed(session: Session, plan: _Plan) -> dict[str, Any]:
     o, failed = plan.outcome, plan.outcome.failed
+    place = o.job.delivery_id, o.job.fence
     return {
         "delivery_id": o.job.delivery_id, "n": o.job.fence, "ended_at": o.ended_at,
         "outcome": o.found or ("succeeded" if failed is None else "failed"),
         "error_class": failed.kind if failed else None, "http_status": (failed and failed.http_status) or o.http_status,
         "retry_after_s": failed.retry_after_s if failed else None,
         "duration_ms": round((o.ended_at - o.started_at).total_seconds() * 1000),
-        "request_preview": o.request_preview, "response_preview": o.response_preview, "trace_id": o.trace_id,
+        "request_preview_sealed": sealed_preview(session, "request_preview", *place, o.request_preview),
+        "response_preview_sealed": sealed_preview(session, "response_preview", *place, o.response_preview),
+        "trace_id": o.trace_id,
     }
 
 

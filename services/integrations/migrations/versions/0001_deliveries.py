@@ -276,8 +276,8 @@ def _attempt() -> None:
         sa.Column("http_status", sa.Integer),
         sa.Column("retry_after_s", sa.Float),
         sa.Column("duration_ms", sa.Integer),
-        sa.Column("request_preview", sa.Text),
-        sa.Column("response_preview", sa.Text),
+        sa.Column("request_preview_sealed", sa.Text),
+        sa.Column("response_preview_sealed", sa.Text),
         sa.Column("trace_id", sa.String(64)),
         sa.UniqueConstraint("delivery_id", "n", name="uq_attempt_delivery_id_n"),
     )

@@ -7,4 +7,10 @@ eventlet.monkey_patch()
 eventlet is patched before anything else is imported, as the launcher does it in a real process.
 """
 
-pytest_plugins = ["tests.support.processes", "tests.support.broker", "tests.support.postgres", "tests.support.rooms"]
+pytest_plugins = [
+    "tests.support.processes",
+    "tests.support.broker",
+    "tests.support.postgres",
+    "tests.support.rooms",
+    "tests.support.local_hub",
+]

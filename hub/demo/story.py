@@ -126,12 +126,13 @@ class Story:
         self._confirm = f"{API}/orders/{draft['id']}/confirm"
         self.outcome.order = self._door.post(self._confirm, key=self._key)
         acknowledged = time.monotonic()
-        self.outcome.sale = wait_for("the order's arrival in the ERP", self._processed)
+        self.outcome.sale = wait_for("the order's arrival in the ERP", self.processed)
         self.outcome.arrived_s = time.monotonic() - acknowledged
         self.outcome.party = self._erp.party(self.outcome.sale.party)
         self._tell(f"confirmed, and in the ERP as sale {self.outcome.sale.number} after {self.outcome.arrived_s:.2f} s")
 
-    def _processed(self) -> Sale | None:
+    def processed(self) -> Sale | None:
+        """Return the order's sale once the ERP has processed it."""
         sales = self._erp.sales(self.outcome.order["id"])
         return next((sale for sale in sales if sale.state in ("processing", "done")), None)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hub.demo.story import API, Story
-from tests.support.local_hub import PROGRAMS, LocalHub, local_hub
+from tests.support.local_hub import PROGRAMS, LocalHub
 from tests.support.processes import eventually
 
 MOMENTS_S = 2.5
@@ -25,11 +25,10 @@ SEED = 20261122
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
-    """One hub for all moments: it must survive them all."""
-    with local_hub(tmp_path_factory.mktemp("hub") / "h") as running:
-        Story(running.door(), running.erp(), lambda _: None).run()
-        yield running
+def hub(whole_hub: LocalHub) -> LocalHub:
+    """The hub, its ERP connected and one order through."""
+    Story(whole_hub.door(), whole_hub.erp(), lambda _: None).run()
+    return whole_hub
 
 
 def killed_at(hub: LocalHub, program: str, moment_s: float) -> threading.Thread:

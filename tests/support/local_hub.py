@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hub.demo.door import Door
 from hub.demo.erp import Erp
 from hub.demo.login import open_door
@@ -100,6 +102,13 @@ class LocalHub:
             tail = file.read_text(errors="replace").splitlines()[-lines:]
             told.append(f"--- {file.name}\n" + "\n".join(tail))
         return "\n".join(told)
+
+
+@pytest.fixture(scope="session")
+def whole_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
+    """One hub for every flow and every kill of this run: it must survive them all."""
+    with local_hub(tmp_path_factory.mktemp("hub") / "h") as running:
+        yield running
 
 
 @contextlib.contextmanager

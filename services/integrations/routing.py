@@ -14,10 +14,15 @@ from services.integrations.domain.deliveries import Op
 
 @dataclass(frozen=True)
 class Way:
-    """Where an event leads: the entity it is about and what is done with it at the target."""
+    """Where an event leads: the entity it is about and what is done with it at the target.
+
+    `routed` is False for a snapshot: it fills our copy of the record and travels only to a connection where something
+    waits for it; bringing everything that exists to a new connection is a backfill, which a person asks for.
+    """
 
     entity: str
     verb: Op
+    routed: bool = True
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Dependency:
 WAYS: Mapping[str, Way] = {
     "customers.customer.created": Way("customer", "upsert"),
     "customers.customer.updated": Way("customer", "upsert"),
+    "customers.customer.snapshot": Way("customer", "upsert", routed=False),
     "sales.order.confirmed": Way("order", "upsert"),
 }
 

@@ -188,6 +188,11 @@ class IntegrationsService(Service):
         """Bring a changed customer to its targets."""
         _accept(event, customers.CUSTOMER_UPDATED)
 
+    @hears(customers.CUSTOMER_SNAPSHOT)
+    def customer_snapshot(self, event: Heard) -> None:
+        """Know the customers that were there before this room was, so that their orders can go."""
+        _accept(event, customers.CUSTOMER_SNAPSHOT)
+
     @hears(sales.ORDER_CONFIRMED)
     def order_confirmed(self, event: Heard) -> None:
         """Bring a confirmed order to its targets."""

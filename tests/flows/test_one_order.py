@@ -70,7 +70,6 @@ def test_a_planted_phone_email_and_street_are_found_in_clear_nowhere(told: tuple
     door.post(f"/api/v1/orders/{order['id']}/confirm")
     arrived = Story(door, erp, lambda _: None)
     arrived.outcome.order = order
-    from hub.demo.door import wait_for
 
     wait_for("the planted order's arrival", arrived.processed)
     assert erp.party_by_code(made["id"]) is not None

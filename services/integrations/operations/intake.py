@@ -43,13 +43,15 @@ def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime)
     """Accept `change` for every connection that it concerns; return the connections that now have work."""
     way = WAYS[change.type]
     known = records.put(session, keyring, way.entity, change.id, change.version, change.state, now)
-    targets = lanes.push_connections(session, way.entity)
+    stale = is_stale(change.version, known)
+    if stale and not way.routed:
+        return []
+    targets = lanes.push_connections(session, way.entity) if way.routed else []
     # A connection may need the record without a route of its own for it: an order of it waits for this customer.
     if way.entity in AWAITED:
         targets += sorted(lanes.waited_for(session, way.entity, change.id) - set(targets))
     if not targets:
         return []
-    stale = is_stale(change.version, known)
     plans = [_plan(way.entity, way.verb, change, connection_id, now) for connection_id in targets]
     for plan in plans:
         if stale:

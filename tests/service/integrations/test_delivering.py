@@ -56,6 +56,26 @@ def test_an_order_waits_for_its_customer_who_is_exported_first_from_our_copy(hub
     assert hub.ledger(connection_id).accepted == 2
 
 
+def test_a_snapshot_fills_our_copy_and_travels_only_where_an_order_waits_for_it(hub: Hub, target: FakeTarget) -> None:
+    target.needs["order"] = "customer"
+    connection_id = hub.connect(target, "customer", "order")
+    hub.run()
+    hub.tell("customers.customer.snapshot", idle := new_id(), name="nobody waits for")
+    order, awaited = new_id(), new_id()
+    hub.tell(CONFIRMED, order, customer_id=awaited, number="SO-9")
+    hub.until(order, "blocked")
+
+    hub.tell("customers.customer.snapshot", awaited, name="老客户")
+
+    hub.until(order, "delivered")
+    assert hub.states(awaited) == ["delivered"]
+    assert hub.states(idle) == []
+    hub.tell("customers.customer.snapshot", awaited, name="老客户")
+    assert hub.states(awaited) == ["delivered"], "what is known already is no news"
+    ledger = hub.ledger(connection_id)
+    assert (ledger.accepted, ledger.delivered, ledger.balanced) == (2, 2, True)
+
+
 def test_an_order_that_overtakes_its_customer_is_blocked_until_the_customer_arrives(
     hub: Hub, target: FakeTarget
 ) -> None:

@@ -104,11 +104,11 @@ class Store:
             Unavailable: the database is away or not migrated.
         """
         keyring = Keyring(master, DataKeys(settings.db_uri))
+        keyring.prepare(sealed_columns)
         db = Database(settings.db_uri, pool_size=settings.max_workers + settings.event_workers + 4,
                       info={KEYRING: keyring, "outbox_retention_h": settings.outbox_retention_h})
         relay = Relay(db, settings.amqp_uri, settings.room)
         db.info["relay"] = relay
-        keyring.prepare(sealed_columns)
         return cls(db, keyring, relay)
 
 

@@ -12,7 +12,9 @@ from sqlalchemy import func, select
 
 from chassis import broker as chassis_broker
 from chassis import inbox, outbox
-from chassis.database import new_id
+from chassis.context import Subject
+from chassis.database import Database, new_id
+from chassis.relay import Relay
 from chassis.snapshot import SNAPSHOT_RUN
 from chassis.snapshot import request as request_snapshot
 from services.lab import contract, service
@@ -161,8 +163,38 @@ def test_a_queue_that_was_deleted_is_declared_again_and_what_was_missed_is_sent_
     eventually(lambda: lab.effects("after") == 1)
 
 
+def test_a_listener_that_had_to_make_its_queue_hears_what_was_said_before(lab: Lab) -> None:
+    container = lab.start()
+    queue = chassis_broker.event_queue(contract.GOSSIP, "lab", "gossip").name
+
+    def say(text: str) -> None:
+        with db.write() as session:
+            outbox.record(session, contract.GOSSIP, subject=new_id(), version=1, by=Subject.service("lab"),
+                          data={"id": "x", "version": 1, "text": text})
+
+    db = container.runtime.db
+    say("heard")
+    eventually(lambda: lab.effects("gossip heard") == 1)
+    lab.rooms.stop("lab")
+    lab.broker.delete_queue(lab.vhost.name, queue)
+    settings = lab.settings()
+    db = Database(settings.db_uri)
+    relay = Relay(db, settings.amqp_uri, "lab")
+    say("missed")
+    running = eventlet.spawn(relay.run)
+    eventually(lambda: not lab.unsent())  # sent, and nobody there
+    relay.stop()
+    running.wait()
+    db.close()
+    lab.start()
+    eventually(lambda: lab.effects("gossip missed") == 1)
+    eventually(lambda: lab.depth(queue) == 0)
+    assert lab.effects("gossip heard") == 1
+
+
 def test_a_listener_that_died_before_it_had_asked_asks_at_its_next_start(lab: Lab) -> None:
     lab.start()
+    eventually(lambda: lab.depth("control.outside.v1") == 2)
     lab.rooms.stop("lab")
     lab.broker.purge(lab.vhost.name, "control.outside.v1")
     lab.broker.delete_queue(lab.vhost.name, f"{CHANGED}.dead")  # the mark that it had asked

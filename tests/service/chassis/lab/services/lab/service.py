@@ -109,6 +109,10 @@ class LabService(Service):
         _behave(event.data["behave"], event.data["seconds"])
         event.session.add(Effect(id=new_id(), name=event.data["name"]))
 
+    @hears(contract.GOSSIP)
+    def gossip(self, event: Heard) -> None:
+        event.session.add(Effect(id=new_id(), name=f"gossip {event.data['text']}"))
+
     @hears(contract.THING_CHANGED)
     def thing_changed(self, event: Heard) -> None:
         subject, version = event.envelope.subject, event.envelope.entityversion

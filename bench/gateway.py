@@ -14,11 +14,20 @@ from bench.order import CUSTOMER
 from bench.rounds import Comparison, alternate
 from bench.stage import Stage
 from bench.wire_http import Door, Line, request, throughput
+from contracts.customers import CUSTOMER_CREATED
+from contracts.identity import ACCESS_CHANGED
 from tests.support.processes import free_port
 
 CONNECTIONS = (1, 8)
 SECONDS = 1.0
 ROOMS = ("identity", "customers")
+
+
+def start_product(stage: Stage) -> Door:
+    """Start identity, customers and the gateway, with a place for their events to go; return the gateway, signed in."""
+    for event in (CUSTOMER_CREATED, ACCESS_CHANGED):
+        stage.bind_sink(event.exchange, "#", f"bench.{event.service}", **{"x-max-length": 1000})
+    return stage.start_product(ROOMS)
 
 
 def start_floor(stage: Stage) -> tuple[int, dict[str, Any]]:
@@ -44,7 +53,7 @@ def start_floor(stage: Stage) -> tuple[int, dict[str, Any]]:
 def measure(database: str, rounds: int) -> tuple[list[Comparison], dict[str, Any]]:
     """Return the comparisons, and the durability settings that both sides had."""
     with Stage(database) as stage:
-        door = stage.start_product(ROOMS)
+        door = start_product(stage)
         bare, durability = start_floor(stage)
         settings = assert_equal(durability, of_product(stage.db_uri("customers")))
         made = []

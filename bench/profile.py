@@ -1,4 +1,4 @@
-"""Where the time of an order, and of a read, goes: the hops between processes, and each one's busiest code."""
+"""Where the time of an order, a read and a create goes: the hops between processes, and each one's busiest code."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.order import GAP_S, Product
-from bench.stage import ROOMS, Stage
+from bench import gateway
+from bench.order import CUSTOMER, GAP_S, Product
+from bench.stage import Stage
 from bench.wire_http import throughput
 
-ORDERS, READ_S = 120, 8.0
+ORDERS, REQUESTS_S = 120, 6.0
 OURS = ("chassis/", "contracts/", "gateway/", "services/", "hub_adapter/")
 
 
 def run(database: str) -> dict[str, Any]:
-    """Print and return both profiles."""
-    return {"order": _order(database), "read": _read(database)}
+    """Print and return all profiles."""
+    return {"order": _order(database), **{verb: _requests(database, verb) for verb in ("read", "create")}}
 
 
 def _traces(stage: Stage, work: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
@@ -80,17 +81,20 @@ def _hops(passages: Sequence[tuple[int, int, int]], traces: dict[str, Any]) -> l
     return sorted(hops, key=lambda hop: float(str(hop["begins"])))
 
 
-# --- a read -------------------------------------------------------------------------------------------------------
+# --- reads and creates --------------------------------------------------------------------------------------------
 
 
-def _read(database: str) -> dict[str, Any]:
+def _requests(database: str, verb: str) -> dict[str, Any]:
+    """Profile requests over 8 connections, as `bench gateway` makes them."""
     with Stage(database, traced=True) as stage:
-        product = Product(stage, stage.start_product(ROOMS))
-        raw = product.door.raw("GET", f"/customers/{product.customer}")
-        throughput(product.door.port, raw, 8, 1.0, 200)
-        rate, traces = _traces(stage, lambda: throughput(product.door.port, raw, 8, READ_S, 200))
-    print(f"\nreads with 8 connections: {rate:.0f} a second under the sampler")
-    return {"rate": rate, "cpu": _cpu(traces, int(rate * READ_S))}
+        door = gateway.start_product(stage)
+        customer = door.ask("POST", "/customers", CUSTOMER)["id"]
+        reads, creates = door.raw("GET", f"/customers/{customer}"), door.raw("POST", "/customers", CUSTOMER)
+        raw, status = (reads, 200) if verb == "read" else (creates, 201)
+        throughput(door.port, raw, 8, 1.0, status)
+        rate, traces = _traces(stage, lambda: throughput(door.port, raw, 8, REQUESTS_S, status))
+    print(f"\n{verb}, 8 connections: {rate:.0f} a second under the sampler")
+    return {"rate": rate, "cpu": _cpu(traces, int(rate * REQUESTS_S))}
 
 
 def _cpu(traces: dict[str, Any], units: int) -> dict[str, Any]:

@@ -22,10 +22,8 @@ def measure(database: str, rounds: int) -> tuple[list[Comparison], dict[str, Any
     """Return the comparison, and the settings that both sides had."""
     exchange, routing_key = ORDER_CONFIRMED.exchange, ORDER_CONFIRMED.routing_key
     with Stage(database) as stage:
+        stage.bind_sink(exchange, routing_key, QUEUE)
         channel = connect(stage.amqp_uri).channel()
-        channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
-        channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
-        channel.queue_bind(QUEUE, exchange, routing_key)
         bare = stage.program("bench.floors.relay", stage.amqp_uri, exchange, routing_key)
         ours = stage.program("bench.relay_run", stage.amqp_uri, stage.db_uri("relay"))
 

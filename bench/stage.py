@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kombu import Connection
+
 from bench import adapter
 from bench.wire_http import Door, Line, request
 from chassis import migrations
@@ -127,6 +129,15 @@ class Stage:
         if name not in self._made:
             self._made[name] = self._cluster.uri(self._cluster.create_database()).replace("+psycopg2", "")
         return self._made[name]
+
+    def bind_sink(self, exchange: str, routing_key: str, queue: str, **arguments: Any) -> None:
+        """Bind a quorum queue that nobody consumes, where events go whose listeners are not started."""
+        with Connection(self.amqp_uri) as connection:
+            channel = connection.default_channel
+            channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
+            channel.queue_declare(queue, durable=True, auto_delete=False,
+                                  arguments={"x-queue-type": "quorum", **arguments})
+            channel.queue_bind(queue, exchange, routing_key)
 
     def program(self, *command: str) -> Program:
         """Start a program and wait for its hello."""

@@ -67,6 +67,7 @@ _selves: Counter[str] = Counter()
 _inclusive: Counter[str] = Counter()
 """Microseconds of CPU by function: spent in it, and in it or what it calls."""
 _missing: list[str] = []
+_over: list[bool] = []
 
 
 def _timed(name: str, function: Any) -> Any:
@@ -98,9 +99,10 @@ def _sampler(home: Path, main: int) -> None:
         _sleep(0.05)
     for kept in (_spans, _selves, _inclusive):
         kept.clear()
-    sys.setswitchinterval(0.0005)
+    # The sampler gets its turn at the next byte code; else it would see only where the main thread blocks.
+    sys.setswitchinterval(1e-5)
     before = time.clock_gettime(clock)
-    while True:
+    while not _over:
         _sleep(SAMPLE_EVERY_S)
         now = time.clock_gettime(clock)
         spent, before = round((now - before) * 1e6), now
@@ -133,6 +135,8 @@ def _short(file: str) -> str:
 
 
 def _leave(room: str) -> None:
+    _over.append(True)
+    _sleep(0.05)  # the sampler's last note; counters must not change while they are read
     document = {"spans": _spans, "self": _selves.most_common(60), "inclusive": _inclusive.most_common(120),
                 "cpu_us": _selves.total(), "missing": _missing}
     (Path(os.environ["HUB_HOME"]) / f"trace-{room}.json").write_text(json.dumps(document), encoding="utf-8")

@@ -20,6 +20,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import CacheStats
 
 BY_THE_CLOCK = {
     ("relay.py", "_next_batch"), ("dispatcher.py", "_look"), ("dispatcher.py", "_renew"), ("sweeper.py", "run"),
@@ -51,13 +52,14 @@ class Meter:
 
     commits: Counter[str] = field(default_factory=Counter)
     statements: Counter[str] = field(default_factory=Counter)
+    compiled: Counter[str] = field(default_factory=Counter)
     messages: Counter[str] = field(default_factory=Counter)
     texts: list[str] = field(default_factory=list)
     frames: int = 0
 
     def reset(self) -> None:
         """Begin anew."""
-        for counter in (self.commits, self.statements, self.messages):
+        for counter in (self.commits, self.statements, self.compiled, self.messages):
             counter.clear()
         self.texts.clear()
         self.frames = 0
@@ -69,9 +71,10 @@ class Meter:
 
     def cost(self, calls: int) -> Cost:
         """Return what was counted."""
-        return Cost(tuple(self.texts), {
-            "commits": dict(sorted(self.commits.items())), "statements": dict(sorted(self.statements.items())),
-            "messages": dict(sorted(self.messages.items())), "frames": self.frames, "calls": calls})
+        kinds = {"commits": self.commits, "statements": self.statements, "compiled": self.compiled,
+                 "messages": self.messages}
+        figures: dict[str, Any] = {kind: dict(sorted(counted.items())) for kind, counted in kinds.items()}
+        return Cost(tuple(self.texts), {**figures, "frames": self.frames, "calls": calls})
 
     # --- SQL ------------------------------------------------------------------------------------------------------
 
@@ -87,10 +90,13 @@ class Meter:
             for name, listener in listeners:
                 event.remove(Engine, name, listener)
 
-    def _executed(self, connection: Connection, _cursor: Any, statement: str, *_more: Any) -> None:
+    def _executed(self, connection: Connection, _cursor: Any, statement: str, _values: Any, context: Any,
+                  _many: bool) -> None:
         # SQLite is told BEGIN in words, PostgreSQL's driver does it by itself: it counts on neither.
         if not statement.startswith(("BEGIN", "PRAGMA")) and not _by_the_clock(sys._getframe()):
             self.statements[_room(connection)] += 1
+            if context is not None and context.compiled is not None and context.cache_hit is not CacheStats.CACHE_HIT:
+                self.compiled[_room(connection)] += 1
             self.texts.append(f"{_room(connection)}: {' '.join(statement.split())[:200]}")
 
     def _committed(self, connection: Connection) -> None:

@@ -90,11 +90,12 @@ def test_a_piece_of_work_costs_what_it_did_yesterday(work: str, measured: dict[s
 
 def _pairs(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, int, int]]:
     """Return (what, before, now) of every figure that either side has."""
-    words = {"commits": "commits in {}", "statements": "SQL statements in {}", "messages": "AMQP messages of kind {}"}
+    words = {"commits": "commits in {}", "statements": "SQL statements in {}",
+             "compiled": "SQL statements compiled anew in {}", "messages": "AMQP messages of kind {}"}
     pairs = [("AMQP frames", before.get("frames", 0), now["frames"]),
              ("calls to the target", before.get("calls", 0), now["calls"])]
     for kind, sentence in words.items():
-        was, is_ = before.get(kind, {}), now[kind]
+        was, is_ = before.get(kind, {}), now.get(kind, {})
         pairs += [(sentence.format(name), was.get(name, 0), is_.get(name, 0)) for name in sorted({*was, *is_})]
     return pairs
 

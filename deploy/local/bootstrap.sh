@@ -134,12 +134,12 @@ distribution_packages() {
 # -- Python packages --------------------------------------------------------------------------------------------------
 
 make_venv() {
-  [ -x "$here/.venv/bin/python" ] && "$here/.venv/bin/python" -c '' 2>/dev/null && return
+  [ -x "$here/.venv/bin/python" ] && "$here/.venv/bin/python" -c 'import pip' 2>/dev/null && return # uv makes some without
   python_is_usable || fail "python3 is $(python3 -V 2>&1 | cut -d' ' -f2), the hub needs 3.11 or newer with venv: install python3.11 and python3.11-venv, then run this again"
   quietly "Making .venv" python3 -m venv --clear "$here/.venv" || fail "python3 -m venv failed ($(last_words)); log: $log"
 }
 
-pip_setting() { "$here/.venv/bin/python" -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.$1='\(.*\)'$/\1/p" | tail -n 1; }
+pip_setting() { "$here/.venv/bin/python" -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.$1='\(.*\)'$/\1/p" | tail -n 1 || true; }
 
 # uv does not read pip's configuration: a mirror or a certificate that is set up for pip is handed over.
 hand_over_pip_settings() {

@@ -39,6 +39,9 @@ migrate: bootstrap ## bring every service's database to the newest revision
 test: bootstrap-test ## run the tests: real broker, SQLite and PostgreSQL (T=path runs a part)
 	@$(PYTHON) -m pytest -m "not faults" $(T)
 
+bench: bootstrap ## the product against the least program that does the same, side by side
+	@$(PYTHON) -m bench
+
 faults: bootstrap-test ## run the long suite: processes, broker and databases killed at chosen moments
 	@$(PYTHON) -m pytest -m faults --timeout=300 $(T)
 

@@ -18,6 +18,7 @@ from nameko.rpc import ReplyListener
 from chassis import broker, rpc, telemetry
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import SigningKey, Subject, mint
+from chassis.failpoints import failpoint
 from chassis.patience import AtMost
 from chassis.publishing import BrokerAway, Lookout, Publisher, Unroutable
 from contracts.errors import DeadlineExceeded, HubError, Unavailable
@@ -132,6 +133,7 @@ class Caller(DependencyProvider):
             self.replies.forget(correlation_id)
         if "error" in reply:
             raise HubError.from_wire(reply["error"])
+        failpoint(f"{operation.name}.answered")
         return Answer(unpack(operation.response, reply["result"]), bool(reply.get("replayed")))
 
     def _publish(self, operation: Operation, body: bytes, headers: dict[str, Any], correlation_id: str,

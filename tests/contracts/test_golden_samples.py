@@ -26,7 +26,8 @@ SAMPLES = Path(__file__).parent / "samples"
 
 def event_types() -> list[EventType]:
     """Every event type of every contract."""
-    modules = [importlib.import_module(f"contracts.{module.name}") for module in pkgutil.iter_modules(contracts.__path__)]
+    names = [module.name for module in pkgutil.iter_modules(contracts.__path__)]
+    modules = [importlib.import_module(f"contracts.{name}") for name in names]
     return [event for module in modules for event in getattr(module, "EVENTS", ())]
 
 
@@ -93,7 +94,8 @@ def test_a_listener_ignores_what_a_newer_sender_adds(event: EventType, version: 
 
 
 def test_no_sample_is_left_of_an_event_that_is_gone() -> None:
-    known = {f"{event.type}.v{version}.json" for event in event_types() for version in range(1, event.schemaversion + 1)}
+    known = {f"{event.type}.v{version}.json"
+             for event in event_types() for version in range(1, event.schemaversion + 1)}
     assert {file.name for file in SAMPLES.glob("*.json")} <= known
 
 

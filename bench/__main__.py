@@ -74,6 +74,7 @@ def main() -> int:
         print(f"\n{counts.table()}")
         document["counts"] = counts.expected()
     if asked.json:
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
         asked.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 

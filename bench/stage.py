@@ -115,7 +115,11 @@ class Stage:
         if self._cluster is not None:
             self._cluster.stop(signal.SIGQUIT)
             shutil.rmtree(self._cluster.directory, ignore_errors=True)
-        shutil.rmtree(self.home, ignore_errors=True)
+        for _ in range(20):  # Erlang writes a last word after it has let go of its lock
+            shutil.rmtree(self.home, ignore_errors=True)
+            if not self.home.exists():
+                break
+            time.sleep(0.1)
 
     @property
     def amqp_uri(self) -> str:

@@ -53,7 +53,7 @@ def _compare(asked: argparse.Namespace) -> dict[str, Any]:
         settings |= told
     print(table(made), end="\n\n")
     for part, durability in settings.items():
-        print(f"{part}: floor and product alike: {', '.join(f'{k}={v}' for k, v in durability.items())}")
+        print(f"{part}: {', '.join(f'{k}={v}' for k, v in durability.items())}")
     return {"comparisons": [one.as_json() for one in made], "durability": settings, "database": asked.database,
             "delay_ms": asked.delay_ms, "python": platform.python_version(),
             "took_s": round(time.monotonic() - began, 1)}

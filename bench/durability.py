@@ -19,7 +19,7 @@ def of_product(db_uri: str) -> dict[str, Any]:
 
 
 def assert_equal(floor: dict[str, Any], product: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings.
+    """Return the database settings that both have.
 
     Raises:
         AssertionError: floor and product differ, or would lose what they acknowledged in a power cut.
@@ -28,4 +28,4 @@ def assert_equal(floor: dict[str, Any], product: dict[str, Any]) -> dict[str, An
         assert floor[name] == value, f"{name}: the floor has {floor[name]}, the product {value}"
     durable = {"journal_mode": "wal", "synchronous": 2, "fsync": "on", "synchronous_commit": "on"}
     assert all(value == durable[name] for name, value in product.items()), product
-    return dict(floor)
+    return dict(product)

@@ -88,7 +88,7 @@ def sender(amqp_uri: str, db_uri: str) -> None:
         channel.basic_publish_confirm(message, EXCHANGE, "order.confirmed", mandatory=True)
         return {"began_ns": began_ns, "committed_ns": committed_ns}
 
-    commands(send, {"confirms": channel.connection.confirm_publish, "persistent": True} | store.durability())
+    commands(send, store.durability())
 
 
 def receiver(amqp_uri: str, db_uri: str, target_port: str) -> None:

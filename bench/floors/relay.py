@@ -43,7 +43,7 @@ def main(amqp_uri: str, exchange: str, routing_key: str) -> None:
         connection.close()
         return {"took_s": took}
 
-    commands(publish, {"confirms": True, "persistent": True})
+    commands(publish, {"batch": BATCH})
 
 
 if __name__ == "__main__":

@@ -240,7 +240,6 @@ class Lookout:
             raise
 
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        self._stack.pop_all()
-        if connection is not None:
-            eventlet.spawn_n(broker.close, connection.connection)
+        self._connection = None
+        # Elsewhere: closing waits up to two seconds for a stopped broker, and the caller has none left.
+        eventlet.spawn_n(self._stack.pop_all().close)

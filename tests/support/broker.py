@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import time
 import uuid
 from collections.abc import Iterator
@@ -131,6 +133,19 @@ class Management:
     def kill(self) -> None:
         """Kill -9 the node. `start()` brings it back with what it had made durable."""
         self.node.kill()
+
+    def pause(self) -> None:
+        """SIGSTOP the node: connections stand, nothing is answered. `resume()` lets it go on."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT the node."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, signum: signal.Signals) -> None:
+        pid = self.node.status().node_pid
+        assert pid is not None
+        os.kill(pid, signum)
 
     def stop(self) -> None:
         """Shut the node down in order."""

@@ -25,6 +25,13 @@ IDEMPOTENCY = sa.Table(
 )
 
 
+# Built once: every change of the hub runs these, and building a statement costs more than SQLite takes to run it.
+_HERE = sa.and_(IDEMPOTENCY.c.principal == sa.bindparam("at_principal"),
+                IDEMPOTENCY.c.operation == sa.bindparam("at_operation"), IDEMPOTENCY.c.key == sa.bindparam("at_key"))
+_FIND = sa.select(IDEMPOTENCY.c.fingerprint, IDEMPOTENCY.c.answer).where(_HERE)
+_KEEP = IDEMPOTENCY.update().where(_HERE).values(answer=sa.bindparam("answer"))
+
+
 @dataclass(frozen=True)
 class Claim:
     """A principal's use of one key for one operation."""
@@ -35,9 +42,8 @@ class Claim:
     fingerprint: str
 
     @property
-    def _row(self) -> sa.ColumnElement[bool]:
-        table = IDEMPOTENCY.c
-        return sa.and_(table.principal == self.principal, table.operation == self.operation, table.key == self.key)
+    def _place(self) -> dict[str, Any]:
+        return {"at_principal": self.principal, "at_operation": self.operation, "at_key": self.key}
 
     def take(self, session: Session) -> bool:
         """Take the key for this transaction; a rival with the same key waits here until the transaction ends.
@@ -55,7 +61,7 @@ class Claim:
             IdempotencyMismatch: the key was used with another body.
             Conflict: the answer held a secret that is shown once.
         """
-        found = session.execute(sa.select(IDEMPOTENCY.c.fingerprint, IDEMPOTENCY.c.answer).where(self._row)).one()
+        found = session.connection().execute(_FIND, self._place).one()
         if found.fingerprint != self.fingerprint:
             raise IdempotencyMismatch("This idempotency key was used before with another body", key=self.key)
         if found.answer is None:
@@ -65,11 +71,11 @@ class Claim:
 
     def keep(self, session: Session, answer: Mapping[str, Any]) -> None:
         """Keep the packed answer for a replay."""
-        session.execute(IDEMPOTENCY.update().where(self._row).values(answer=dict(answer)))
+        session.connection().execute(_KEEP, self._place | {"answer": dict(answer)})
 
     def known(self, session: Session) -> bool:
         """Tell whether the effect has been had before, without taking the key."""
-        return session.execute(sa.select(IDEMPOTENCY.c.key).where(self._row)).first() is not None
+        return session.connection().execute(_FIND, self._place).first() is not None
 
 
 def prune(session: Session, *, before: dt.datetime, limit: int = 1000) -> int:

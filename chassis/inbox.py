@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,10 +26,15 @@ def insert_if_absent(session: Session, table: sa.Table, **values: Any) -> bool:
     Returns:
         Whether the row is new.
     """
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing(index_elements=list(table.primary_key))
-    result: Any = session.execute(statement)
+    connection = session.connection()
+    result: Any = connection.execute(_insert_if_absent(table, connection.dialect.name), values)
     return bool(result.rowcount == 1)
+
+
+@cache
+def _insert_if_absent(table: sa.Table, dialect: str) -> sa.Insert:
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
 
 
 def first_time(session: Session, event_id: str, handler: str) -> bool:

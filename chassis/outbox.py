@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,6 +62,15 @@ class Pending:
     attempts: int = 0
 
 
+@dataclass(frozen=True)
+class Announcement:
+    """One event about to be recorded: what `record` takes, for many at once."""
+
+    subject: str
+    version: int
+    data: Any
+
+
 def record(
     session: Session, event: EventType, *, subject: str, version: int, data: Any, by: Actor, origin: str = "hub"
 ) -> str:
@@ -79,26 +88,48 @@ def record(
     Returns:
         The event's id.
     """
-    envelope = Envelope(
-        id=new_id(), source=f"/{event.service}", type=event.type, subject=subject, time=utcnow(), entityversion=version,
-        schemaversion=event.schemaversion, actor=by.id, origin=origin,
-        traceparent=telemetry.current("traceparent"), correlationid=telemetry.current("request_id"),
-        data=pack(event.data, data),
-    )
-    body = json.dumps(envelope.to_wire(), ensure_ascii=False, separators=(",", ":"))
+    return record_all(session, event, [Announcement(subject, version, data)], by=by, origin=origin)[0]
+
+
+def record_all(
+    session: Session, event: EventType, announcements: Iterable[Announcement], *, by: Actor, origin: str = "hub"
+) -> list[str]:
+    """Announce `event` of many records, in one statement; see `record`.
+
+    Returns:
+        The events' ids.
+    """
     relay = session.info.get("relay")
-    session.execute(OUTBOX.insert().values(
-        id=envelope.id, exchange=event.exchange, routing_key=event.routing_key, subject=subject,
-        mandatory=event.expects_listener, body=body, created_at=envelope.time, due_at=envelope.time,
-        # Born leased to the relay of this process, which gets it in memory at commit: no claim stands in its way.
-        lease_owner=relay.owner if relay else None,
-        lease_until=envelope.time + dt.timedelta(seconds=LEASE_S) if relay else None,
-    ))
+    rows = [_row(event, announced, by, origin, relay) for announced in announcements]
+    if not rows:
+        return []
+    session.connection().execute(_INSERT, rows)
     if relay:
-        fresh = Pending(envelope.id, event.exchange, event.routing_key, event.expects_listener, body)
-        session.info.setdefault("announced", []).append(fresh)
+        fresh = [Pending(row["id"], event.exchange, event.routing_key, event.expects_listener, row["body"])
+                 for row in rows]
+        session.info.setdefault("announced", []).extend(fresh)
         after_commit(session, _Offer(relay, session.info["announced"]))
-    return envelope.id
+    return [row["id"] for row in rows]
+
+
+_INSERT = OUTBOX.insert()
+
+
+def _row(event: EventType, announced: Announcement, by: Actor, origin: str, relay: Any) -> dict[str, Any]:
+    envelope = Envelope(
+        id=new_id(), source=f"/{event.service}", type=event.type, subject=announced.subject, time=utcnow(),
+        entityversion=announced.version, schemaversion=event.schemaversion, actor=by.id, origin=origin,
+        traceparent=telemetry.current("traceparent"), correlationid=telemetry.current("request_id"),
+        data=pack(event.data, announced.data),
+    )
+    return {
+        "id": envelope.id, "exchange": event.exchange, "routing_key": event.routing_key, "subject": announced.subject,
+        "mandatory": event.expects_listener, "created_at": envelope.time, "due_at": envelope.time,
+        "body": json.dumps(envelope.to_wire(), ensure_ascii=False, separators=(",", ":")),
+        # Born leased to the relay of this process, which gets it in memory at commit: no claim stands in its way.
+        "lease_owner": relay.owner if relay else None,
+        "lease_until": envelope.time + dt.timedelta(seconds=LEASE_S) if relay else None,
+    }
 
 
 @dataclass

@@ -82,7 +82,7 @@ def understand(arrived: Arrived) -> Asked:
     elif route.body != "none" or arrived.body:
         data |= _from_body(arrived)
     if not route.reads:
-        faults += _loose(route.operation.request(), data)
+        faults += _loose(route.request_schema, data)
     request: dict[str, Any] = {}
     try:
         request = schema.load(route.operation.request, data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from marshmallow import fields
+from marshmallow import Schema, fields
 
 from contracts.operation import Operation
 from contracts.schema import PageRequest
@@ -67,9 +67,14 @@ class Route:
             raise ValueError(f"{self.method} {self.path}: {self.operation.name} has no field {sorted(unknown)}")
 
     @cached_property
+    def request_schema(self) -> Schema:
+        """The operation's request; made once, for making it costs more than loading with it."""
+        return self.operation.request()
+
+    @cached_property
     def request_fields(self) -> dict[str, fields.Field[Any]]:
         """The fields of the operation's request, by the names that travel."""
-        return {declared.data_key or name: declared for name, declared in self.operation.request().fields.items()}
+        return {declared.data_key or name: declared for name, declared in self.request_schema.fields.items()}
 
     @cached_property
     def answer_fields(self) -> dict[str, fields.Field[Any]]:

@@ -106,9 +106,11 @@ def _stop_signal() -> Event:
         signal.signal(each, lambda _signum, _frame: None)
 
     def wait() -> None:
-        trampoline(readable, read=True)
-        if not stopping.ready():
-            stopping.send(None)
+        # Every signal that Python handles writes its number here, a profiler's too.
+        while not stopping.ready():
+            trampoline(readable, read=True)
+            if {signal.SIGTERM, signal.SIGINT} & set(os.read(readable, 64)) and not stopping.ready():
+                stopping.send(None)
 
     eventlet.spawn_n(wait)
     return stopping

@@ -1,0 +1,28 @@
+"""The five rooms as processes, without an external system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.gateway.running import Hub
+from tests.support.broker import Management
+from tests.support.processes import Processes
+
+ROOMS = ("identity", "customers", "sales", "integrations")
+
+
+@pytest.fixture(scope="module")
+def all_rooms(broker: Management, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """Every room and the gateway on a virtual host of their own, and an administrator signed in."""
+    broker.start()
+    vhost = broker.create_vhost()
+    home = tmp_path_factory.mktemp("hub")
+    running = Hub(home, vhost.amqp_uri, Processes(home))
+    try:
+        running.start(*ROOMS)
+        yield running
+    finally:
+        running.processes.stop_all()
+        broker.delete_vhost(vhost.name)

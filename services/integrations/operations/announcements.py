@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,13 @@ from sqlalchemy.orm import Session
 
 from chassis import outbox
 from chassis.context import Subject
+from chassis.outbox import Announcement
 from contracts.integrations import CONNECTION_HEALTH_CHANGED, DELIVERY_SETTLED
 from services.integrations.models import Connection
 from services.integrations.queries.lanes import Lane
+from services.integrations.queries.statements import built_once, table_of
 
+_CONNECTION = table_of(Connection)
 US = Subject.service("integrations")
 """Who settles deliveries: nobody's request, the service's own deferred work."""
 
@@ -35,19 +38,26 @@ class Settled:
 def deliveries_settled(session: Session, settled: Sequence[Settled]) -> None:
     """Announce each end."""
     names = _names(session, {one.lane[0] for one in settled})
-    for one in settled:
-        connection_id, entity, local_id = one.lane
-        outbox.record(session, DELIVERY_SETTLED, subject=one.id, version=1, by=US, data={
-            "delivery_id": one.id, "connection_id": connection_id, "connection": names[connection_id],
+    outbox.record_all(session, DELIVERY_SETTLED, by=US,
+                      announcements=[Announcement(one.id, 1, _told(one, names)) for one in settled])
+
+
+def _told(one: Settled, names: Mapping[str, str]) -> dict[str, Any]:
+    connection_id, entity, local_id = one.lane
+    return {"delivery_id": one.id, "connection_id": connection_id, "connection": names[connection_id],
             "entity": entity, "local_id": local_id, "source_version": one.version, "external_id": one.external_id,
-            "state": one.state, "error_class": one.error_class, "error": one.error})
+            "state": one.state, "error_class": one.error_class, "error": one.error}
 
 
 def _names(session: Session, ids: Collection[str]) -> dict[str, str]:
     if not ids:
         return {}
-    rows = session.execute(sa.select(Connection.id, Connection.name).where(Connection.id.in_(list(ids)))).all()
-    return {row[0]: row[1] for row in rows}
+    return {row[0]: row[1] for row in session.execute(*_named(list(ids)))}
+
+
+@built_once
+def _named(ids: Collection[str]) -> sa.Select[tuple[str, str]]:
+    return sa.select(_CONNECTION.c.id, _CONNECTION.c.name).where(_CONNECTION.c.id.in_(ids))
 
 
 def health_changed(session: Session, connection: Any, by: Any = US) -> None:

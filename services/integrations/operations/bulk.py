@@ -71,22 +71,23 @@ def as_json(rows: Iterable[Mapping[str, Any]], *, on_sqlite: bool) -> str:
     return json.dumps([dict(row) for row in rows], default=as_text, ensure_ascii=False)
 
 
-def upsert(session: Session, table: sa.Table, rows: Rows, *, changing: Mapping[str, Any] | None,
-           where: sa.ColumnElement[bool] | None = None) -> None:
-    """Insert rows; where the primary key is taken, set `changing` if `where` holds (None: leave the row alone).
+class Upsert:
+    """Inserts rows; where the primary key is taken, sets `changing` if `where` holds.
 
-    In `changing` and `where`, `excluded(table)` stands for the row that was to be inserted.
+    In `changing` and `where`, `excluded(column)` stands for what was to be inserted. Made once, for any rows.
     """
-    if not rows:
-        return
-    dialect: Any = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    keys = list(table.primary_key)
-    if changing is None:
-        statement = statement.on_conflict_do_nothing(index_elements=keys)
-    else:
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=changing, where=where)
-    session.execute(statement, list(rows))
+
+    def __init__(self, table: sa.Table, *, changing: Mapping[str, Any],
+                 where: sa.ColumnElement[bool] | None = None) -> None:
+        on: dict[str, Any] = {"index_elements": list(table.primary_key), "set_": changing, "where": where}
+        self._on_sqlite = sqlite.insert(table).on_conflict_do_update(**on)
+        self._on_postgresql = postgresql.insert(table).on_conflict_do_update(**on)
+
+    def put(self, session: Session, rows: Rows) -> None:
+        """Insert or change `rows`, mappings with the same keys."""
+        if rows:
+            on_sqlite = session.get_bind().dialect.name == "sqlite"
+            session.execute(self._on_sqlite if on_sqlite else self._on_postgresql, list(rows))
 
 
 def excluded(column: sa.Column[Any]) -> sa.ColumnElement[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,15 @@ from services.integrations.domain import failures, retry
 from services.integrations.domain.deliveries import TERMINAL, is_stale
 from services.integrations.models import Attempt, Binding, Connection, Delivery
 from services.integrations.operations import announcements, intake, records
-from services.integrations.operations.bulk import upsert
+from services.integrations.operations.bulk import Upsert
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
+from services.integrations.queries.statements import built_once, table_of
 from services.integrations.routing import dependencies
+
+_ATTEMPT, _BINDING, _DELIVERY = table_of(Attempt), table_of(Binding), table_of(Delivery)
+_BINDING_BEGUN = Upsert(_BINDING, changing={"state": "creating"}, where=_BINDING.c.external_id.is_(None))
+_ATTEMPT_OPENED = sa.insert(_ATTEMPT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +78,13 @@ def lock(session: Session, connection_ids: Iterable[str]) -> dict[str, Connectio
 
     The lock lets deliveries be inserted meanwhile (`FOR NO KEY UPDATE`).
     """
-    rows = session.scalars(sa.select(Connection).where(Connection.id.in_(sorted(connection_ids)))
-                           .order_by(Connection.id).with_for_update(key_share=True))
-    return {row.id: row for row in rows}
+    return {row.id: row for row in session.scalars(*_locked(sorted(connection_ids)))}
+
+
+@built_once
+def _locked(ids: Collection[str]) -> sa.Select[Connection]:
+    return (sa.select(Connection).where(Connection.id.in_(ids)).order_by(Connection.id)
+            .with_for_update(key_share=True))
 
 
 def room(session: Session, connections: Iterable[Connection], now: dt.datetime) -> list[tuple[Connection, int]]:
@@ -84,12 +93,15 @@ def room(session: Session, connections: Iterable[Connection], now: dt.datetime) 
                  and (c.throttled_until is None or c.throttled_until <= now)]
     if not callable_:
         return []
-    leased = session.execute(
-        sa.select(Delivery.connection_id, sa.func.count())
-        .where(Delivery.connection_id.in_([c.id for c in callable_]), sa.text("delivery.state = 'leased'"))
-        .group_by(Delivery.connection_id)).all()
-    counted: dict[str, int] = {row[0]: row[1] for row in leased}
+    counted: dict[str, int] = {row[0]: row[1] for row in session.execute(*_leased([c.id for c in callable_]))}
     return [(c, c.max_in_flight - counted.get(c.id, 0)) for c in callable_]
+
+
+@built_once
+def _leased(connection_ids: Collection[str]) -> lanes.Asked:
+    return (sa.select(_DELIVERY.c.connection_id, sa.func.count())
+            .where(_DELIVERY.c.connection_id.in_(connection_ids), sa.text("delivery.state = 'leased'"))
+            .group_by(_DELIVERY.c.connection_id))
 
 
 def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]], lease: Lease,
@@ -133,13 +145,19 @@ def _take(session: Session, connection_id: str, limit: int, lease: Lease, now: d
     taken: list[Any] = []
     for priority in lanes.PRIORITIES:
         if len(taken) < limit:
-            # A CTE, because PostgreSQL may evaluate a limited sub-select more than once.
-            picked = lanes.claimable(connection_id, priority, now, limit - len(taken)).cte("picked")
             taken += session.execute(
-                sa.update(Delivery).where(Delivery.id.in_(sa.select(picked.c.id)))
-                .values(state="leased", lease_owner=lease.owner, lease_until=lease.until, fence=Delivery.fence + 1)
-                .returning(*Delivery.__table__.c)).all()
+                *_leasing(connection_id, priority, now, limit - len(taken), lease.owner, lease.until)).all()
     return sorted(taken, key=lambda row: row.id)
+
+
+@built_once
+def _leasing(connection_id: str, priority: int, now: dt.datetime, limit: int, owner: str,
+             until: dt.datetime) -> sa.Executable:
+    # A CTE, because PostgreSQL may evaluate a limited sub-select more than once.
+    picked = lanes.claimable(connection_id, priority, now, limit).cte("picked")
+    return (sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(sa.select(picked.c.id)))
+            .values(state="leased", lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1)
+            .returning(*_DELIVERY.c))
 
 
 def _bodies(session: Session, keyring: Keyring, taken: Sequence[Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
@@ -217,26 +235,28 @@ def export(session: Session, missing: Iterable[lanes.Lane], now: dt.datetime) ->
 
 
 def _start_bindings(session: Session, jobs: Sequence[Job]) -> None:
-    table: Any = Binding.__table__
-    rows = [{"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id, "state": "creating",
-             "create_key": create_key(job.lane), "acked_version": 0} for job in jobs if job.external_id is None]
-    upsert(session, table, rows, changing={"state": "creating"}, where=table.c.external_id.is_(None))
+    _BINDING_BEGUN.put(session, [
+        {"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id, "state": "creating",
+         "create_key": create_key(job.lane), "acked_version": 0} for job in jobs if job.external_id is None])
 
 
 def open_attempts(session: Session, jobs: Sequence[Job], now: dt.datetime) -> None:
     """Write the attempt of each job, open: were we to end here, somebody would look whether the call was made."""
     if jobs:
-        session.execute(sa.insert(Attempt), [
+        session.execute(_ATTEMPT_OPENED, [
             {"id": new_id(), "delivery_id": job.delivery_id, "n": job.fence, "fence": job.fence, "action": job.action,
              "started_at": now} for job in jobs])
 
 
 def renew(session: Session, owner: str, delivery_ids: Sequence[str], until: dt.datetime) -> set[str]:
     """Extend our leases; return those that are still ours."""
-    rows = session.execute(
-        sa.update(Delivery).where(Delivery.id.in_(list(delivery_ids)), Delivery.lease_owner == owner)
-        .values(lease_until=until).returning(Delivery.id))
-    return set(rows.scalars())
+    return set(session.execute(*_renewing(list(delivery_ids), owner, until)).scalars())
+
+
+@built_once
+def _renewing(delivery_ids: Collection[str], owner: str, until: dt.datetime) -> sa.Executable:
+    return (sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(delivery_ids), _DELIVERY.c.lease_owner == owner)
+            .values(lease_until=until).returning(_DELIVERY.c.id))
 
 
 def _lane(row: Any) -> lanes.Lane:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,11 @@ from services.integrations.models import Delivery, LedgerRow
 from services.integrations.operations import records
 from services.integrations.operations.bulk import update_each
 from services.integrations.queries import lanes
+from services.integrations.queries.statements import built_once, table_of
 from services.integrations.routing import AWAITED, WAYS
+
+_DELIVERY, _LEDGER = table_of(Delivery), table_of(LedgerRow)
+_ACCEPTED = sa.insert(_DELIVERY)
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,19 @@ def add(session: Session, plans: Iterable[Mapping[str, Any]]) -> None:
     rows = list(plans)
     if not rows:
         return
-    session.execute(sa.insert(Delivery), rows)
+    session.execute(_ACCEPTED, rows)
     counted: dict[str, int] = {}
     for row in rows:
         counted[row["connection_id"]] = counted.get(row["connection_id"], 0) + 1
-    ledger = LedgerRow.__table__.c
     for many in set(counted.values()):
         chosen = sorted(id for id, count in counted.items() if count == many)
-        session.execute(sa.update(LedgerRow).where(ledger.connection_id.in_(chosen))
-                        .values(accepted=ledger.accepted + many))
+        session.execute(*_counting(chosen, many))
+
+
+@built_once
+def _counting(connection_ids: Collection[str], many: int) -> sa.Executable:
+    return (sa.update(_LEDGER).where(_LEDGER.c.connection_id.in_(connection_ids))
+            .values(accepted=_LEDGER.c.accepted + many))
 
 
 def plan(connection_id: str, entity: str, local_id: str, op: Op, version: int, now: dt.datetime, *,
@@ -115,8 +123,7 @@ def _replace_waiting(session: Session, op: Op, fresh: list[dict[str, Any]], now:
         row.update(state=wait.state, due_at=wait.due_at, attempts=wait.attempts, deferrals=wait.deferrals,
                    blocked_entity=wait.blocked_entity, blocked_id=wait.blocked_id, deadline_at=wait.deadline_at)
         replaced.append({"id": old.id, "state": "superseded", "superseded_by": row["id"], "settled_at": now})
-    table: Any = Delivery.__table__
-    update_each(session, table, replaced, match=("id",))
+    update_each(session, _DELIVERY, replaced, match=("id",))
 
 
 def _lane(row: Mapping[str, Any]) -> lanes.Lane:

@@ -12,19 +12,28 @@ from sqlalchemy.orm import Session
 from services.integrations.models import Delivery
 from services.integrations.operations.claims import Job, Lease, open_attempts
 from services.integrations.queries import lanes
+from services.integrations.queries.statements import built_once, table_of
+
+_DELIVERY = table_of(Delivery)
 
 
 def claim(session: Session, limit: int, lease: Lease, now: dt.datetime) -> Sequence[Job]:
     """Lease up to `limit` due doubts and open an attempt for the look-up of each. They stay in doubt meanwhile."""
-    picked = lanes.doubts_due(now, limit).cte("picked")
-    rows = session.execute(
-        sa.update(Delivery).where(Delivery.id.in_(sa.select(picked.c.id)))
-        .values(lease_owner=lease.owner, lease_until=lease.until, fence=Delivery.fence + 1, probes=Delivery.probes + 1)
-        .returning(*Delivery.__table__.c)).all()
+    rows = session.execute(*_leasing(now, limit, lease.owner, lease.until)).all()
     bound = lanes.bindings(session, {(row.connection_id, row.entity, row.local_id) for row in rows})
     jobs = [_job(row, bound.get((row.connection_id, row.entity, row.local_id))) for row in rows]
     open_attempts(session, jobs, now)
     return jobs
+
+
+@built_once
+def _leasing(now: dt.datetime, limit: int, owner: str, until: dt.datetime) -> sa.Executable:
+    picked = lanes.doubts_due(now, limit).cte("picked")
+    return (
+        sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(sa.select(picked.c.id)))
+        .values(lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1, probes=_DELIVERY.c.probes + 1)
+        .returning(*_DELIVERY.c)
+    )
 
 
 def _job(row: Any, binding: Any) -> Job:

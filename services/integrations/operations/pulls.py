@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis import outbox
+from chassis.outbox import Announcement
 from contracts.errors import Conflict
 from contracts.integrations import EXTERNAL_CHANGED
 from services.integrations.domain import failures
@@ -18,10 +19,15 @@ from services.integrations.domain.retry import Chance
 from services.integrations.models import Connection, Cursor, Route, Sighting
 from services.integrations.operations import health
 from services.integrations.operations.announcements import US
-from services.integrations.operations.bulk import excluded, upsert
+from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.claims import Lease
 from services.integrations.queries import lanes
+from services.integrations.queries.statements import built_once, table_of
 
+_CURSOR, _SIGHTING = table_of(Cursor), table_of(Sighting)
+_DUE_NOW = Upsert(_CURSOR, changing={"due_at": excluded(_CURSOR.c.due_at)})
+_SEEN = Upsert(_SIGHTING, changing={name: excluded(_SIGHTING.c[name])
+                                    for name in ("remote_version", "version", "seen_at")})
 DIRECTION, WHOLE = "pull", ""
 """The direction of a poll's cursor, and the partition of a target that has none."""
 RETRY_MOST_S = 600.0
@@ -55,10 +61,9 @@ class News:
 
 def start(session: Session, connection_id: str, entity: str, now: dt.datetime) -> None:
     """Make the cursor of a route that has been switched on, due now; one that exists goes on from its checkpoint."""
-    table: Any = Cursor.__table__
     row = {"connection_id": connection_id, "entity": entity, "direction": DIRECTION, "partition": WHOLE, "due_at": now,
            "failures": 0, "fence": 0}
-    upsert(session, table, [row], changing={"due_at": now})
+    _DUE_NOW.put(session, [row])
 
 
 def now(session: Session, connection: Connection, at: dt.datetime) -> list[str]:
@@ -81,19 +86,25 @@ def now(session: Session, connection: Connection, at: dt.datetime) -> list[str]:
 
 def any_due(session: Session, at: dt.datetime) -> bool:
     """Tell whether a poll is due; asked every second, so it takes no lock."""
-    return session.execute(lanes.cursors_due(at, 1, locked=False)).first() is not None
+    return session.execute(*_cursors_due(at, 1, locked=False)).first() is not None
+
+
+_cursors_due = built_once(lanes.cursors_due)
 
 
 def claim(session: Session, limit: int, lease: Lease, at: dt.datetime) -> list[Pull]:
     """Lease up to `limit` cursors whose poll is due."""
-    picked = lanes.cursors_due(at, limit).cte("picked")
-    key = (Cursor.connection_id, Cursor.entity, Cursor.direction, Cursor.partition)
-    rows = session.execute(
-        sa.update(Cursor).where(sa.tuple_(*key).in_(sa.select(*picked.c)))
-        .values(lease_owner=lease.owner, lease_until=lease.until, fence=Cursor.fence + 1)
-        .returning(*Cursor.__table__.c)).all()
+    rows = session.execute(*_leasing(at, limit, lease.owner, lease.until)).all()
     return [Pull(connection_id=row.connection_id, entity=row.entity, checkpoint=row.checkpoint, fence=row.fence,
                  failures=row.failures) for row in rows]
+
+
+@built_once
+def _leasing(at: dt.datetime, limit: int, owner: str, until: dt.datetime) -> sa.Executable:
+    picked = lanes.cursors_due(at, limit).cte("picked")
+    key = (_CURSOR.c.connection_id, _CURSOR.c.entity, _CURSOR.c.direction, _CURSOR.c.partition)
+    return (sa.update(_CURSOR).where(sa.tuple_(*key).in_(sa.select(*picked.c)))
+            .values(lease_owner=owner, lease_until=until, fence=_CURSOR.c.fence + 1).returning(*_CURSOR.c))
 
 
 def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str | None, at: dt.datetime, *,
@@ -113,12 +124,12 @@ def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str 
     _write(session, pull, row | ({"lease_owner": None} if lease_until is None else {}))
     name = session.execute(sa.select(Connection.name).where(Connection.id == pull.connection_id)).scalar_one()
     fresh = _unseen(session, pull, {one.external_id: one for one in news}, at)
-    for one, version in fresh:
-        outbox.record(session, EXTERNAL_CHANGED, subject=one.external_id, version=version, by=US,
-                      origin=pull.connection_id, data={
-                          "connection_id": pull.connection_id, "connection": name, "entity": pull.entity,
-                          "external_id": one.external_id, "keys": {}, "record": dict(one.record),
-                          "deleted": one.deleted, "remote_version": one.version, "seen_at": at})
+    outbox.record_all(session, EXTERNAL_CHANGED, by=US, origin=pull.connection_id, announcements=[
+        Announcement(one.external_id, version, {
+            "connection_id": pull.connection_id, "connection": name, "entity": pull.entity,
+            "external_id": one.external_id, "keys": {}, "record": dict(one.record),
+            "deleted": one.deleted, "remote_version": one.version, "seen_at": at})
+        for one, version in fresh])
     health.observe(session, [health.Seen(connection_id=pull.connection_id)], at)
     return len(fresh)
 
@@ -133,11 +144,9 @@ def _unseen(session: Session, pull: Pull, news: Mapping[str, News], at: dt.datet
         sa.select(Sighting.external_id, Sighting.remote_version, Sighting.version).where(found)).all()}
     fresh = [(one, known[id].version + 1 if id in known else 1) for id, one in news.items()
              if id not in known or known[id].remote_version != one.version]
-    table: Any = Sighting.__table__
-    upsert(session, table, [
+    _SEEN.put(session, [
         {"connection_id": pull.connection_id, "entity": pull.entity, "external_id": one.external_id,
-         "remote_version": one.version, "version": version, "seen_at": at} for one, version in fresh],
-        changing={c: excluded(table.c[c]) for c in ("remote_version", "version", "seen_at")})
+         "remote_version": one.version, "version": version, "seen_at": at} for one, version in fresh])
     return fresh
 
 

@@ -12,8 +12,14 @@ from sqlalchemy.orm import Session
 
 from chassis.crypto import Keyring
 from services.integrations.models import Record
-from services.integrations.operations.bulk import excluded, upsert
+from services.integrations.operations.bulk import Upsert, excluded
+from services.integrations.queries.statements import built_once, table_of
 
+_RECORD = table_of(Record)
+_KEPT = Upsert(
+    _RECORD, where=_RECORD.c.version < excluded(_RECORD.c.version),
+    changing={name: excluded(_RECORD.c[name])
+              for name in ("version", "deleted", "seen_at", "state_sealed", "state_hash")})
 HASHED = "record.state"
 """The column under whose key a state is hashed: equal states, equal hashes, and nothing can be guessed from one."""
 
@@ -29,16 +35,18 @@ def put(session: Session, keyring: Keyring, entity: str, id: str, version: int, 
 
     The row stays locked until the transaction ends, so that two events of one record are never applied side by side.
     """
-    table: Any = Record.__table__
-    known = session.execute(sa.select(table.c.version).where(table.c.entity == entity, table.c.id == id)
-                            .with_for_update()).scalar_one_or_none() or 0
+    known = session.execute(*_known(entity, id)).scalar_one_or_none() or 0
     if version > known:
         text = canonical(state)
         row = {"entity": entity, "id": id, "version": version, "deleted": False, "seen_at": now,
                "state_sealed": keyring.seal(text, _aad(entity, id)), "state_hash": keyring.blind(HASHED, text)}
-        changing = {name: excluded(table.c[name]) for name in row if name not in ("entity", "id")}
-        upsert(session, table, [row], changing=changing, where=table.c.version < excluded(table.c.version))
+        _KEPT.put(session, [row])
     return known
+
+
+@built_once
+def _known(entity: str, id: str) -> sa.Select[tuple[int]]:
+    return sa.select(_RECORD.c.version).where(_RECORD.c.entity == entity, _RECORD.c.id == id).with_for_update()
 
 
 def state_of(keyring: Keyring, row: Any) -> dict[str, Any]:

@@ -18,14 +18,21 @@ from services.integrations.models import Attempt, Binding, Delivery
 from services.integrations.models.attempt import sealed_preview
 from services.integrations.operations import announcements, claims, health
 from services.integrations.operations.announcements import Settled
-from services.integrations.operations.bulk import excluded, update_each, upsert
+from services.integrations.operations.bulk import Upsert, excluded, update_each
 from services.integrations.operations.claims import Job
 from services.integrations.operations.health import Seen
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
+from services.integrations.queries.statements import built_once, table_of
 from services.integrations.routing import dependencies
 
-_DELIVERY: Any = Delivery.__table__
+_ATTEMPT, _BINDING, _DELIVERY = table_of(Attempt), table_of(Binding), table_of(Delivery)
+_NEWER = excluded(_BINDING.c.acked_version) > _BINDING.c.acked_version
+_BINDING_NAMED = Upsert(_BINDING, changing={
+    **{name: excluded(_BINDING.c[name]) for name in ("external_id", "state", "remote_version", "last_verified_at")},
+    "acked_version": sa.case((_NEWER, excluded(_BINDING.c.acked_version)), else_=_BINDING.c.acked_version),
+    "sent_hash": sa.func.coalesce(excluded(_BINDING.c.sent_hash), _BINDING.c.sent_hash)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
@@ -209,8 +216,7 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
 
 
 def _close_attempts(session: Session, plans: Sequence[_Plan]) -> None:
-    table: Any = Attempt.__table__
-    update_each(session, table, [_closed(session, plan) for plan in plans], match=("delivery_id", "n"))
+    update_each(session, _ATTEMPT, [_closed(session, plan) for plan in plans], match=("delivery_id", "n"))
 
 
 def _closed(session: Session, plan: _Plan) -> dict[str, Any]:
@@ -230,18 +236,12 @@ def _closed(session: Session, plan: _Plan) -> dict[str, Any]:
 
 def _bind(session: Session, plans: Sequence[_Plan]) -> None:
     """Write bindings: those that now name a record, then those that no longer do."""
-    table: Any = Binding.__table__
-    named = [_binding_row(plan) for plan in plans if plan.binding.get("external_id")]
-    brought = {c: excluded(table.c[c]) for c in ("external_id", "state", "remote_version", "last_verified_at")}
-    newer = excluded(table.c.acked_version) > table.c.acked_version
-    upsert(session, table, named, changing=brought | {
-        "acked_version": sa.case((newer, excluded(table.c.acked_version)), else_=table.c.acked_version),
-        "sent_hash": sa.func.coalesce(excluded(table.c.sent_hash), table.c.sent_hash)})
+    _BINDING_NAMED.put(session, [_binding_row(plan) for plan in plans if plan.binding.get("external_id")])
     for forgetting in (True, False):
         rows = [_lane_row(plan) | {"state": plan.binding["state"]} | ({"external_id": None} if forgetting else {})
                 for plan in plans if plan.binding and not plan.binding.get("external_id")
                 and ("external_id" in plan.binding) == forgetting]
-        update_each(session, table, rows, match=("local_id", "entity", "connection_id"))
+        update_each(session, _BINDING, rows, match=("local_id", "entity", "connection_id"))
 
 
 def _lane_row(plan: _Plan) -> dict[str, Any]:
@@ -258,12 +258,31 @@ def _release(session: Session, bound: Collection[lanes.Lane], now: dt.datetime) 
     """Let go what was blocked on records that are there now; return the connections concerned."""
     if not bound:
         return set()
-    on = sa.tuple_(Delivery.connection_id, Delivery.blocked_entity, Delivery.blocked_id).in_(list(bound))
-    return set(session.execute(
-        sa.update(Delivery).where(sa.text("delivery.state = 'blocked'"), on)
+    return set(session.execute(*_releasing(list(bound), now)).scalars())
+
+
+def _blocked_on(awaited: Collection[lanes.Lane]) -> sa.ColumnElement[bool]:
+    columns = _DELIVERY.c
+    return sa.and_(sa.text("delivery.state = 'blocked'"),
+                   sa.tuple_(columns.connection_id, columns.blocked_entity, columns.blocked_id).in_(awaited))
+
+
+@built_once
+def _releasing(bound: Collection[lanes.Lane], now: dt.datetime) -> sa.Executable:
+    return (
+        sa.update(_DELIVERY).where(_blocked_on(bound))
         .values(state="pending", due_at=now, blocked_entity=None, blocked_id=None, deadline_at=None, error_class=None,
                 last_error=None)
-        .returning(Delivery.connection_id)).scalars())
+        .returning(_DELIVERY.c.connection_id)
+    )
+
+
+@built_once
+def _waiting_for(awaited: Collection[lanes.Lane]) -> lanes.Asked:
+    columns = _DELIVERY.c
+    return (sa.select(columns.id, columns.connection_id, columns.entity, columns.local_id, columns.source_version,
+                      columns.blocked_entity, columns.blocked_id)
+            .where(_blocked_on(awaited)).with_for_update())
 
 
 def end_dependents(session: Session, dead: Mapping[lanes.Lane, str], now: dt.datetime) -> list[Settled]:
@@ -275,20 +294,15 @@ def end_dependents(session: Session, dead: Mapping[lanes.Lane, str], now: dt.dat
     ended: list[Settled] = []
     coming = lanes.open_lanes(session, dead)
     dead = {lane: why for lane, why in dead.items() if lane not in coming}
-    columns, table = Delivery.__table__.c, _DELIVERY
     while dead:
-        on = sa.tuple_(Delivery.connection_id, Delivery.blocked_entity, Delivery.blocked_id).in_(list(dead))
-        waiting = session.execute(
-            sa.select(columns.id, columns.connection_id, columns.entity, columns.local_id, columns.source_version,
-                      columns.blocked_entity, columns.blocked_id)
-            .where(sa.text("delivery.state = 'blocked'"), on).with_for_update()).all()
+        waiting = session.execute(*_waiting_for(list(dead))).all()
         round_ = [
             Settled(id=row.id, lane=(row.connection_id, row.entity, row.local_id), version=row.source_version,
                     state="dead", error_class=failures.DEPENDENCY_MISSING,
                     error=f"{row.blocked_entity} {row.blocked_id} could not be delivered: "
                           f"{dead[row.connection_id, row.blocked_entity, row.blocked_id]}"[:1000])
             for row in waiting]
-        update_each(session, table, [
+        update_each(session, _DELIVERY, [
             {"id": one.id, "state": "dead", "settled_at": now, "error_class": one.error_class, "last_error": one.error}
             for one in round_], match=("id",))
         ended += round_

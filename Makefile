@@ -7,7 +7,6 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 HUB := $(PYTHON) -m hub
 ROOMS := customers sales identity integrations gateway cli dev
-T ?= tests
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,13 +36,17 @@ migrate: bootstrap ## bring every service's database to the newest revision
 	@$(HUB) migrate
 
 test: bootstrap-test ## run the tests: real broker, SQLite and PostgreSQL (T=path runs a part)
+ifeq ($(origin T),undefined)
+	@$(PYTHON) tests/side_by_side.py -m "not faults"
+else
 	@$(PYTHON) -m pytest -m "not faults" $(T)
+endif
 
 bench: bootstrap ## the product against the least program that does the same, side by side
 	@$(PYTHON) -m bench
 
 faults: bootstrap-test ## run the long suite: processes, broker and databases killed at chosen moments
-	@$(PYTHON) -m pytest -m faults --timeout=300 $(T)
+	@$(PYTHON) -m pytest -m faults --timeout=300 $(or $(T),tests)
 
 check: bootstrap ## lint, types, import rules, unused dependencies
 	@$(PYTHON) -m ruff check .

@@ -174,7 +174,7 @@ class Application:
             answer = caller.call(arrived.route.operation, asked.request, subject=subject, key=key,
                                  request_id=arrived.request_id, traceparent=arrived.traceparent)
         except Unauthenticated as error:
-            if arrived.route.public:
+            if arrived.route.public or error.fields.get("presented"):
                 raise
             # The client is known; it is our own token that the service does not accept.
             log.error("context_token_refused", service=arrived.route.operation.service, reason=error.message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import true
 
 from chassis.context import Subject
 from chassis.database import utcnow
@@ -15,7 +15,7 @@ from services.identity.models import User
 from services.identity.operations import access, attempts
 from services.identity.operations.sign_in import Gate
 from services.identity.operations.users import end_sessions
-from services.identity.queries import reach, rows
+from services.identity.queries import reach, rows, users
 
 
 def change_own(gate: Gate, request: dict[str, Any], by: Subject) -> None:
@@ -26,11 +26,12 @@ def change_own(gate: Gate, request: dict[str, Any], by: Subject) -> None:
         Invalid: the current password is wrong, or the new one is refused.
         TooManyRequests: too many wrong ones; a stolen session is no place to guess from.
         Conflict: the password was changed meanwhile.
+        Unauthenticated: the person was disabled meanwhile.
     """
     if by.kind != "user":
         raise Forbidden("Only the person can change the password")
     with gate.db.write() as session:
-        user = session.scalars(select(User).where(User.id == by.id)).one()
+        user = users.oneself(session, by)
         counter = attempts.user_key(gate.keyring, user.username)
         attempts.begin(session, {counter: gate.user_patience}, utcnow())
         kept = user.password_hash
@@ -47,7 +48,8 @@ def change_own(gate: Gate, request: dict[str, Any], by: Subject) -> None:
     made = gate.hasher.hash(request["new_password"])
     with gate.db.write() as session:
         access.changed(session, reason="password", user_id=by.id, by=by)
-        user = rows.locked(session, User, by.id, User.status == "active")
+        rows.locked(session, User, by.id, true())
+        user = users.oneself(session, by)
         if user.password_hash != kept:
             raise Conflict("The password was changed meanwhile")
         put(user, made, must_change=False)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from chassis.context import Subject
 from chassis.paging import Page
 from contracts import identity as contract
-from contracts.errors import Forbidden
+from contracts.errors import Forbidden, Unauthenticated
 from contracts.schema import Codec
 from services.identity.models import TeamMember, User, UserRole
 from services.identity.queries import reach, rights, rows
@@ -48,11 +48,11 @@ def me(session: Session, subject: Subject) -> dict[str, Any]:
 
     Raises:
         Forbidden: the caller is a service, which has no record.
-        NotFound: the user is gone.
+        Unauthenticated: the user was disabled a moment ago.
     """
     if subject.kind == "service":
         raise Forbidden("A service is nobody")
-    user = rows.one(session, User, subject.id, User.status == "active")
+    user = oneself(session, subject)
     record = {name: getattr(user, name) for name in contract.User().fields}
     return record | {
         "roles": rights.of_user(session, user.id).roles,
@@ -62,3 +62,15 @@ def me(session: Session, subject: Subject) -> dict[str, Any]:
         "roles_version": subject.roles_version,
         "via": subject.via,
     }
+
+
+def oneself(session: Session, subject: Subject) -> User:
+    """Return the user who asks.
+
+    Raises:
+        Unauthenticated: they were disabled after the gateway made sure who they are.
+    """
+    user = session.get(User, subject.id)
+    if user is None or user.status != "active":
+        raise Unauthenticated("The account is not active any more", presented=True)
+    return user

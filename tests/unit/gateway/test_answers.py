@@ -367,3 +367,10 @@ def test_whom_a_public_route_asks_for_is_the_gateway_itself(send: Sends, service
 def test_a_token_that_the_service_refuses_is_our_fault_not_the_clients(send: Sends, services: FakeServices) -> None:
     services.answers["get_parcel"] = errors.Unauthenticated("The context token is not valid")
     problem_of(send("GET", f"/parcels/{ID}"), 500, "internal_error")
+
+
+def test_whoever_was_shut_out_since_the_gateway_asked_is_401(send: Sends, services: FakeServices) -> None:
+    services.answers["get_parcel"] = errors.Unauthenticated("The account is not active any more", presented=True)
+    answer = send("GET", f"/parcels/{ID}")
+    problem_of(answer, 401, "unauthenticated")
+    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]

@@ -463,7 +463,7 @@ RESET_PASSWORD = _operation(
 
 GET_ME = _operation("get_me", GetMe, Me, None, mutates=False)
 CHANGE_PASSWORD = _operation(
-    "change_password", ChangePassword, Empty, None, errors.Invalid, errors.TooManyRequests,
+    "change_password", ChangePassword, Empty, None, errors.Forbidden, errors.Invalid, errors.TooManyRequests,
     unsaved=True, timeout_s=_HASHING_S,
 )  # fmt: skip
 
@@ -490,7 +490,8 @@ DELETE_ROLE = _operation(
 )
 
 CREATE_API_KEY = _operation(
-    "create_api_key", CreateApiKey, NewApiKey, API_KEY_CREATE, errors.Forbidden, errors.Invalid, unsaved=True
+    "create_api_key", CreateApiKey, NewApiKey, API_KEY_CREATE, errors.NotFound, errors.Forbidden, errors.Invalid,
+    unsaved=True,
 )
 GET_API_KEY = _operation("get_api_key", ById, ApiKey, None, errors.NotFound, mutates=False)
 LIST_API_KEYS = _operation("list_api_keys", ListApiKeys, page_of(ApiKey), None, mutates=False)

@@ -3,8 +3,8 @@
 What it sends is made from the document, valid and broken; the hub behind it is real. No answer may be a server error,
 undocumented, or given to somebody who did not sign in.
 
-The examples are the same in every run. `HUB_CONTRACT_EXAMPLES=200 pytest tests/flows/test_api_contract.py` tries more of
-them for each operation, which takes longer in proportion.
+The examples are the same in every run. `HUB_CONTRACT_EXAMPLES=200 pytest tests/flows/test_api_contract.py` tries more
+of them for each operation, which takes longer in proportion.
 """
 
 from __future__ import annotations

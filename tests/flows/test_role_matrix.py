@@ -6,7 +6,6 @@ operation that forgot its permission, for it would let in somebody whose role sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -178,9 +177,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(all_rooms: Hub) -> Iterator[World]:
+def world(all_rooms: Hub) -> World:
     """The hub with one person of every built-in role."""
-    yield World(all_rooms)
+    return World(all_rooms)
 
 
 def expected(row: Row, role: str) -> int:

@@ -144,7 +144,8 @@ class Database:
         """Open a transaction that changes something; commit at the end, roll back on any error.
 
         Raises:
-            Unavailable: the database is away, or a lock was not had in time. Nothing was changed.
+            Unavailable: the database is away, or a lock was not had in time. Unless it went away during the commit,
+                nothing was changed.
         """
         with self._session(immediate=True) as session:
             yield session

@@ -164,7 +164,7 @@ def _run_mutation(operation: Operation, method: Callable[[Call], Any], asked: As
     claim = Claim(call.subject.id, operation.name, key, fingerprint(call.runtime.master, canonical.encode()))
     with call.runtime.db.write() as opened:
         if asked.redelivered and not claim.known(opened):
-            raise Unavailable("The request met a restart; nothing was changed; ask again", retry_after_s=1)
+            raise Unavailable("The request met a restart; ask again with the same key", retry_after_s=1)
         if not _taken(claim, opened):
             return {"result": claim.earlier_answer(opened), "replayed": True}
         answer = pack(operation.response, method(_in(opened, call)))

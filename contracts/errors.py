@@ -160,7 +160,10 @@ class InternalError(HubError):
 
 
 class Unavailable(HubError):
-    """A part that this request needs is away; nothing was changed."""
+    """A part that this request needs is away; repeat it, a change with its key.
+
+    Most likely nothing was changed. Nobody can be sure: the connection may have gone while a commit was confirmed.
+    """
 
     code, status = "unavailable", 503
 

@@ -77,7 +77,7 @@ _DETAILS_ZH: dict[str, str] = {
     "too_many_requests": "请在 Retry-After 所示的秒数之后重试。",
     "headers_too_large": "请求头超过了允许的大小。",
     "internal_error": "请凭请求编号联系管理员。",
-    "unavailable": "所需的服务暂时不可用，没有做任何修改，请稍后重试。",
+    "unavailable": "所需的服务暂时不可用，修改多半没有生效，但无法确定；请稍后用同一个幂等键重试。",
     "deadline_exceeded": "未能及时得到结果，修改可能已经生效，请用同一个幂等键重试。",
 }
 
@@ -110,7 +110,7 @@ MEANINGS: dict[str, str] = {
     "too_many_requests": "Wait Retry-After seconds.",
     "headers_too_large": "Send fewer or shorter headers.",
     "internal_error": "Report the request id; it finds the cause in the logs.",
-    "unavailable": "Repeat after Retry-After seconds; nothing was changed.",
+    "unavailable": "Repeat after Retry-After seconds, a change with the same Idempotency-Key: most likely nothing was changed.",
     "deadline_exceeded": "A change may have been made: repeat with the same Idempotency-Key.",
 }
 """Problem code → what the client should do, for `/docs/problems`."""

@@ -41,6 +41,13 @@ class Address(Record):
                             validate=validate.Regexp(r"^[A-Z]{2}\Z", error="Is not an ISO 3166 code."))
 
 
+class AddressAsked(Address):
+    """Where goods and letters go, as a caller says it."""
+
+    class Meta(Request.Meta):
+        pass
+
+
 class Invoice(Record):
     """How the customer is invoiced (发票抬头)."""
 
@@ -49,13 +56,20 @@ class Invoice(Record):
     type = fields.String(load_default="general", validate=OneOf(*INVOICE_TYPES))
 
 
+class InvoiceAsked(Invoice):
+    """How the customer is invoiced (发票抬头), as a caller says it."""
+
+    class Meta(Request.Meta):
+        pass
+
+
 class _CustomerFields(Request):
     kind = fields.String(validate=OneOf(*KINDS))
     phone = Sensitive(allow_none=True, validate=validate.Length(max=40))
     email = Sensitive(allow_none=True, validate=validate.Length(max=254))
     wechat_id = Sensitive(allow_none=True, validate=validate.Length(max=64))
-    address = fields.Nested(Address, allow_none=True)
-    invoice = fields.Nested(Invoice, allow_none=True)
+    address = fields.Nested(AddressAsked, allow_none=True)
+    invoice = fields.Nested(InvoiceAsked, allow_none=True)
     source = Text(most=60)
     level = Text(most=30)
     tags = fields.List(Text(least=1, most=40), validate=validate.Length(max=50))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from marshmallow import RAISE, fields, validate
+from marshmallow import fields, validate
 
 from contracts import errors
 from contracts.event import EventType
@@ -125,6 +125,13 @@ class ShipTo(Record):
                             validate=validate.Regexp(r"^[A-Z]{2}\Z", error="Is not an ISO 3166 code."))
 
 
+class ShipToAsked(ShipTo):
+    """Where an order is to go, if not to the customer's own address."""
+
+    class Meta(Request.Meta):
+        pass
+
+
 class LineAsked(Request):
     """What to order. Price and tax code are the product's unless given.
 
@@ -139,7 +146,7 @@ class LineAsked(Request):
 
 class _OrderFields(Request):
     note = Text(most=2000)
-    ship_to = fields.Nested(ShipTo, allow_none=True, unknown=RAISE)
+    ship_to = fields.Nested(ShipToAsked, allow_none=True)
 
 
 def _lines(**kwargs: Any) -> fields.List[dict[str, Any]]:

@@ -170,7 +170,7 @@ def _refusal(route: Route, faults: list[dict[str, str]]) -> Invalid | NotFound:
 
 
 def _loose(asked: Schema, data: Any, pointer: str = "") -> Iterator[dict[str, str]]:
-    """Yield what marshmallow would let pass: numbers and booleans of the wrong JSON type, unknown nested fields."""
+    """Yield what marshmallow would let pass: numbers and booleans of the wrong JSON type."""
     if not isinstance(data, Mapping):
         return
     for name, value in data.items():
@@ -178,9 +178,6 @@ def _loose(asked: Schema, data: Any, pointer: str = "") -> Iterator[dict[str, st
         below = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
         if declared is not None:
             yield from _loose_value(declared, value, below)
-        elif pointer:
-            # A nested schema may be shared with records, which ignore what they do not know; a request does not.
-            yield {"pointer": below, "code": "unknown_field", "message": "Unknown field."}
 
 
 def _loose_value(declared: fields.Field[Any], value: Any, pointer: str) -> Iterator[dict[str, str]]:

@@ -167,7 +167,10 @@ class CheckConnection(ById):
 
 
 class PutCredential(ById):
-    """Replaces the secret with which a connection signs in. It can be written, never read."""
+    """Replaces the secret with which a connection signs in. It can be written, never read.
+
+    Whole and without If-Match: nobody can read what it replaces, sending it again changes nothing, and the last counts.
+    """
 
     secrets = fields.Dict(keys=fields.String(validate=validate.Length(min=1, max=60)),
                           values=Sensitive(validate=validate.Length(min=1, max=20_000)), required=True)

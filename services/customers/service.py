@@ -24,7 +24,7 @@ class CustomersService(Service):
     name = contract.SERVICE
     snapshots = (SnapshotSource(contract.CUSTOMER_SNAPSHOT, customer_queries.snapshot),)
 
-    @exposes(contract.CREATE_CUSTOMER)
+    @exposes(contract.CREATE_CUSTOMER, again=customer_queries.get)
     def create_customer(self, call: Call) -> models.Customer:
         """Create a customer."""
         return customer_operations.create(call.session, call.request, call.subject, _region(call))
@@ -39,12 +39,12 @@ class CustomersService(Service):
         """List customers."""
         return customer_queries.listed(call.session, call.request, call.subject, call.runtime.codec, _region(call))
 
-    @exposes(contract.CHANGE_CUSTOMER)
+    @exposes(contract.CHANGE_CUSTOMER, again=customer_queries.get)
     def change_customer(self, call: Call) -> models.Customer:
         """Change a customer."""
         return customer_operations.change(call.session, call.request, call.subject, _region(call))
 
-    @exposes(contract.CREATE_CONTACT)
+    @exposes(contract.CREATE_CONTACT, again=contact_queries.get)
     def create_contact(self, call: Call) -> models.Contact:
         """Add a contact."""
         return contact_operations.create(call.session, call.request, call.subject, _region(call))
@@ -59,7 +59,7 @@ class CustomersService(Service):
         """List contacts."""
         return contact_queries.listed(call.session, call.request, call.subject, call.runtime.codec)
 
-    @exposes(contract.CHANGE_CONTACT)
+    @exposes(contract.CHANGE_CONTACT, again=contact_queries.get)
     def change_contact(self, call: Call) -> models.Contact:
         """Change a contact."""
         return contact_operations.change(call.session, call.request, call.subject, _region(call))

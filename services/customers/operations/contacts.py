@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from chassis import outbox
 from chassis.context import Subject
-from chassis.database import utcnow
 from contracts import customers as contract
 from contracts.errors import NotFound
 from services.customers.domain import reach
@@ -31,7 +30,7 @@ def create(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     first = session.scalar(select(Contact.id).where(Contact.customer_id == customer.id).limit(1)) is None
     values["primary"] = values.get("primary", False) or first
     if values["primary"] and not first:
-        _step_down(session, customer.id)
+        _step_down(session, customer.id, by)
     contact = Contact(**values, created_by=by.id)
     session.add(contact)
     session.flush()
@@ -47,24 +46,34 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
         StaleVersion: it has changed since the caller read it.
         Invalid: phone or email cannot be one.
     """
-    query = select(Contact).join(Customer).where(Contact.id == asked["id"], customers.visible(by, "change"))
-    contact = session.scalar(query.with_for_update(of=Contact))
-    if contact is None:
-        raise NotFound("There is no such contact", entity="contact", id=asked["id"])
+    contact = _for_write(session, asked["id"], by)
     history.check_version(contact, asked["expected_version"])
     changes = _normalised(asked["changes"], region)
     if changes.get("primary") and not contact.primary:
-        _step_down(session, contact.customer_id)
+        _step_down(session, contact.customer_id, by)
     if history.apply(session, contact, changes, by):
         outbox.record(session, contract.CONTACT_UPDATED, subject=contact.id, version=contact.version, data=contact,
                       by=by)
     return contact
 
 
-def _step_down(session: Session, customer_id: str) -> None:
-    """Take the mark off the present primary contact."""
-    session.execute(update(Contact).where(Contact.customer_id == customer_id, Contact.primary)
-                    .values(primary=False, version=Contact.version + 1, updated_at=utcnow()))
+def _for_write(session: Session, contact_id: str, by: Subject) -> Contact:
+    """Return the contact, its customer locked: of two that would become primary at once, one waits for the other."""
+    reach = select(Contact.customer_id).join(Customer).where(
+        Contact.id == contact_id, customers.visible(by, "change"))
+    customer_id = session.scalar(reach)
+    if customer_id is None:
+        raise NotFound("There is no such contact", entity="contact", id=contact_id)
+    customer_for_write(session, customer_id, by)
+    return session.scalars(select(Contact).where(Contact.id == contact_id).with_for_update()).one()
+
+
+def _step_down(session: Session, customer_id: str, by: Subject) -> None:
+    """Take the mark off the present primary contact: a change like any other, with its history and its event."""
+    query = select(Contact).where(Contact.customer_id == customer_id, Contact.primary).with_for_update()
+    for former in session.scalars(query):
+        history.apply(session, former, {"primary": False}, by)
+        outbox.record(session, contract.CONTACT_UPDATED, subject=former.id, version=former.version, data=former, by=by)
 
 
 def _normalised(asked: dict[str, Any], region: str) -> dict[str, Any]:

@@ -8,24 +8,30 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from chassis import outbox
+from chassis.access import covers
 from chassis.context import Subject
 from contracts import customers as contract
 from contracts.errors import Invalid, NotFound
+from contracts.operation import Permission
 from contracts.schema import attributes
 from services.customers.domain import lifecycle, reach
 from services.customers.models import Customer
 from services.customers.operations import changes as history
 from services.customers.queries import customers
 
+TRANSFER = Permission("customer", "transfer")
+"""The right to say whose customer it is. At depth `own` it reaches nobody else."""
+
 
 def create(session: Session, asked: dict[str, Any], by: Subject, region: str) -> Customer:
     """Create a customer that belongs to its creator, and announce it.
 
     Raises:
-        Invalid: phone or email cannot be one.
+        Invalid: phone or email cannot be one, or the team is out of the creator's reach.
     """
     values = _normalised(asked, region)
     team = values.pop("team_id", None) or (by.teams[0] if by.teams else None)
+    _check_placement(by, owner=by.id, team=team)
     customer = Customer(**values, name_key=values["name"].casefold(), created_by=by.id, owner_id=by.id, team_id=team)
     session.add(customer)
     session.flush()
@@ -51,6 +57,9 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
         changes["lifecycle"] = lifecycle.move(customer.lifecycle, changes["lifecycle"], reason)
     if not any(changes.get(way, getattr(customer, way)) for way in contract.REACHED_BY):
         raise Invalid.of("", "unreachable", "Keep at least one of phone, email and wechat_id.")
+    placed = {name: changes.get(name, getattr(customer, name)) for name in ("owner_id", "team_id")}
+    if placed != {"owner_id": customer.owner_id, "team_id": customer.team_id}:
+        _check_placement(by, owner=placed["owner_id"], team=placed["team_id"])
     changed = history.apply(session, customer, changes, by)
     if changed:
         customer.name_key = customer.name.casefold()
@@ -71,6 +80,25 @@ def for_write(session: Session, customer_id: str, by: Subject) -> Customer:
     if found is None:
         raise NotFound("There is no such customer", entity="customer", id=customer_id)
     return found
+
+
+def _check_placement(by: Subject, *, owner: str | None, team: str | None) -> None:
+    """Refuse to put a customer where the subject may not: with somebody else, in a strange team, or in none.
+
+    A customer without a team is out of every manager's sight, so taking the team away needs more than owning it.
+
+    Raises:
+        Invalid: names the field.
+    """
+    depth = by.depth(TRANSFER.entity, TRANSFER.action)
+    if depth == "all":
+        return
+    if owner != by.id and not covers(by, TRANSFER, owner=owner, team=team):
+        raise Invalid.of("/owner_id", "out_of_reach", "You may not give customers to this person.")
+    if team is None and depth in ("none", "own") and by.teams:
+        raise Invalid.of("/team_id", "out_of_reach", "Keep it in one of your teams.")
+    if team is not None and team not in {*by.teams, *by.tree}:
+        raise Invalid.of("/team_id", "out_of_reach", "Is not one of your teams.")
 
 
 def _normalised(asked: dict[str, Any], region: str) -> dict[str, Any]:

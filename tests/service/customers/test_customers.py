@@ -131,6 +131,53 @@ def test_one_contact_at_most_is_primary(hub: Rooms) -> None:
     assert [(c["name"], c["primary"]) for c in listed] == [("A", False), ("B", True)]
 
 
+def test_a_contact_that_steps_down_is_changed_like_any_other(hub: Rooms) -> None:
+    customer = hub.call(contract.CREATE_CUSTOMER, LI)
+    first = hub.call(contract.CREATE_CONTACT, {"customer_id": customer["id"], "name": "A"})
+    second = hub.call(contract.CREATE_CONTACT, {"customer_id": customer["id"], "name": "B"})
+    asked = {"id": second["id"], "expected_version": 1, "changes": {"primary": True}}
+    assert hub.call(contract.CHANGE_CONTACT, asked)["primary"]
+    former = hub.call(contract.GET_CONTACT, {"id": first["id"]})
+    assert (former["primary"], former["version"]) == (False, 2)
+    told = [row.subject for row in outbox_of(hub) if row.routing_key == "contact.updated"]
+    assert sorted(told) == sorted([first["id"], second["id"]])
+
+
+def test_nobody_puts_a_customer_where_they_may_not(hub: Rooms) -> None:
+    team = new_id()
+    mine = rep(teams=(team,), tree=(team,))
+    own = hub.call(contract.CREATE_CUSTOMER, LI, subject=mine)
+    assert own["team_id"] == team
+    for changes, pointer in (({"owner_id": new_id()}, "/owner_id"), ({"team_id": None}, "/team_id"),
+                             ({"team_id": new_id()}, "/team_id")):
+        with pytest.raises(errors.Invalid) as caught:
+            hub.call(contract.CHANGE_CUSTOMER, {"id": own["id"], "expected_version": 1, "changes": changes},
+                     subject=mine)
+        assert caught.value.fields["errors"][0]["pointer"] == pointer
+    with pytest.raises(errors.Invalid):
+        hub.call(contract.CREATE_CUSTOMER, {**LI, "team_id": new_id()}, subject=mine)
+    manager = rep(teams=(team,), tree=(team,), depths={"customer": {"*": "tree"}})
+    given = hub.call(contract.CHANGE_CUSTOMER, {"id": own["id"], "expected_version": 1,
+                                                "changes": {"owner_id": manager.id}}, subject=manager)
+    assert given["owner_id"] == manager.id
+
+
+def test_a_kept_answer_is_not_given_to_whoever_lost_sight_of_the_record(hub: Rooms) -> None:
+    mine = rep()
+    own = hub.call(contract.CREATE_CUSTOMER, LI, subject=mine, key="k-lost")
+    assert hub.ask(contract.CREATE_CUSTOMER, LI, subject=mine, key="k-lost").replayed
+    hub.call(contract.CHANGE_CUSTOMER, {"id": own["id"], "expected_version": 1, "changes": {"owner_id": new_id()}})
+    with pytest.raises(errors.NotFound):
+        hub.ask(contract.CREATE_CUSTOMER, LI, subject=mine, key="k-lost")
+
+
+def test_one_key_serves_two_records(hub: Rooms) -> None:
+    made = [hub.call(contract.CREATE_CUSTOMER, {"name": n, "wechat_id": n})["id"] for n in ("a", "b")]
+    for id in made:
+        asked = {"id": id, "expected_version": 1, "changes": {"level": "A"}}
+        assert not hub.ask(contract.CHANGE_CUSTOMER, asked, key="same").replayed
+
+
 def test_what_is_stored_holds_no_phone_or_email_in_clear(hub: Rooms, tmp_path: Path, db_uri: str) -> None:
     hub.call(contract.CREATE_CUSTOMER, LI, key="k")
     runtime = hub.running["customers"].runtime

@@ -24,6 +24,10 @@ from chassis.patience import AtMost
 log = telemetry.logger(__name__)
 
 
+SECOND_COPY = "hub-second-copy"
+"""Header of a message that was published before, on a connection that broke: the first copy may have arrived."""
+
+
 class BrokerAway(ConnectionError):
     """The message was not published, or nobody can say whether it was."""
 
@@ -151,7 +155,9 @@ class Publisher:
                 try:
                     self._open().publish(amqp.Message(body, **properties), exchange, routing_key, mandatory=mandatory)
                 except broker.CONNECTION_ERRORS:
-                    # The connection broke under this message: ids and keys make a second copy harmless.
+                    # The connection broke under this message: ids and keys make a second copy harmless, and a
+                    # receiver that keeps no key can tell it by its mark.
+                    properties["headers"] = {**properties.get("headers", {}), SECOND_COPY: True}
                     self._open().publish(amqp.Message(body, **properties), exchange, routing_key, mandatory=mandatory)
         except Timeout as late:
             if late is not limit:

@@ -26,7 +26,7 @@ from chassis.context import Subject
 from chassis.crypto import fingerprint
 from chassis.failpoints import failpoint
 from chassis.idempotency import Claim
-from chassis.publishing import BrokerAway, Publisher
+from chassis.publishing import SECOND_COPY, BrokerAway, Publisher
 from chassis.runtime import Runtime
 from contracts.errors import (
     BadRequest,
@@ -67,6 +67,11 @@ class Asked:
         return str(self.headers.get(REQUEST_ID, ""))
 
     @property
+    def second_copy(self) -> bool:
+        """Whether the caller sent it twice, because its connection broke under the first."""
+        return bool(self.headers.get(SECOND_COPY))
+
+    @property
     def late(self) -> bool:
         """Whether the caller has stopped waiting. Measured here, so that no two clocks need agree."""
         return (time.monotonic() - self.arrived_at) * 1000 > float(self.headers.get(TIMEOUT_MS, 30_000))
@@ -91,28 +96,44 @@ class Call:
     request_id: str
 
 
-def exposes(operation: Operation, *, session: bool = True) -> Callable[[Callable[..., Any]], Any]:
+def exposes(
+    operation: Operation, *, session: bool = True, again: Reader | None = None
+) -> Callable[[Callable[..., Any]], Any]:
     """Make a method answer `operation`.
 
     Args:
         operation: from `contracts`.
         session: False for an operation that must call the outside world between its own transactions; it opens them
             through `call.runtime.db` and is not stored for a replay.
+        again: reads the record of an answer as its subject may see it. A kept answer is given out only to whoever can
+            still read the record; without it the permission alone decides.
     """
 
     def decorate(method: Callable[[Any, Call], Any]) -> Any:
         @wraps(method)
         def door(service: Any, asked: Asked) -> dict[str, Any]:
-            return _answer(operation, partial(method, service), asked, service.runtime, session=session)
+            return _answer(_Door(operation, partial(method, service), session, again), asked, service.runtime)
 
         return _Exposed.decorator(operation=operation)(door)
 
     return decorate
 
 
-def _answer(operation: Operation, method: Callable[[Call], Any], asked: Asked, runtime: Runtime, *,
-            session: bool) -> dict[str, Any]:
+Reader = Callable[[Session, str, Subject], object]
+"""Returns a record within a subject's reach, or raises `NotFound`: `queries.<noun>.get`."""
+
+
+@dataclass(frozen=True)
+class _Door:
+    operation: Operation
+    method: Callable[[Call], Any]
+    session: bool
+    again: Reader | None
+
+
+def _answer(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
     """Return the reply: `{"result": ..}`, with `replayed` if it was had before, or `{"error": ..}`."""
+    operation = door.operation
     ids = {"request_id": asked.request_id, "traceparent": str(asked.headers.get(TRACEPARENT, ""))}
     token = telemetry.correlation.set(ids)
     try:
@@ -121,8 +142,8 @@ def _answer(operation: Operation, method: Callable[[Call], Any], asked: Asked, r
         subject = runtime.verifier.verify(str(asked.headers.get(TOKEN, "")), operation.service)
         _admit(operation, subject)
         request = unpack(operation.request, asked.body.get("request"))
-        run = _run_mutation if operation.mutates and session else _run_query
-        return run(operation, method, asked, Call(_NO_SESSION, request, subject, runtime, asked.request_id), session)
+        run = _run_mutation if operation.mutates and door.session else _run_query
+        return run(door, asked, Call(_NO_SESSION, request, subject, runtime, asked.request_id))
     except HubError as error:
         if error.status >= 500:
             log.warning("operation_failed", operation=operation.routing_key, code=error.code, reason=error.message)
@@ -144,35 +165,44 @@ def _admit(operation: Operation, subject: Subject) -> None:
     require(subject, operation.permission)
 
 
-def _run_query(operation: Operation, method: Callable[[Call], Any], asked: Asked, call: Call,
-               session: bool) -> dict[str, Any]:
-    if asked.redelivered:
-        # It may have killed the process that had it first; the caller asks again if it still wants to know.
+def _run_query(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
+    # It may have killed the process that had it first; and a change that keeps no key must not run for a second copy.
+    if asked.redelivered or (door.operation.mutates and asked.second_copy):
         raise Unavailable("The request met a restart; ask again", retry_after_s=1)
-    if not session:
-        return {"result": pack(operation.response, method(call))}
+    if not door.session:
+        return {"result": pack(door.operation.response, door.method(call))}
     with call.runtime.db.read() as opened:
-        return {"result": pack(operation.response, method(_in(opened, call)))}
+        return {"result": pack(door.operation.response, door.method(_in(opened, call)))}
 
 
-def _run_mutation(operation: Operation, method: Callable[[Call], Any], asked: Asked, call: Call,
-                  _session: bool) -> dict[str, Any]:
+def _run_mutation(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
+    operation = door.operation
     key = str(asked.headers.get(KEY) or asked.request_id)
     if not key or len(key) > 255:
         raise BadRequest("A changing request needs a key of at most 255 characters")
     canonical = json.dumps(dump(operation.request, call.request), sort_keys=True, ensure_ascii=False)
-    claim = Claim(call.subject.id, operation.name, key, fingerprint(call.runtime.master, canonical.encode()))
+    # One key may serve two records, as it may two paths of HTTP.
+    scope = "/".join(filter(None, (operation.name, str(call.request.get("id", "")))))
+    claim = Claim(call.subject.id, scope, key, fingerprint(call.runtime.master, canonical.encode()))
     with call.runtime.db.write() as opened:
         if asked.redelivered and not claim.known(opened):
             raise Unavailable("The request met a restart; ask again with the same key", retry_after_s=1)
         if not _taken(claim, opened):
-            return {"result": claim.earlier_answer(opened), "replayed": True}
-        answer = pack(operation.response, method(_in(opened, call)))
+            return {"result": _replay(door, claim, _in(opened, call)), "replayed": True}
+        answer = pack(operation.response, door.method(_in(opened, call)))
         if not operation.unsaved:
             claim.keep(opened, answer)
         failpoint(f"{operation.name}.before_commit")
     failpoint(f"{operation.name}.after_commit")
     return {"result": answer}
+
+
+def _replay(door: _Door, claim: Claim, call: Call) -> Mapping[str, Any]:
+    """Return the kept answer, if its subject may still read the record."""
+    answer = claim.earlier_answer(call.session)
+    if door.again is not None:
+        door.again(call.session, str(answer["id"]), call.subject)
+    return answer
 
 
 def _taken(claim: Claim, session: Session) -> bool:

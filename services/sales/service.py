@@ -32,7 +32,7 @@ class SalesService(Service):
         """Read a product."""
         return product_queries.get(call.session, call.request["id"])
 
-    @exposes(contract.CREATE_ORDER)
+    @exposes(contract.CREATE_ORDER, again=order_queries.get)
     def create_order(self, call: Call) -> models.Order:
         """Draft an order."""
         return order_operations.create(call.session, call.request, call.subject)
@@ -47,17 +47,17 @@ class SalesService(Service):
         """List orders."""
         return order_queries.listed(call.session, call.request, call.subject, call.runtime.codec)
 
-    @exposes(contract.CHANGE_ORDER)
+    @exposes(contract.CHANGE_ORDER, again=order_queries.get)
     def change_order(self, call: Call) -> models.Order:
         """Change a draft order."""
         return order_operations.change(call.session, call.request, call.subject)
 
-    @exposes(contract.CONFIRM_ORDER)
+    @exposes(contract.CONFIRM_ORDER, again=order_queries.get)
     def confirm_order(self, call: Call) -> models.Order:
         """Confirm an order."""
         return order_operations.confirm(call.session, call.request, call.subject)
 
-    @exposes(contract.CANCEL_ORDER)
+    @exposes(contract.CANCEL_ORDER, again=order_queries.get)
     def cancel_order(self, call: Call) -> models.Order:
         """Cancel an order."""
         return order_operations.cancel(call.session, call.request, call.subject)

@@ -305,7 +305,7 @@ class StockUpdated(Record):
 
 
 ORDER_CONFIRMED = EventType(SERVICE, "order.confirmed", "order", Order)
-ORDER_CANCELLED = EventType(SERVICE, "order.cancelled", "order", Order, expects_listener=False)
+ORDER_CANCELLED = EventType(SERVICE, "order.cancelled", "order", Order)
 ORDER_SNAPSHOT = EventType(SERVICE, "order.snapshot", "order", Order, expects_listener=False)
 """Every order that was ever announced, as it is now; drafts are nobody else's business yet."""
 STOCK_UPDATED = EventType(SERVICE, "stock.updated", "product", StockUpdated, expects_listener=False)

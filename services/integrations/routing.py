@@ -38,6 +38,7 @@ WAYS: Mapping[str, Way] = {
     "customers.customer.updated": Way("customer", "upsert"),
     "customers.customer.snapshot": Way("customer", "upsert", routed=False),
     "sales.order.confirmed": Way("order", "upsert"),
+    "sales.order.cancelled": Way("order", "delete"),
 }
 
 DEPENDS_ON: Mapping[str, tuple[Dependency, ...]] = {

@@ -198,5 +198,10 @@ class IntegrationsService(Service):
         """Bring a confirmed order to its targets."""
         _accept(event, sales.ORDER_CONFIRMED)
 
+    @hears(sales.ORDER_CANCELLED)
+    def order_cancelled(self, event: Heard) -> None:
+        """Call a cancelled order back, or keep it from leaving."""
+        _accept(event, sales.ORDER_CANCELLED)
+
 
 SERVICE, SETTINGS, BASE = IntegrationsService, IntegrationsSettings, models.Base

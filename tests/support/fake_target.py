@@ -183,6 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._serve("PUT", self._put)
 
+    def do_DELETE(self) -> None:
+        self._serve("DELETE", self._delete)
+
     def _serve(self, method: str, answer: Callable[[str, str | None, dict[str, Any]], tuple[int, Any]]) -> None:
         length = int(self.headers.get("Content-Length", 0))
         given = json.loads(self.rfile.read(length)) if length else {}
@@ -229,6 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _put(self, entity: str, id: str | None, given: dict[str, Any]) -> tuple[int, Any]:
         row = self.target.rows.get(id or "")
         return (200, vars(self.target.change(row, given))) if row is not None else (404, {"message": "no such record"})
+
+    def _delete(self, _entity: str, id: str | None, _given: dict[str, Any]) -> tuple[int, Any]:
+        gone = self.target.rows.pop(id or "", None)
+        return (200, {}) if gone is not None else (404, {"message": "no such record"})
 
     def _cut(self) -> None:
         self.close_connection = True
@@ -305,7 +312,8 @@ class FakeAdapter(AdapterBase):
 
     def delete(self, ctx: Context, entity: str, external_id: str, *, idempotency_key: str,
                expected_version: str | None = None) -> Written:
-        raise NotImplementedError("the fake target keeps everything")
+        self._ask(ctx, "DELETE", f"/records/{entity}/{external_id}", key=idempotency_key)
+        return Written(external_id=external_id)
 
     def list(self, ctx: Context, entity: str, cursor: str | None, limit: int) -> Page[Remote]:
         page = self.changes(ctx, entity, cursor, limit)

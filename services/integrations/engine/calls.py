@@ -8,6 +8,7 @@ from typing import Any
 
 from chassis.failpoints import failpoint
 from hub_adapter.client import Exchange
+from hub_adapter.failure import Invalid
 from hub_adapter.port import Context, Remote, Write
 from services.integrations.domain import failures
 from services.integrations.engine.targets import Target
@@ -60,8 +61,15 @@ def _write(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
 
 
 def _delete(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
-    target.adapter.delete(ctx, job.entity, job.external_id or "", idempotency_key=job.key,
-                          expected_version=job.remote_version)
+    external_id = job.external_id
+    if external_id is None:
+        if not target.can_find:
+            raise Invalid("whether it was ever made there is not known, and the target cannot be asked: look there")
+        found = target.adapter.find(ctx, job.entity, {"id": job.local_id})
+        if not found:
+            return {}
+        external_id = found[0].external_id
+    target.adapter.delete(ctx, job.entity, external_id, idempotency_key=job.key, expected_version=job.remote_version)
     return {}
 
 

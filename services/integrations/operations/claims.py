@@ -172,7 +172,8 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
     binding = bound.get(_lane(row))
     external_id = binding.external_id if binding else None
     version = copy[0].version if copy else row.source_version
-    if row.op == "delete" and external_id is None:
+    # A binding without their id: a call was begun once and may have left something half-made, so the target is asked.
+    if row.op == "delete" and binding is None:
         return _end(row, "skipped", "it was never made there")
     if row.op == "upsert" and copy is None:
         return _end(row, "dead", "our copy of the record is missing", failures.INVALID)
@@ -237,7 +238,8 @@ def export(session: Session, missing: Iterable[lanes.Lane], now: dt.datetime) ->
 def _start_bindings(session: Session, jobs: Sequence[Job]) -> None:
     _BINDING_BEGUN.put(session, [
         {"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id, "state": "creating",
-         "create_key": create_key(job.lane), "acked_version": 0} for job in jobs if job.external_id is None])
+         "create_key": create_key(job.lane), "acked_version": 0}
+        for job in jobs if job.external_id is None and job.action == "write"])
 
 
 def open_attempts(session: Session, jobs: Sequence[Job], now: dt.datetime) -> None:

@@ -49,7 +49,7 @@ def write_back(session: Session, moves: Sequence[Move], now: dt.datetime) -> set
     """Write every move whose fence still holds; return the ids of those.
 
     An upsert that would wait again while a newer version waits already is superseded, and the newer one goes on with
-    its retries.
+    its retries. One behind which a delete waits is superseded too: there is nothing left to bring.
     """
     if not moves:
         return set()
@@ -74,6 +74,9 @@ def _yield_to_newer(session: Session, moves: Sequence[Move]) -> dict[str, dict[s
             "blocked_id": blocked_id, "last_error": _cut(move.error), "error_class": move.error_class,
         }
         move.after, move.superseded_by = "superseded", newer.id
+    for lane, delete_id in lanes.waiting_deletes(session, again.keys() - {move.lane for move in moves
+                                                                          if move.id in heirs}).items():
+        again[lane].after, again[lane].superseded_by = "superseded", delete_id
     return heirs
 
 

@@ -128,7 +128,8 @@ def _taken_by_others(session: Session, outcomes: Sequence[Outcome]) -> dict[str,
 def _plan(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: float) -> _Plan:
     if outcome.found is not None:
         return _after_look(outcome, now, chance, proof_s)
-    if outcome.failed is None:
+    gone = outcome.job.action == "delete" and outcome.failed is not None and outcome.failed.kind == failures.NOT_FOUND
+    if outcome.failed is None or gone:
         return _delivered(outcome, now)
     return _after_failure(outcome, outcome.failed, now, chance)
 

@@ -197,6 +197,24 @@ def _waiting_upserts(lanes: Collection[Lane]) -> Asked:
     )
 
 
+def waiting_deletes(session: Session, lanes: Collection[Lane]) -> dict[Lane, str]:
+    """Return the id of the delete that waits in each lane, locked."""
+    if not lanes:
+        return {}
+    rows = session.execute(*_waiting_deletes(list(lanes))).all()
+    return {(row.connection_id, row.entity, row.local_id): row.id for row in rows}
+
+
+@built_once
+def _waiting_deletes(lanes: Collection[Lane]) -> Asked:
+    return (
+        sa.select(DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id)
+        .where(_in_lanes(DELIVERY, lanes), one_of("delivery.state", (*WAITING, "dead")),
+               sa.text("delivery.op <> 'upsert'"), DELIVERY.op == "delete", DELIVERY.state != "dead")
+        .with_for_update()
+    )
+
+
 def open_lanes(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which something is open."""
     if not lanes:

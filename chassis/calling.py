@@ -33,8 +33,11 @@ SIGNING_KEY = "signing_key"
 ACCEPT_WITHIN_S = 1.8
 """Seconds in which the broker must take a request."""
 
-LOOK_EVERY_S, LOOK_WITHIN_S = 1.0, 0.8
-"""How often a waiting call makes sure that somebody still consumes its queue, and how long that may take."""
+LOOK_EVERY_S, LOOK_WITHIN_S = 0.6, 1.2
+"""How often a waiting call makes sure that somebody still consumes its queue, and how long that may take.
+
+Together less than the 2 s in which a caller must hear that the broker is away. Most of it is for the answer: a broker
+on a busy machine that takes a second is slow, not away."""
 
 
 @dataclass(frozen=True)

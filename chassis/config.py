@@ -63,7 +63,10 @@ class Settings:
                                doc="Requests that this process works on at once.")
     event_workers: int = setting(4, env="EVENT_WORKERS_{ROOM}", least=1, most=100,
                                  doc="Events that this process works on at once, apart from the requests.")
-    delivery_limit: int = setting(5, env="DELIVERY_LIMIT_{ROOM}", least=1, most=50,
+    event_pause_s: float = setting(0.2, env="EVENT_PAUSE_S_{ROOM}", unit="s", least=0.001, most=10,
+                                   doc="Pause after an event's first failure; each further one is four times as long, "
+                                       "up to 300 times the first.")
+    delivery_limit: int = setting(10, env="DELIVERY_LIMIT_{ROOM}", least=1, most=50,
                                   doc="Times a failing event is tried before it is parked in `<queue>.dead`.")
     rpc_queue_type: str = setting("classic", env="RPC_QUEUE_TYPE", choices=("classic", "quorum"),
                                   doc="`quorum` in a cluster; the queue's name carries the type.")

@@ -26,10 +26,14 @@ from nameko.extensions import SharedExtension
 
 from chassis import broker, telemetry
 from chassis.database import is_up
+from chassis.parking import Aside, pause_s
 from chassis.patience import AtMost
+from chassis.publishing import Unroutable
 from chassis.runtime import Runtime
 
 log = telemetry.logger(__name__)
+
+_NOT_KEPT: tuple[type[Exception], ...] = (Unroutable, *broker.CONNECTION_ERRORS)
 
 RUNTIME = "HUB_RUNTIME"
 """The key of nameko's configuration under which the `Runtime` is found."""
@@ -284,10 +288,6 @@ class DrainingConsumer(SharedExtension):
         """Give the message back."""
         self._settle(message.requeue, message)
 
-    def park_message(self, message: Message) -> None:
-        """Move the message to its parking queue."""
-        self._settle(message.reject, message)
-
     def holds(self, message: Message) -> bool:
         """Whether the message is still ours to settle: its connection stands."""
         return message in self._in_hand
@@ -311,12 +311,52 @@ class EventConsumer(DrainingConsumer):
 
     def __init__(self) -> None:
         self._database_gone = False
+        self._aside: Aside | None = None
         super().__init__()
 
     @property
     def prefetch_count(self) -> int:
-        """Events in hand per queue: some wait out their back-off while others are worked on."""
+        """Events in hand per queue: enough that no worker waits for the next one."""
         return 4 * self._runtime.settings.event_workers
+
+    @property
+    def aside(self) -> Aside:
+        """Where events are moved that cannot be handled now."""
+        if self._aside is None:
+            self._aside = Aside(self._runtime.settings.amqp_uri)
+        return self._aside
+
+    def stop(self) -> None:
+        """Settle what is in hand, then close."""
+        super().stop()
+        if self._aside is not None:
+            self._aside.close()
+
+    def postpone_message(self, message: Message, queue: str, tries: int) -> None:
+        """Let the event wait apart after its `tries`-th failure, longer each time, and come back by itself."""
+        if not self.holds(message):
+            return  # the connection has gone, and the broker gives it out again
+        pause = pause_s(self._runtime.settings.event_pause_s, tries)
+        try:
+            self.aside.wait(message, queue, tries=tries, pause=pause)
+        except _NOT_KEPT as error:
+            log.warning("event_held", queue=queue, error=type(error).__name__)
+            self._runtime.stopping.wait(min(pause, 5.0))
+            self.requeue_message(message)
+        else:
+            self.ack_message(message)
+
+    def park_message(self, message: Message, queue: str, reason: Any) -> None:
+        """Move the event to its parking queue, with the reason."""
+        if not self.holds(message):
+            return
+        try:
+            self.aside.park(message, queue, because=reason)
+        except _NOT_KEPT as error:
+            log.warning("event_parked_without_reason", queue=queue, error=type(error).__name__)
+            self._settle(message.reject, message)  # the broker moves it
+        else:
+            self.ack_message(message)
 
     def wait_for_database(self) -> None:
         """Give back all events in hand and take none until the database answers.

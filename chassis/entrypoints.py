@@ -24,7 +24,7 @@ from kombu.message import Message
 from nameko.extensions import DependencyProvider, Entrypoint
 from sqlalchemy.orm import Session
 
-from chassis import broker, control, inbox, telemetry
+from chassis import broker, control, inbox, parking, telemetry
 from chassis.container import RUNTIME, EventConsumer
 from chassis.database import new_id
 from chassis.failpoints import failpoint
@@ -66,8 +66,8 @@ class Heard:
 def hears(event: EventType) -> Callable[[Callable[..., None]], Any]:
     """Give the method every `event`, once in effect, in the transaction of its inbox row.
 
-    While the database is away the event waits in the worker. Any other error gives it back; after `delivery_limit`
-    times it is parked in `<queue>.dead`, and other events pass it meanwhile.
+    While the database is away the event waits in the worker. After any other error it waits apart, minutes in all, and
+    other events pass it meanwhile; after `delivery_limit` failures it is parked in `<queue>.dead`.
     """
 
     def decorate(method: Callable[[Any, Heard], None]) -> Any:
@@ -150,7 +150,7 @@ class _Hears(Entrypoint):
     def park(self, message: Message, reason: Any) -> None:
         """Move the event to `<queue>.dead`, where it waits for a person."""
         log.error("event_parked", queue=self.queue.name, event_id=message.properties.get("message_id"), reason=reason)
-        self.queue_consumer.park_message(message)
+        self.queue_consumer.park_message(message, self.queue.name, reason)
 
     def settle(self, envelope: Envelope, message: Message, worker: Any, _result: Any, exc_info: Any) -> tuple[Any, Any]:
         """Acknowledge, wait out an absent database, park what can never work, give back the rest."""
@@ -170,19 +170,15 @@ class _Hears(Entrypoint):
         return None, None
 
     def _failed(self, envelope: Envelope, message: Message, error: BaseException) -> None:
-        tries = int((message.headers or {}).get("x-delivery-count", 0)) + 1
+        tries = parking.tries_of(message) + 1
         log.error("event_failed", queue=self.queue.name, event_id=envelope.id, error=type(error).__name__, tries=tries,
                   **telemetry.where(error))
         if tries >= self._runtime.settings.delivery_limit:
             self.park(message, f"failed {tries} times, at last with {type(error).__name__}")
         else:
-            # Not in the worker: a few failing events in their pauses would otherwise stop all others.
-            self.container.spawn_managed_thread(partial(self._give_back, message, min(0.1 * 2**tries, 5.0)),
-                                                identifier="back-off")
-
-    def _give_back(self, message: Message, pause_s: float) -> None:
-        self._runtime.stopping.wait(pause_s)
-        self.queue_consumer.requeue_message(message)
+            # Not in the worker, which others need.
+            self.container.spawn_managed_thread(
+                partial(self.queue_consumer.postpone_message, message, self.queue.name, tries), identifier="postpone")
 
     def _once_more(self, envelope: Envelope, message: Message, service: Any) -> BaseException | None:
         """Repeat until the database is back. Giving the event back instead would use up its deliveries in seconds."""

@@ -188,7 +188,7 @@ class Installation:
 
 
 _OURS = ("HUB_", "HEALTH_", "AMQP_", "DB_URI_", "GATEWAY_", "IDENTITY_", "CUSTOMERS_", "SALES_", "INTEGRATIONS_",
-         "MAX_WORKERS_", "EVENT_WORKERS_", "DELIVERY_LIMIT_", "RPC_", "OUTBOX_", "INBOX_", "IDEMPOTENCY_")  # fmt: skip
+         "MAX_WORKERS_", "EVENT_", "DELIVERY_LIMIT_", "RPC_", "OUTBOX_", "INBOX_", "IDEMPOTENCY_")  # fmt: skip
 
 
 def _port_of(address: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from chassis import broker as chassis_broker
-from chassis import inbox, outbox
+from chassis import inbox, outbox, parking
 from chassis.context import Subject
 from chassis.database import Database, new_id
 from chassis.relay import Relay
@@ -71,8 +71,55 @@ def test_a_failing_event_is_lost_or_runs_hot_in_plain_nameko_and_is_parked_by_th
     eventually(lambda: lab.effects("good") == 1, 1.0)
     measured(f"an event passed six failing ones in {time.monotonic() - said:.2f} s")
     eventually(lambda: lab.depth(DEAD) == 6)
+    parked = lab.broker.messages(lab.vhost.name, DEAD)[0]["properties"]["headers"]
+    assert parked[parking.PARKED_BECAUSE] == "failed 3 times, at last with ValueError"
     assert [lab.runs(f"heard bad{number}") for number in range(6)] == [3] * 6
     assert lab.effects() == 1
+
+
+def test_failing_events_wait_apart_and_hold_up_nobody_for_however_long(lab: Lab) -> None:
+    lab.start(EVENT_PAUSE_S_LAB="2", EVENT_WORKERS_LAB="1")
+    for number in range(12):  # three times what one worker may have in hand
+        lab.say(f"bad{number}", behave="fail")
+    eventually(lambda: lab.depth("wait.2000ms.v1") == 12, 15)
+    assert lab.depth(HAPPENED) == 0
+    said = time.monotonic()
+    lab.say("good")
+    eventually(lambda: lab.effects("good") == 1, 1.0)
+    measured(f"an event passed twelve that wait in {time.monotonic() - said:.2f} s")
+    eventually(lambda: lab.runs("heard bad") == 24, 10)
+    eventually(lambda: lab.depth("wait.8000ms.v1") == 12, 10)
+
+
+def test_an_event_whose_cause_of_failure_goes_away_has_its_effect_and_is_not_parked(
+        lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = iter(range(3))
+
+    def behave(_what: str, _seconds: float) -> None:
+        if next(failures, None) is not None:
+            raise ValueError("not yet")
+
+    monkeypatch.setattr(service, "_behave", behave)
+    lab.start(EVENT_PAUSE_S_LAB="0.02")
+    lab.say("late")
+    eventually(lambda: lab.effects("late") == 1)
+    assert lab.runs("heard late") == 4
+    assert (lab.depth(DEAD), lab.depth(HAPPENED)) == (0, 0)
+
+
+def test_a_failing_event_is_kept_though_its_waiting_queue_was_deleted(lab: Lab) -> None:
+    lab.start(EVENT_PAUSE_S_LAB="0.05", DELIVERY_LIMIT_LAB="3")
+    lab.say("first", behave="fail")
+    eventually(lambda: lab.depth(DEAD) == 1)
+    lab.broker.delete_queue(lab.vhost.name, "wait.50ms.v1")
+    lab.say("second", behave="fail")
+    eventually(lambda: lab.depth(DEAD) == 2)
+
+
+def test_the_pauses_of_a_failing_event_span_minutes() -> None:
+    pauses = [parking.pause_s(0.2, tries) for tries in range(1, 10)]
+    assert pauses == pytest.approx([0.2, 0.8, 3.2, 12.8, 51.2, 60, 60, 60, 60])
+    assert sum(pauses) > 300
 
 
 def test_an_event_with_values_we_refuse_is_parked_at_once(lab: Lab) -> None:

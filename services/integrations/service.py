@@ -54,7 +54,7 @@ def _accept(event: Heard, kind: EventType) -> None:
     """Accept a change for every target that it concerns, and wake the engine when that is committed."""
     envelope = event.envelope
     change = intake.Change(envelope.id, envelope.type, envelope.origin, envelope.subject, envelope.entityversion,
-                           dump(kind.data, event.data))
+                           dump(kind.data, event.data), envelope.traceparent)
     woken = intake.accept(event.session, event.runtime.keyring, change, utcnow())
     if woken:
         after_commit(event.session, lambda: _engine(event.runtime).wake(woken))

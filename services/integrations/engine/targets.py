@@ -71,11 +71,11 @@ class Target:
         """Whether sending twice under one key makes one record there."""
         return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.adapter.spec.capabilities)
 
-    def context(self, clock: Callable[[], dt.datetime], deadline_s: float,
-                observer: Callable[[Exchange], None]) -> Context:
+    def context(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None],
+                traceparent: str | None = None) -> Context:
         """Return what one call of the adapter is lent."""
         http = self.transport.session(secrets=self.secrets.values(), total_s=deadline_s, observer=observer,
-                                      admit=self.pace.admit)
+                                      admit=self.pace.admit, traceparent=traceparent)
         return Context(http=http, secrets=self.secrets, config=self.config, clock=clock,
                        deadline=clock() + dt.timedelta(seconds=deadline_s))
 

@@ -52,6 +52,7 @@ class Delivery(Base):
     replay_of: Mapped[str | None] = mapped_column(Id)
     origin: Mapped[str] = mapped_column(sa.String(10), default="event")
     priority: Mapped[int] = mapped_column(sa.SmallInteger, default=0, comment="0 goes first")
+    traceparent: Mapped[str | None] = mapped_column(sa.String(55), comment="of the event; its calls go on with it")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     settled_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     external_id: Mapped[str | None] = column_property(

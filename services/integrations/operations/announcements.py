@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis import outbox
@@ -15,9 +14,7 @@ from chassis.outbox import Announcement
 from contracts.integrations import CONNECTION_HEALTH_CHANGED, DELIVERY_SETTLED
 from services.integrations.models import Connection
 from services.integrations.queries.lanes import Lane
-from services.integrations.queries.statements import built_once, table_of
 
-_CONNECTION = table_of(Connection)
 US = Subject.service("integrations")
 """Who settles deliveries: nobody's request, the service's own deferred work."""
 
@@ -50,14 +47,8 @@ def _told(one: Settled, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _names(session: Session, ids: Collection[str]) -> dict[str, str]:
-    if not ids:
-        return {}
-    return {row[0]: row[1] for row in session.execute(*_named(list(ids)))}
-
-
-@built_once
-def _named(ids: Collection[str]) -> sa.Select[tuple[str, str]]:
-    return sa.select(_CONNECTION.c.id, _CONNECTION.c.name).where(_CONNECTION.c.id.in_(ids))
+    # The engine has locked them for its turn, so they are at hand; only a sweep has to ask.
+    return {id: session.get_one(Connection, id).name for id in ids}
 
 
 def health_changed(session: Session, connection: Any, by: Any = US) -> None:

@@ -46,6 +46,7 @@ class Job:
         hash: of that record.
         key: under which the target is asked to do this once.
         references: entity → external id of the records that this one points at.
+        traceparent: of the event behind it; the call goes on with that trace.
     """
 
     delivery_id: str
@@ -66,6 +67,7 @@ class Job:
     references: Mapping[str, str] = field(default_factory=dict)
     probes: int = 0
     doubt_since: dt.datetime | None = None
+    traceparent: str | None = None
 
     @property
     def lane(self) -> lanes.Lane:
@@ -186,6 +188,7 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         delivery_id=row.id, connection_id=row.connection_id, entity=row.entity, local_id=row.local_id, op=row.op,
         action="delete" if row.op == "delete" else "write", fence=row.fence, attempts=row.attempts,
         deferrals=row.deferrals, version=version, external_id=external_id, references=references,
+        traceparent=row.traceparent,
         # Until it is bound, every version of the record is made under one key: else a lost answer doubles it.
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,

@@ -33,6 +33,7 @@ class Change:
         id: of the record.
         version: of the record after the change.
         state: the whole record, JSON-ready and in clear.
+        traceparent: of the envelope (W3C Trace Context); empty if nobody traces it.
     """
 
     event_id: str
@@ -41,6 +42,7 @@ class Change:
     id: str
     version: int
     state: Mapping[str, Any]
+    traceparent: str = ""
 
 
 def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime) -> list[str]:
@@ -89,19 +91,20 @@ def _counting(connection_ids: Collection[str], many: int) -> sa.Executable:
 
 
 def plan(connection_id: str, entity: str, local_id: str, op: Op, version: int, now: dt.datetime, *,
-         event_id: str | None = None) -> dict[str, Any]:
+         event_id: str | None = None, traceparent: str = "") -> dict[str, Any]:
     """Return the row of a new delivery, due at once."""
     return {
         "id": new_id(), "connection_id": connection_id, "entity": entity, "local_id": local_id, "op": op,
         "source_event_id": event_id, "source_version": version,
         "idempotency_key": f"{entity}-{local_id}-{version}-{op}", "state": "pending", "attempts": 0, "deferrals": 0,
         "due_at": now, "deadline_at": None, "blocked_entity": None, "blocked_id": None, "last_error": None,
-        "settled_at": None, "created_at": now,
+        "settled_at": None, "traceparent": traceparent or None, "created_at": now,
     }
 
 
 def _plan(entity: str, op: Op, change: Change, connection_id: str, now: dt.datetime) -> dict[str, Any]:
-    return plan(connection_id, entity, change.id, op, change.version, now, event_id=change.event_id)
+    return plan(connection_id, entity, change.id, op, change.version, now, event_id=change.event_id,
+                traceparent=change.traceparent)
 
 
 def _settle_at_once(row: dict[str, Any], now: dt.datetime, reason: str) -> None:

@@ -40,4 +40,4 @@ def _job(row: Any, binding: Any) -> Job:
     return Job(delivery_id=row.id, connection_id=row.connection_id, entity=row.entity, local_id=row.local_id, op=row.op,
                action="find", fence=row.fence, attempts=row.attempts, deferrals=row.deferrals,
                version=row.source_version, key=row.idempotency_key, probes=row.probes, doubt_since=row.doubt_since,
-               external_id=binding.external_id if binding else None)
+               external_id=binding.external_id if binding else None, traceparent=row.traceparent)

@@ -105,9 +105,10 @@ class Hub:
     # --- events ---------------------------------------------------------------------------------------------------
 
     def tell(self, kind: str, id: str, version: int = 1, *, wake: bool = True, origin: str = "hub",
-             **state: Any) -> list[str]:
+             traceparent: str = "", **state: Any) -> list[str]:
         """Accept an event as the door would; return the connections that have work."""
-        change = intake.Change(new_id(), kind, origin, id, version, {"id": id, "version": version, **state})
+        change = intake.Change(new_id(), kind, origin, id, version, {"id": id, "version": version, **state},
+                               traceparent)
         with self.db.write() as session:
             woken = intake.accept(session, self.keyring, change, utcnow())
         if wake and woken:

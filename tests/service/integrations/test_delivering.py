@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chassis.database import new_id
 from services.integrations.models import Delivery
-from tests.service.integrations.conftest import CONFIRMED, Hub
+from tests.service.integrations.conftest import CONFIRMED, CREATED, Hub
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
 
@@ -24,6 +24,17 @@ def test_a_customer_arrives_once_and_is_bound_to_its_record_at_the_target(hub: H
     assert (attempt.outcome, attempt.http_status, attempt.n) == ("succeeded", 201, 1)
     ledger = hub.ledger(connection_id)
     assert (ledger.accepted, ledger.delivered, ledger.open, ledger.balanced) == (1, 1, 0, True)
+
+
+def test_a_call_goes_on_with_the_trace_of_the_request_that_it_comes_from(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    hub.run()
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    hub.tell(CREATED, id := new_id(), name="traced", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+    hub.until(id, "delivered")
+
+    assert [attempt.trace_id for attempt in hub.attempts(id)] == [trace]
 
 
 def test_a_later_version_changes_the_same_record(hub: Hub, target: FakeTarget) -> None:

@@ -164,6 +164,20 @@ def test_an_acknowledged_version_never_falls_and_an_older_delivery_is_skipped(hu
     assert hub.binding(id).acked_version == 7
 
 
+def test_an_older_version_that_is_acknowledged_late_leaves_the_newer_one_standing(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    id = hub.customer(3)
+    [job] = take(hub, connection_id)
+    with hub.db.write() as session:
+        session.execute(sa.update(Binding).values(acked_version=7))
+
+    settle(hub, outcome(job, external_id="1"))
+
+    assert (hub.binding(id).state, hub.binding(id).acked_version) == ("bound", 7)
+
+
 # --- 4 ------------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.integrations.domain import bindings, deliveries
+from services.integrations.domain import deliveries
 from services.integrations.domain.deliveries import IllegalStep, Wait, is_stale, step, succeed, supersedes
 from services.integrations.domain.ledger import Ledger
 from services.integrations.routing import DEPENDS_ON, WAYS, dependencies
@@ -35,22 +35,6 @@ def test_every_open_state_can_still_come_to_an_end(start: deliveries.State) -> N
 def test_every_state_is_open_or_final_and_never_both() -> None:
     assert set(deliveries.OPEN) | set(deliveries.TERMINAL) == set(deliveries.STATES)
     assert not set(deliveries.OPEN) & set(deliveries.TERMINAL)
-
-
-@given(st.lists(st.sampled_from(["bound", "creating", "in_doubt", "unbound", "conflict", "tombstoned"])))
-def test_a_tombstone_stands_for_ever(wanted: list[bindings.State]) -> None:
-    for after in wanted:
-        with pytest.raises(bindings.IllegalStep):
-            bindings.step("tombstoned", after)
-
-
-@given(st.lists(st.integers(0, 1000)))
-def test_an_acknowledged_version_only_rises(settled: list[int]) -> None:
-    seen = [0]
-    for version in settled:
-        seen.append(bindings.acked(seen[-1], version))
-    assert seen == sorted(seen)
-    assert seen[-1] == max([0, *settled])
 
 
 waits = st.builds(Wait, state=st.sampled_from(deliveries.WAITING), due_at=st.datetimes(timezones=st.just(dt.UTC)),

@@ -14,7 +14,7 @@ from typing import Any
 import amqp
 import kombu
 import kombu.serialization
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, MessageNacked
 from amqp.exceptions import NotFound as QueueNotFound
 from eventlet.timeout import Timeout
 from kombu import Connection, Exchange, Queue
@@ -36,8 +36,8 @@ CRASH_LIMIT = 20
 """Returns after which the broker itself parks an event. A handler that fails is parked by the chassis long before; this
 bounds events whose handler ends the whole process. It is no setting: a queue keeps the arguments it was made with."""
 
-CONNECTION_ERRORS: tuple[type[Exception], ...] = (AMQPError, OperationalError, OSError)
-"""What kombu and py-amqp raise when the broker is away, closes a channel, or refuses us."""
+CONNECTION_ERRORS: tuple[type[Exception], ...] = (AMQPError, MessageNacked, OperationalError, OSError)
+"""What kombu and py-amqp raise when the broker is away, closes a channel, or refuses us or a message."""
 
 kombu.serialization.register("cloudevents", lambda value: kombu.serialization.dumps(value, "json")[2],
                              lambda text: kombu.serialization.loads(text, "application/json", "utf-8"),

@@ -7,6 +7,7 @@ nameko is pinned exactly; the consumer replaces nameko's. Each behaviour has a t
 from __future__ import annotations
 
 import time
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -195,6 +196,10 @@ class DrainingConsumer(SharedExtension):
                     self._in_hand.clear()  # the broker gives them out again
                 if not self._done():
                     eventlet.sleep(pause)
+        except Exception as error:
+            # Not raised: nameko would end the container from within this greenlet, whose own end that is waiting for.
+            log.error("consumer_broke", consumer=self.name, error=type(error).__name__, **telemetry.where(error))
+            eventlet.spawn_n(self.container.kill, sys.exc_info())
         finally:
             if not self._first_time.ready():
                 self._first_time.send(None)

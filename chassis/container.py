@@ -6,8 +6,8 @@ nameko is pinned exactly; the consumer replaces nameko's. Each behaviour has a t
 
 from __future__ import annotations
 
-import time
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial

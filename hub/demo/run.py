@@ -68,10 +68,12 @@ def _show(out: Console, hub: Installation, target: erp.Erp, outcome: Outcome, lo
                   "adds up" if ledger["balanced"] else "DOES NOT ADD UP", "")
     out.print()
     out.print(table)
-    out.print(f"\nDone in {took_s:.0f} s; it stays running. [bold]hub down[/] or [bold]make down[/] stops it.")
-    out.print(f"  gateway   {hub.url}/api/v1\n  API docs  {hub.url}/docs\n  ERP       {target.url}")
+    out.print(f"\nDone in {took_s:.0f} s; it stays running. [bold]make down[/] stops it.")
+    for name, place in (("gateway", f"{hub.url}/api/v1"), ("API docs", f"{hub.url}/docs"),
+                        ("ERP", f"{target.url}  (Tryton's API; its own client is not part of the sandbox)")):
+        out.print(f"  {name:9} {place}", soft_wrap=True)
     if login.password is not None:
         out.print(f"  login     admin / {login.password}  [dim](shown this once)[/]")
     else:
-        out.print("  login     admin, with the password that the first run showed; "
-                  "python -m services.identity.first_admin --reset admin makes a new one")
+        out.print("  login     admin, with the password that the first run showed. To get a new one:")
+        out.print("            .venv/bin/python -m services.identity.first_admin --reset admin", soft_wrap=True)

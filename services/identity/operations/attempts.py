@@ -59,6 +59,15 @@ def succeeded(session: Session, *, user: str, source: str | None = None) -> None
         guard.locked_until = None
 
 
+def unjudged(session: Session, counters: Mapping[str, Patience]) -> None:
+    """Take back an attempt that could not be judged: a busy hour must not lock out people who know their password."""
+    query = select(SignInGuard).where(SignInGuard.key.in_(counters)).order_by(SignInGuard.key).with_for_update()
+    for guard in session.scalars(query.execution_options(populate_existing=True)):
+        guard.failures = max(guard.failures - 1, 0)
+        if not counters[guard.key].wait_s(guard.failures):
+            guard.locked_until = None
+
+
 def forget_rested(session: Session, now: datetime) -> None:
     """Delete counters that would start again anyway."""
     session.execute(delete(SignInGuard).where(SignInGuard.last_at < now - FORGET_AFTER))

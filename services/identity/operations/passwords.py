@@ -35,7 +35,7 @@ def change_own(gate: Gate, request: dict[str, Any], by: Subject) -> None:
         counter = attempts.user_key(gate.keyring, user.username)
         attempts.begin(session, {counter: gate.user_patience}, utcnow())
         kept = user.password_hash
-    if not gate.hasher.verify(kept, request["current_password"]):
+    if not gate.judge(kept, request["current_password"], {counter: gate.user_patience}):
         raise Invalid.of("/current_password", "wrong", "This is not the current password.")
     passwords.check(
         request["new_password"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session as DbSession
 from chassis import telemetry
 from chassis.crypto import Keyring
 from chassis.database import Database, new_id, utcnow
-from contracts.errors import Unauthenticated
+from contracts.errors import Unauthenticated, Unavailable
 from services.identity.domain.credentials import new_session_token
 from services.identity.domain.lockout import Patience
 from services.identity.models import LoginEvent, Session, User
@@ -43,6 +44,19 @@ class Gate:
         """How failures from one address slow down further attempts."""
         return Patience(self.settings.source_free_failures, self.settings.longest_lock_s)
 
+    def judge(self, kept: str | None, password: str, counters: Mapping[str, Patience]) -> bool:
+        """Tell whether the password is the one; an attempt that cannot be judged is taken back from its counters.
+
+        Raises:
+            Unavailable: too many are waiting to be judged.
+        """
+        try:
+            return self.hasher.verify(kept, password)
+        except Unavailable:
+            with self.db.write() as session:
+                attempts.unjudged(session, counters)
+            raise
+
 
 def sign_in(gate: Gate, request: dict[str, Any]) -> dict[str, Any]:
     """Open a session for a user name and password.
@@ -60,11 +74,12 @@ def sign_in(gate: Gate, request: dict[str, Any]) -> dict[str, Any]:
     username = unicodedata.normalize("NFKC", request["username"]).strip().lower()
     by_user = attempts.user_key(gate.keyring, username)
     by_source = attempts.source_key(gate.keyring, request["source"])
+    counters = {by_user: gate.user_patience, by_source: gate.source_patience}
     with gate.db.write() as session:
-        attempts.begin(session, {by_user: gate.user_patience, by_source: gate.source_patience}, utcnow())
+        attempts.begin(session, counters, utcnow())
         user = session.scalars(select(User).where(User.username == username)).one_or_none()
         kept = user.password_hash if user is not None and user.status == "active" else None
-    matches = gate.hasher.verify(kept, request["password"])
+    matches = gate.judge(kept, request["password"], counters)
     renewed = gate.hasher.hash(request["password"]) if matches and kept and gate.hasher.outdated(kept) else None
     with gate.db.write() as session:
         signed_in = _enter(session, gate, user.id, kept, renewed, request) if user is not None and matches else None

@@ -13,7 +13,7 @@ import time_machine
 from sqlalchemy import func, select, text
 
 from chassis.context import Subject
-from contracts.errors import Conflict, Forbidden, Invalid, NotFound, TooManyRequests, Unauthenticated
+from contracts.errors import Conflict, Forbidden, Invalid, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from contracts.identity import ListLoginEvents
 from contracts.schema import load
 from services.identity.models import LoginEvent, Session, SignInGuard, User
@@ -335,3 +335,22 @@ def test_attempts_to_sign_in_are_seen_by_oneself_and_by_those_above(identity: An
     assert seen(identity.subject(wei)) == {wei}
     assert seen(identity.subject(boss)) == {wei}
     assert seen(ROOT) == {wei, None}
+
+
+@pytest.mark.parametrize("door", ["sign_in", "change_own"])
+def test_an_attempt_that_is_too_busy_to_be_judged_locks_nobody_out(
+    identity: Any, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    ada = identity.user("ada")
+
+    def too_busy(*_: object) -> bool:
+        raise Unavailable("Too many people are signing in at once", retry_after_s=2)
+
+    tries = {"sign_in": lambda: identity.sign_in("ada"),
+             "change_own": lambda: passwords.change_own(identity.gate, own(), identity.subject(ada))}
+    with monkeypatch.context() as busy:
+        busy.setattr(identity.gate.hasher, "verify", too_busy)
+        for _ in range(identity.gate.settings.user_free_failures + 5):
+            with pytest.raises(Unavailable):
+                tries[door]()
+    assert identity.sign_in("ada")["token"]

@@ -72,11 +72,16 @@ def run(room: str, *metadata: sa.MetaData) -> None:
     try:
         with db.engine.connect() as connection:
             if db.is_sqlite:
+                # A column is changed by making the table anew, which references to the old one would forbid
+                # (https://www.sqlite.org/lang_altertable.html#otheralter); they are checked at the end instead.
+                connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
                 # The sqlite3 module commits before DDL by itself; an explicit BEGIN keeps a migration whole.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             context.configure(connection=connection, target_metadata=[CHASSIS, *metadata], render_as_batch=db.is_sqlite,
                               compare_type=True, transactional_ddl=True)
             context.run_migrations()
+            if db.is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                raise RuntimeError(f"a migration of {room} left rows whose reference is gone; nothing was changed")
             connection.commit()
     finally:
         db.close()

@@ -38,6 +38,7 @@ class Connection(Base):
     rate_per_s: Mapped[float] = mapped_column(sa.Float)
     burst: Mapped[int]
     max_in_flight: Mapped[int]
+    health_version: Mapped[int] = mapped_column(default=0, comment="rises with each announcement of state or health")
     throttled_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     consecutive_failures: Mapped[int] = mapped_column(default=0)
     first_failure_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)

@@ -48,8 +48,10 @@ class Change:
 def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime) -> list[str]:
     """Accept `change` for every connection that it concerns; return the connections that now have work."""
     way = WAYS[change.type]
-    known = records.put(session, keyring, way.entity, change.id, change.version, change.state, now)
-    stale = is_stale(change.version, known)
+    known = records.put(session, keyring, way.entity, change.id, change.version, change.state, now, routed=way.routed)
+    # A change is old only if one as new was accepted: a snapshot may be here first, and says nothing to the targets.
+    seen = known.routed if way.routed else known.version
+    stale = is_stale(change.version, seen)
     if stale and not way.routed:
         return []
     targets = lanes.push_connections(session, way.entity) if way.routed else []
@@ -61,7 +63,7 @@ def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime)
     plans = [_plan(way.entity, way.verb, change, connection_id, now) for connection_id in targets]
     for plan in plans:
         if stale:
-            _settle_at_once(plan, now, f"version {change.version} arrived after version {known}")
+            _settle_at_once(plan, now, f"version {change.version} arrived after version {seen}")
         elif change.origin == plan["connection_id"]:
             _settle_at_once(plan, now, "the change came from this connection")
     fresh = [plan for plan in plans if plan["state"] == "pending"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,12 +17,27 @@ from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.queries.statements import built_once, table_of
 
 _RECORD = table_of(Record)
-_KEPT = Upsert(
-    _RECORD, where=_RECORD.c.version < excluded(_RECORD.c.version),
-    changing={name: excluded(_RECORD.c[name])
-              for name in ("version", "deleted", "seen_at", "state_sealed", "state_hash")})
+
+
+def _risen(by: str, name: str) -> sa.ColumnElement[Any]:
+    """Return what `name` becomes: what was brought if its `by` is the higher one, else what stands."""
+    given = excluded(_RECORD.c[name])
+    return sa.case((excluded(_RECORD.c[by]) > _RECORD.c[by], given), else_=_RECORD.c[name])
+
+
+_KEPT = Upsert(_RECORD, changing={
+    **{name: _risen("version", name) for name in ("version", "deleted", "seen_at", "state_sealed", "state_hash")},
+    "routed_version": _risen("routed_version", "routed_version")})
 HASHED = "record.state"
 """The column under whose key a state is hashed: equal states, equal hashes, and nothing can be guessed from one."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was known of a record before an event: its newest version, and the newest that travels; 0 for none."""
+
+    version: int = 0
+    routed: int = 0
 
 
 def canonical(state: Mapping[str, Any]) -> str:
@@ -30,23 +46,32 @@ def canonical(state: Mapping[str, Any]) -> str:
 
 
 def put(session: Session, keyring: Keyring, entity: str, id: str, version: int, state: Mapping[str, Any],
-        now: dt.datetime) -> int:
-    """Keep `state` unless a newer one is kept already; return the version that was known before, 0 for none.
+        now: dt.datetime, *, routed: bool) -> Known:
+    """Keep `state` unless a newer one is kept already; return what was known before.
+
+    Args:
+        session, keyring: the transaction, and the keys to seal with.
+        entity, id, version, state: the record as the event tells it.
+        now: when it was told.
+        routed: whether this is a change on its way to the targets, and not just news of what is there.
 
     The row stays locked until the transaction ends, so that two events of one record are never applied side by side.
     """
-    known = session.execute(*_known(entity, id)).scalar_one_or_none() or 0
-    if version > known:
+    row = session.execute(*_known(entity, id)).first()
+    known = Known(*row) if row else Known()
+    if version > known.version or (routed and version > known.routed):
         text = canonical(state)
-        row = {"entity": entity, "id": id, "version": version, "deleted": False, "seen_at": now,
-               "state_sealed": keyring.seal(text, _aad(entity, id)), "state_hash": keyring.blind(HASHED, text)}
-        _KEPT.put(session, [row])
+        _KEPT.put(session, [{
+            "entity": entity, "id": id, "version": version, "routed_version": version if routed else known.routed,
+            "deleted": False, "seen_at": now, "state_sealed": keyring.seal(text, _aad(entity, id)),
+            "state_hash": keyring.blind(HASHED, text)}])
     return known
 
 
 @built_once
-def _known(entity: str, id: str) -> sa.Select[tuple[int]]:
-    return sa.select(_RECORD.c.version).where(_RECORD.c.entity == entity, _RECORD.c.id == id).with_for_update()
+def _known(entity: str, id: str) -> sa.Select[tuple[int, int]]:
+    return (sa.select(_RECORD.c.version, _RECORD.c.routed_version)
+            .where(_RECORD.c.entity == entity, _RECORD.c.id == id).with_for_update())
 
 
 def state_of(keyring: Keyring, row: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Add the column; deliveries that are under way have no trace and begin one of their own."""
-    op.add_column("delivery", sa.Column("traceparent", sa.String(55)))
+    op.add_column("delivery", sa.Column("traceparent", sa.String(55), comment="of the event; its calls go on with it"))
 
 
 def downgrade() -> None:

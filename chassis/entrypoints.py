@@ -252,6 +252,15 @@ class _Broadcasts(Entrypoint):
         self.queue_consumer.ack_message(message)
 
 
+def queues_of(service_cls: type[Service]) -> list[str]:
+    """Return the names of the queues that a service consumes and that have a parking queue."""
+    heard = [broker.event_queue(entrypoint.event, service_cls.name, method).name
+             for method in dir(service_cls)
+             for entrypoint in getattr(getattr(service_cls, method), "nameko_entrypoints", ())
+             if isinstance(entrypoint, _Hears)]
+    return [*heard, *(broker.rpc_queue(service_cls.name, kind).name for kind in ("classic", "quorum"))]
+
+
 class RuntimeOf(DependencyProvider):
     """Injects the process's `Runtime`."""
 
@@ -357,4 +366,4 @@ class Service:
     workers = _Workers()
 
 
-__all__ = ["Call", "Heard", "RuntimeOf", "Service", "broadcasts", "exposes", "hears"]
+__all__ = ["Call", "Heard", "RuntimeOf", "Service", "broadcasts", "exposes", "hears", "queues_of"]

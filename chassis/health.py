@@ -1,7 +1,7 @@
 """Liveness and readiness of a process, on a port of their own.
 
 `/livez` says that the process answers; it does not ask the broker, since a restart would not bring that back.
-`/readyz` asks every check and says what is missing.
+`/readyz` asks every check and says what is missing; its notes are for a person, and keep nobody from serving.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Health:
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
         self._problems: dict[str, str] = {}
+        self._notes: dict[str, Check] = {}
         self._server: Any = None
         self.address: tuple[str, int] = ("", 0)
 
@@ -38,17 +39,17 @@ class Health:
         else:
             self._problems[name] = problem
 
+    def note(self, name: str, check: Check) -> None:
+        """Tell what `check` finds beside the readiness: a person should look, and the process serves all the same."""
+        self._notes[name] = check
+
+    def notes(self) -> dict[str, str]:
+        """Return what a person should look at, by name of the part."""
+        return _found(self._notes)
+
     def missing(self) -> dict[str, str]:
         """Return what keeps this process from serving, by name of the part."""
-        found = dict(self._problems)
-        for name, check in self._checks.items():
-            try:
-                problem = check()
-            except Exception as error:
-                problem = f"the check itself failed: {type(error).__name__}"
-            if problem is not None:
-                found[name] = problem
-        return found
+        return self._problems | _found(self._checks)
 
     def serve(self, address: str) -> None:
         """Answer on `host:port` in the background."""
@@ -72,7 +73,21 @@ class Health:
             missing = self.missing()
             status = "503 Service Unavailable" if missing else "200 OK"
             body = {"status": "ready"} if not missing else {"status": "not ready", "missing": missing}
+            if notes := self.notes():
+                body["notes"] = notes
         else:
             status, body = "404 Not Found", {"status": "no such page; ask /livez or /readyz"}
         start_response(status, [("Content-Type", "application/json")])
         return [json.dumps(body).encode()]
+
+
+def _found(checks: dict[str, Check]) -> dict[str, str]:
+    found = {}
+    for name, check in checks.items():
+        try:
+            problem = check()
+        except Exception as error:
+            problem = f"the check itself failed: {type(error).__name__}"
+        if problem is not None:
+            found[name] = problem
+    return found

@@ -65,6 +65,8 @@ def build(module: Any, settings: Settings, health: Health | None = None) -> HubC
     if base is not None:
         runtime.health.add("migrations", lambda: migrations.behind(settings.room, runtime.db))
         runtime.health.add("relay", lambda: None if runtime.relay.connected else "the relay has no broker")
+        runtime.health.note("unroutable", runtime.relay.note_unroutable)
+        runtime.health.note("unsent", runtime.relay.note_unsent)
     runtime.extra["module"] = module
     prepare = getattr(module, "prepare", None)
     if prepare is not None:

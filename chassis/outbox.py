@@ -210,6 +210,27 @@ def prune(session: Session, *, before: dt.datetime, limit: int = 1000) -> int:
 
 
 def oldest_unsent(session: Session) -> dt.datetime | None:
-    """Return when the oldest unsent event was made, or None."""
-    query = sa.select(OUTBOX.c.created_at).where(OUTBOX.c.sent_at.is_(None)).order_by(OUTBOX.c.id).limit(1)
+    """Return since when the event that waits longest to be sent has been due, or None; the refused are not counted."""
+    query = sa.select(OUTBOX.c.due_at).where(OUTBOX.c.sent_at.is_(None)).order_by(OUTBOX.c.due_at, OUTBOX.c.id).limit(1)
     return session.execute(query).scalar_one_or_none()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Events of one kind that the broker has refused so far; they are kept and tried again."""
+
+    routing_key: str
+    count: int
+    since: dt.datetime
+    reason: str
+
+
+def refused(session: Session) -> list[Refused]:
+    """Return what the broker has refused, by kind. Reads every unsent row: for an operator, not for a probe."""
+    kept = OUTBOX.c
+    query = (
+        sa.select(kept.routing_key, sa.func.count(), sa.func.min(kept.created_at), sa.func.max(kept.last_error))
+        .where(kept.sent_at.is_(None), kept.attempts > 0, kept.last_error.is_not(None))
+        .group_by(kept.routing_key).order_by(kept.routing_key)
+    )
+    return [Refused(*row) for row in session.execute(query)]

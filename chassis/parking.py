@@ -55,7 +55,7 @@ def tries_of(message: Message) -> int:
 
 
 def copy_of(message: Any, headers: dict[str, Any], **changes: Any) -> tuple[bytes, dict[str, Any]]:
-    """Return body and properties of a copy of `message`: `headers` less those that the broker has set, and `changes`."""
+    """Return body and properties of a copy of `message`: `headers` less the broker's own, and `changes`."""
     body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
     own = {name: value for name, value in headers.items() if not name.startswith(_OF_THE_BROKER)}
     properties = {name: message.properties[name] for name in KEPT if message.properties.get(name)}

@@ -18,7 +18,7 @@ from eventlet.timeout import Timeout
 from kombu import Connection, Exchange
 
 from chassis import broker, outbox, telemetry
-from chassis.database import Database
+from chassis.database import Database, utcnow
 from chassis.failpoints import failpoint
 from chassis.outbox import Pending
 from chassis.patience import AtMost
@@ -32,6 +32,8 @@ _INTERRUPTIONS: tuple[type[Exception], ...] = (*broker.CONNECTION_ERRORS, Unavai
 BATCH = 500
 SWEEP_S = 1.0
 CONFIRM_S = 10.0
+LATE_S = 10.0
+"""Seconds after which an unsent event is worth a note: twice as long as the lease of a killed process's rows."""
 
 
 class Confirms:
@@ -151,6 +153,17 @@ class Relay:
                 log.warning("relay_interrupted", error=type(error).__name__)
                 pause = 0.2 if self._carried else min(pause * 1.5, 2.0)
                 self._sleep(pause)
+
+    def note_unroutable(self) -> str | None:
+        """Return which kinds of events no queue takes, in words for a person; None when there are none."""
+        return "; ".join(f"{key}: {reason}" for key, reason in sorted(self.unroutable.items())) or None
+
+    def note_unsent(self) -> str | None:
+        """Return how long the oldest event has waited to be sent, if that is longer than `LATE_S`."""
+        with self._db.read() as session:
+            since = outbox.oldest_unsent(session)
+        waited = (utcnow() - since).total_seconds() if since else 0.0
+        return f"the oldest event has waited for {waited:.0f} s" if waited > LATE_S else None
 
     def _carry(self, connection: Connection) -> None:
         confirms = Confirms(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="Look at the settings of the rooms.")
 app.add_typer(config_app, name="config")
+parked_app = typer.Typer(no_args_is_help=True, help="Events that no handler could take.")
+app.add_typer(parked_app, name="parked")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 P = ParamSpec("P")
@@ -33,6 +36,7 @@ err = Console(stderr=True, highlight=False)
 def main() -> None:
     """Entry point of the script `hub` and of `python -m hub`."""
     os.umask(0o077)  # keys, databases and logs are for their owner
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # known, see docs/decisions
     app()
 
 
@@ -245,3 +249,42 @@ def config_check(
         mark = "[red]✗[/]" if result["problem"] else "[green]✓[/]"
         out.print(f"{mark} {result['room']:13} {_plain(result['problem'] or 'settings are complete')}", soft_wrap=True)
     return 1 if broken else 0
+
+
+@parked_app.command("list")
+@_verb
+def parked_list(as_json: Json = False) -> int:
+    """Show every parking queue: how much waits in it, and the oldest with its reason. Exit code 3 when any waits."""
+    from hub import listeners, parked
+
+    hub = Installation.here()
+    found = parked.look(hub, listeners.queues(hub))
+    waiting = sum(each.parked for each in found)
+    if as_json:
+        _print_json({"ok": True, "parked": waiting, "queues": [asdict(each) for each in found]})
+        return 3 if waiting else 0
+    table = Table("queue", "parked", "oldest (UTC)", "event", "reason", box=None, pad_edge=False)
+    for each in found:
+        event = " ".join(filter(None, (each.oldest_type, each.oldest_id)))
+        table.add_row(each.queue, str(each.parked), each.oldest_at or "", event, _plain(each.reason or ""))
+    out.print(table)
+    if waiting:
+        out.print("Mend the cause, then: hub parked return QUEUE", soft_wrap=True)
+    return 3 if waiting else 0
+
+
+@parked_app.command("return")
+@_verb
+def parked_return(
+    queue: Annotated[str, typer.Argument(help="As hub parked list shows it.")],
+    as_json: Json = False,
+) -> int:
+    """Move what is parked of a queue back to it, to be tried again; what had its effect already has no second one."""
+    from hub import parked
+
+    moved = parked.give_back(Installation.here(), queue)
+    if as_json:
+        _print_json({"ok": True, "queue": queue, "returned": moved})
+    else:
+        out.print(f"{moved} returned to {queue}.", soft_wrap=True)
+    return 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub.installation import ROOT, Installation
 from hub.trouble import Trouble
+
+if TYPE_CHECKING:
+    from chassis.outbox import Refused
 
 
 def databases(hub: Installation) -> dict[str, str]:
@@ -98,6 +102,41 @@ def problem(room: str, uri: str) -> Trouble | None:
     except (SQLAlchemyError, HubError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         return Trouble(f"the database of {room} does not answer ({reason})", _remedy(room, uri))
+    finally:
+        db.close()
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """What a room has not sent yet.
+
+    Attributes:
+        waited_s: seconds for which the oldest has been due; 0 when all is sent.
+        refused: `chassis.outbox.Refused`, one for each kind of event that the broker does not take.
+    """
+
+    waited_s: float
+    refused: Sequence[Refused]
+
+
+def outbox(uri: str) -> Outbox | None:
+    """Return what waits in a room's outbox; None when its database cannot be read."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from chassis import outbox as kept
+    from chassis.database import Database, utcnow
+    from contracts.errors import HubError
+
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
+        return None
+    db = Database(uri)
+    try:
+        with db.read() as session:
+            since = kept.oldest_unsent(session)
+            return Outbox(max((utcnow() - since).total_seconds(), 0.0) if since else 0.0, kept.refused(session))
+    except (SQLAlchemyError, HubError, OSError):
+        return None
     finally:
         db.close()
 

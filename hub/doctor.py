@@ -27,6 +27,7 @@ Verdict = Literal["ok", "note", "wrong"]
 OLDEST_PYTHON = (3, 11)
 NAMEKO = "2.14.1"
 CLOCK_TOLERANCE_S = 60.0
+UNSENT_TOLERANCE_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def _wrong(subject: str, trouble: Trouble) -> Finding:
 def examine(hub: Installation) -> list[Finding]:
     """Look at everything; a check that itself fails is a finding too."""
     checks: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
-        _versions, _disk, _clock, _folders, _keys, _ports, _broker, _databases, _programs,
+        _versions, _disk, _clock, _folders, _keys, _ports, _broker, _databases, _programs, _parked, _outboxes,
     )  # fmt: skip
     findings: list[Finding] = []
     for check in checks:
@@ -197,3 +198,32 @@ def _programs(hub: Installation) -> Iterator[Finding]:
             word = state.state if state is not None else "not known"
             text = f"{program.name} is {word}{f' ({lacks})' if lacks else ''}"
             yield _wrong("hub", Trouble(text, f"look into {hub.home / 'log' / program.name}.log, then hub up"))
+
+
+def _parked(hub: Installation) -> Iterator[Finding]:
+    if any(finding.verdict != "ok" for finding in _broker(hub)):
+        return  # and said so above
+    from hub import listeners, parked
+
+    found = [each for each in parked.look(hub, listeners.queues(hub), inside=False) if each.parked]
+    for each in found:
+        remedy = f"hub parked list says why; mend that, then hub parked return {each.queue}"
+        if each.queue.startswith("rpc."):
+            remedy = "find out who sends to the broker past the gateway; they are gone after a day"
+        yield _wrong("parked", Trouble(f"{each.parked} in {each.queue}.dead", remedy))
+    if not found:
+        yield _ok("parked", "nothing is parked")
+
+
+def _outboxes(hub: Installation) -> Iterator[Finding]:
+    for room, uri in databases.databases(hub).items():
+        if (standing := databases.outbox(uri)) is None:
+            continue  # no database yet, or one that is named above
+        for each in standing.refused:
+            text = f"{room}: no queue takes {each.routing_key}, {each.count} kept since {each.since:%m-%d %H:%M} UTC"
+            yield _wrong("outbox", Trouble(f"{text} ({each.reason})", "start the room that listens to it, once"))
+        if standing.waited_s > UNSENT_TOLERANCE_S:
+            text = f"{room}: an event has waited to be sent for {standing.waited_s:.0f} s"
+            yield _wrong("outbox", Trouble(text, "see whether broker and room run (hub status); nothing is lost"))
+        elif not standing.refused:
+            yield _ok("outbox", f"{room} has sent everything")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import amqp
 from amqp.exceptions import NotFound
 from kombu import Connection
 
@@ -118,7 +120,7 @@ def _oldest(channel: Any, queue: str) -> dict[str, str | None]:
         channel.basic_ack(message.delivery_tag)
     else:
         channel.basic_reject(message.delivery_tag, requeue=True)
-    death = next(iter(headers.get("x-death") or ()), {})
+    death: dict[str, Any] = next(iter(headers.get("x-death") or ()), {})
     at = headers.get(parking.PARKED_AT) or (death["time"].isoformat() if "time" in death else None)
     reason = headers.get(parking.PARKED_BECAUSE) or _in_words(death.get("reason"))
     return {"oldest_id": message.properties.get("message_id"), "oldest_type": _type_in(message), "oldest_at": at,
@@ -132,8 +134,6 @@ def _in_words(death: str | None) -> str:
 
 
 def _type_in(message: Any) -> str | None:
-    import json
-
     try:
         envelope = json.loads(message.body)
     except ValueError:
@@ -142,10 +142,10 @@ def _type_in(message: Any) -> str | None:
 
 
 def _publish_copy(channel: Any, message: Any, queue: str, headers: dict[str, Any]) -> None:
-    import amqp
-
     body, properties = parking.copy_of(message, headers)
     same = {name: message.properties[name] for name in ("content_type", "content_encoding")
             if name in message.properties}
-    # Not mandatory: `queue` was just seen, and a confirm of a message that no queue took would be the broker's error.
-    channel.basic_publish_confirm(amqp.Message(body, **properties, **same), exchange="", routing_key=queue)
+    # Mandatory: a queue that was deleted meanwhile raises, and the message stays where it is.
+    channel.basic_publish_confirm(
+        amqp.Message(body, **properties, **same), exchange="", routing_key=queue, mandatory=True
+    )

@@ -408,7 +408,8 @@ class Introspect(Request):
 class Claims(Record):
     """The subject behind a credential, as the gateway signs it into a call's token.
 
-    `expires_at` is when the credential itself ends: nothing may be cached beyond it.
+    `expires_at` is when the credential itself ends: nothing may be cached beyond it. With `must_change_password` the
+    `depths` are empty: the session is good for a new password and for signing out.
     """
 
     id = Identifier(required=True)
@@ -420,6 +421,7 @@ class Claims(Record):
     roles_version = fields.Integer(required=True)
     via = Identifier(required=True)
     expires_at = Timestamp(required=True)
+    must_change_password = fields.Boolean(load_default=False)
 
 
 # --- operations ---------------------------------------------------------------------------------------------------

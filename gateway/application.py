@@ -42,11 +42,13 @@ _MERGE_PATCH = "application/merge-patch+json"
 class Authenticates(Protocol):
     """Finds out who is asking."""
 
-    def subject(self, header: str | None, caller: Calls, request_id: str) -> Subject:
+    def subject(self, header: str | None, caller: Calls, request_id: str, *,
+                before_password_change: bool = False) -> Subject:
         """Return the subject that an `Authorization` header stands for.
 
         Raises:
             Unauthenticated: there is none, or it stands for nobody.
+            PasswordChangeRequired: the password must be changed before anything else.
         """
         ...
 
@@ -166,7 +168,7 @@ class Application:
         """Return the answer of the operation; runs in a worker."""
         authorization = arrived.headers.get("Authorization")
         subject = GATEWAY if arrived.route.public else self._authenticator.subject(
-            authorization, caller, arrived.request_id)
+            authorization, caller, arrived.request_id, before_password_change=arrived.route.before_password_change)
         asked = exchange.understand(arrived)
         # A client may send one X-Request-Id many times, so it never stands in for a key: without one, each is its own.
         key = asked.key or f"once-{uuid4()}"

@@ -20,18 +20,35 @@ from chassis.context import Subject
 from contracts import identity
 from contracts.errors import HubError, Unauthenticated
 from gateway.calls import GATEWAY, Calls
+from gateway.errors import PasswordChangeRequired
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/\-]{16,512}=*)", re.IGNORECASE)
 
-Introspect = Callable[[Calls, str, str], "tuple[Subject, float]"]
-"""Asks identity whose credential a hash is of, and for how many seconds more: (caller, hash, request id)."""
+
+@dataclass(frozen=True)
+class Introspected:
+    """Identity's word on a credential.
+
+    Attributes:
+        subject: whose it is.
+        lives_s: seconds until the credential ends.
+        must_change_password: whether it is good for nothing but a new password and signing out.
+    """
+
+    subject: Subject
+    lives_s: float
+    must_change_password: bool = False
+
+
+Introspect = Callable[[Calls, str, str], Introspected]
+"""Asks identity whose credential a hash is of: (caller, hash, request id)."""
 
 
 @dataclass(frozen=True)
 class _Held:
     """An answer of identity, good or bad, and when it stops counting."""
 
-    subject: Subject | None
+    word: Introspected | None
     until: float
 
 
@@ -55,14 +72,24 @@ class Authenticator:
         self._asking: dict[str, Event] = {}
         self._generation = 0
 
-    def subject(self, header: str | None, caller: Calls, request_id: str) -> Subject:
+    def subject(self, header: str | None, caller: Calls, request_id: str, *,
+                before_password_change: bool = False) -> Subject:
         """Return the subject that an `Authorization` header stands for.
+
+        Args:
+            before_password_change: whether one whose password must be changed first is let through.
 
         Raises:
             Unauthenticated: there is none, or it stands for nobody.
+            PasswordChangeRequired: the password must be changed first.
             Unavailable, DeadlineExceeded: identity could not be asked.
         """
-        digest = credential_hash(header)
+        word = self._word(credential_hash(header), caller, request_id)
+        if word.must_change_password and not before_password_change:
+            raise PasswordChangeRequired()
+        return word.subject
+
+    def _word(self, digest: str, caller: Calls, request_id: str) -> Introspected:
         held = self._held.get(digest)
         if held is not None and self._now() < held.until:
             self._held.move_to_end(digest)
@@ -78,7 +105,7 @@ class Authenticator:
         self._held.clear()
         self._asking.clear()
 
-    def _ask(self, digest: str, caller: Calls, request_id: str) -> Subject:
+    def _ask(self, digest: str, caller: Calls, request_id: str) -> Introspected:
         """Ask identity once for all who want to know now."""
         asking = self._asking[digest] = Event()
         generation = self._generation
@@ -86,8 +113,9 @@ class Authenticator:
         until = self._now() + self._held_s
         try:
             try:
-                subject, lives_s = self._introspect(caller, digest, request_id)
-                held = _Held(subject, min(until, self._now() + lives_s))
+                word = self._introspect(caller, digest, request_id)
+                # Not held while a password is to be changed: the next request may come right after the change.
+                held = _Held(word, 0.0 if word.must_change_password else min(until, self._now() + word.lives_s))
             except Unauthenticated:
                 held = _Held(None, until)
         except HubError as error:
@@ -107,8 +135,8 @@ class Authenticator:
         return _known(held)
 
 
-def introspect(caller: Calls, digest: str, request_id: str) -> tuple[Subject, float]:
-    """Return the subject behind a credential and the seconds until the credential ends.
+def introspect(caller: Calls, digest: str, request_id: str) -> Introspected:
+    """Return who is behind a credential, and until when.
 
     Raises:
         Unauthenticated: it is nobody's.
@@ -119,7 +147,8 @@ def introspect(caller: Calls, digest: str, request_id: str) -> tuple[Subject, fl
         id=claims["id"], kind=claims["kind"], name=claims["name"], teams=tuple(claims["teams"]),
         tree=tuple(claims["tree"]), depths=claims["depths"], roles_version=claims["roles_version"], via=claims["via"],
     )
-    return subject, (claims["expires_at"] - dt.datetime.now(dt.UTC)).total_seconds()
+    lives_s = (claims["expires_at"] - dt.datetime.now(dt.UTC)).total_seconds()
+    return Introspected(subject, lives_s, claims["must_change_password"])
 
 
 def credential_hash(header: str | None) -> str:
@@ -136,7 +165,7 @@ def credential_hash(header: str | None) -> str:
     return hashlib.sha256(match[1].encode()).hexdigest()
 
 
-def _known(held: _Held) -> Subject:
-    if held.subject is None:
+def _known(held: _Held) -> Introspected:
+    if held.word is None:
         raise Unauthenticated("The session or API key is not valid, or no longer", presented=True)
-    return held.subject
+    return held.word

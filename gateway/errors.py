@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.errors import BadRequest, HubError
+from contracts.errors import BadRequest, Forbidden, HubError
 
 
 class MalformedJson(BadRequest):
@@ -21,6 +21,12 @@ class IdempotencyKeyRequired(BadRequest):
     """This request must carry an Idempotency-Key header, so that it can be repeated safely."""
 
     code = "idempotency_key_required"
+
+
+class PasswordChangeRequired(Forbidden):
+    """Change your password first: POST /api/v1/me/password."""
+
+    code = "password_change_required"
 
 
 class MethodNotAllowed(HubError):

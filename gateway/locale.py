@@ -22,6 +22,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "idempotency_key_required": ("An Idempotency-Key is required", "必须提供 Idempotency-Key"),
     "unauthenticated": ("Not signed in", "未通过身份验证"),
     "forbidden": ("Not allowed", "没有权限"),
+    "password_change_required": ("Change your password first", "请先修改密码"),
     "not_found": ("Not found", "未找到"),
     "method_not_allowed": ("Method not allowed", "不支持该方法"),
     "not_acceptable": ("Not acceptable", "无法提供所要求的格式"),
@@ -56,6 +57,7 @@ _DETAILS_ZH: dict[str, str] = {
     "idempotency_key_required": "请为每次新的请求生成一个 Idempotency-Key，重试时使用同一个值。",
     "unauthenticated": "请登录，或提供有效的令牌或 API 密钥。",
     "forbidden": "您的角色没有此项权限，请联系管理员。",
+    "password_change_required": "请先修改密码：POST /api/v1/me/password。",
     "not_found": "没有这条记录，或您无权查看。",
     "method_not_allowed": "此资源支持的方法见 Allow 响应头。",
     "not_acceptable": "此资源无法以 Accept 所列的格式提供。",
@@ -89,6 +91,7 @@ MEANINGS: dict[str, str] = {
     "idempotency_key_required": "Make a new key per intention (a UUID); when you repeat the request, repeat its key.",
     "unauthenticated": "Sign in with POST /api/v1/sessions, or send a valid API key as a bearer token.",
     "forbidden": "Ask an administrator for the right; repeating does not help.",
+    "password_change_required": "POST /api/v1/me/password, with `current_password` and `new_password`.",
     "not_found": "Check the address. A record that you may not see answers the same.",
     "method_not_allowed": "Use one of the methods in the Allow header.",
     "not_acceptable": "Accept application/json.",
@@ -110,7 +113,8 @@ MEANINGS: dict[str, str] = {
     "too_many_requests": "Wait Retry-After seconds.",
     "headers_too_large": "Send fewer or shorter headers.",
     "internal_error": "Report the request id; it finds the cause in the logs.",
-    "unavailable": "Repeat after Retry-After seconds, a change with the same Idempotency-Key: most likely nothing was changed.",
+    "unavailable": "Repeat after Retry-After seconds, a change with the same Idempotency-Key: most likely nothing was "
+                   "changed.",
     "deadline_exceeded": "A change may have been made: repeat with the same Idempotency-Key.",
 }
 """Problem code → what the client should do, for `/docs/problems`."""

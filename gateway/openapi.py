@@ -173,6 +173,18 @@ def _response_name(error: type[HubError]) -> str:
     return f"Problem{error.status}"
 
 
+def _codes(status: int) -> str:
+    """Return every code that a problem of this status may have."""
+    found: set[str] = set()
+    kinds: list[type[HubError]] = [HubError]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        if kind.status == status and kind.code in locale.TITLES:
+            found.add(f"`{kind.code}`")
+    return ", ".join(sorted(found))
+
+
 def _problem_response(error: type[HubError]) -> dict[str, Any]:
     headers: dict[str, Any] = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
     if error.status in {409, 429, 503, 504}:
@@ -183,7 +195,7 @@ def _problem_response(error: type[HubError]) -> dict[str, Any]:
     if error is errors.Invalid:
         sample = errors.Invalid.of("/name", "required", "Missing data for required field.")
     return {
-        "description": locale.TITLES[error.code][0] + ".", "headers": headers,
+        "description": f"{locale.TITLES[error.code][0]}. Codes: {_codes(error.status)}.", "headers": headers,
         "content": {problems.MEDIA_TYPE: {
             "schema": {"$ref": "#/components/schemas/Problem"}, "example": problems.document(sample, _ID)}},
     }
@@ -311,7 +323,7 @@ def _possible(route: Route) -> set[type[HubError]]:
     found: set[type[HubError]] = {*_ANY, *route.operation.errors}
     if not route.public or errors.Unauthenticated in route.operation.errors:
         found.add(errors.Unauthenticated)
-    if route.operation.permission is not None:
+    if route.operation.permission is not None or not (route.public or route.before_password_change):
         found.add(errors.Forbidden)
     if any(isinstance(declared, Identifier) for declared in route.request_fields.values()):
         found.add(errors.NotFound)  # a record that the path or the body names

@@ -43,6 +43,7 @@ class Route:
         etag: whether the answer's `version` is that of the resource at the path, and so makes an `ETag`.
         name: in the document (`operationId`), where one operation has two routes; else the operation's own.
         public: whether it is asked without a credential, such as logging in.
+        before_password_change: whether it is open to a session whose password must be changed first.
         tag: group in the document; by default the first step of the path.
     """
 
@@ -56,6 +57,7 @@ class Route:
     key_required: bool = False
     etag: bool = True
     public: bool = False
+    before_password_change: bool = False
     tag: str = ""
     name: str = ""
 

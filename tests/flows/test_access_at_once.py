@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pytest
 
 import gateway.service
-from chassis.context import Subject
 from chassis.runtime import Runtime
 from gateway import auth
 from gateway.calls import Calls
@@ -36,7 +35,7 @@ class Patient:
         gateway.service.prepare(runtime)
         runtime.extra[gateway.service.AUTHENTICATOR] = auth.Authenticator(self._introspect, held_s=HELD_S, most=100)
 
-    def _introspect(self, caller: Calls, digest: str, request_id: str) -> tuple[Subject, float]:
+    def _introspect(self, caller: Calls, digest: str, request_id: str) -> auth.Introspected:
         self.asked += 1
         return auth.introspect(caller, digest, request_id)
 

@@ -50,6 +50,7 @@ def _of_session(db_session: DbSession, session: Session, user: User, *, now: dt.
         "roles_version": held.version,
         "via": session.id,
         "expires_at": ends,
+        "must_change_password": user.must_change_password,
     }
 
 
@@ -67,6 +68,7 @@ def _of_key(db_session: DbSession, key: ApiKey, owner: User, *, now: dt.datetime
         "roles_version": held.version,
         "via": key.id,
         "expires_at": key.expires_at,
+        "must_change_password": False,
     }
 
 

@@ -76,6 +76,7 @@ class Identity:
         with self.db.read() as session:
             claims = claims_of(session, sha256_of(credential), at or utcnow())
         claims.pop("expires_at")
+        claims.pop("must_change_password")
         return Subject(**claims)
 
     def events(self) -> list[tuple[str, str]]:

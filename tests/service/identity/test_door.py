@@ -42,6 +42,7 @@ def introspect(room: Any, credential: str) -> Subject:
     digest = hashlib.sha256(credential.encode()).hexdigest()
     claims = room.call(contract.INTROSPECT, {"credential_sha256": digest}, subject=GATEWAY)
     claims.pop("expires_at")
+    claims.pop("must_change_password")
     return Subject(**{name: tuple(value) if isinstance(value, list) else value for name, value in claims.items()})
 
 

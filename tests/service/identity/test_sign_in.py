@@ -13,13 +13,16 @@ import time_machine
 from sqlalchemy import func, select, text
 
 from chassis.context import Subject
+from chassis.database import utcnow
 from contracts.errors import Conflict, Forbidden, Invalid, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from contracts.identity import ListLoginEvents
 from contracts.schema import load
+from services.identity.domain.credentials import sha256_of
 from services.identity.models import LoginEvent, Session, SignInGuard, User
 from services.identity.operations import passwords, sign_in, users
 from services.identity.operations.hashing import Hasher
 from services.identity.queries import credentials as queries
+from services.identity.queries.introspection import claims_of
 
 from .conftest import PASSWORD, ROOT
 
@@ -257,8 +260,11 @@ class TestPasswords:
         given = passwords.reset(identity.gate, wei, ROOT)["password"]
         with pytest.raises(Unauthenticated):
             identity.introspect(old)
-        subject = identity.introspect(identity.sign_in("wei", given)["token"])
+        token = identity.sign_in("wei", given)["token"]
+        subject = identity.introspect(token)
         assert subject.depths == {}
+        with identity.db.read() as session:
+            assert claims_of(session, sha256_of(token), utcnow())["must_change_password"]
         passwords.change_own(identity.gate, own(current=given), subject)
         assert identity.introspect(identity.sign_in("wei", NEW)["token"]).depth("user", "create") == "all"
 

@@ -27,6 +27,7 @@ from contracts.schema import (
     Timestamp,
     page_of,
 )
+from gateway.auth import Introspected
 from gateway.calls import Calls
 from gateway.route import Route
 
@@ -161,11 +162,11 @@ class FakeServices:
         return self.asked[-1][2]
 
 
-def knows_one(_caller: Calls, digest: str, _request_id: str) -> tuple[Subject, float]:
+def knows_one(_caller: Calls, digest: str, _request_id: str) -> Introspected:
     """Know one credential."""
     if digest != hashlib.sha256(TOKEN.encode()).hexdigest():
         raise errors.Unauthenticated("no such credential")
-    return Subject("u1", "user", "Li Na"), 3600.0
+    return Introspected(Subject("u1", "user", "Li Na"), 3600.0)
 
 
 def problem_of(answer: TestResponse, status: int, code: str) -> dict[str, Any]:

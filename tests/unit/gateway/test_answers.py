@@ -107,7 +107,8 @@ def test_nul_in_text_is_refused_before_a_database_meets_it(send: Sends) -> None:
 
 
 def test_a_body_that_is_not_an_object_is_refused(send: Sends) -> None:
-    for body in ([], "text", 7, None):
+    bodies: list[Any] = [[], "text", 7, None]
+    for body in bodies:
         problem_of(send("POST", "/parcels", json.dumps(body).encode()), 422, "invalid")
 
 

@@ -9,7 +9,10 @@ import pytest
 
 from chassis.context import Subject
 from contracts.errors import Unauthenticated, Unavailable
-from gateway.auth import Authenticator, credential_hash
+from gateway.application import Application
+from gateway.auth import Authenticator, Introspected, credential_hash
+from gateway.errors import PasswordChangeRequired
+from gateway.routes import ROUTES
 from tests.unit.gateway.parcels import ID, TOKEN, FakeServices, problem_of
 
 Sends = Any
@@ -25,8 +28,9 @@ class Identity:
         self.lives_s = lives_s
         self.known = True
         self.away = False
+        self.must_change = False
 
-    def __call__(self, _caller: Any, _digest: str, _request_id: str) -> tuple[Subject, float]:
+    def __call__(self, _caller: Any, _digest: str, _request_id: str) -> Introspected:
         self.asked += 1
         known = self.known
         eventlet.sleep(0.01)
@@ -34,7 +38,7 @@ class Identity:
             raise Unavailable("identity is away")
         if not known:
             raise Unauthenticated("revoked")
-        return Subject("u1", "user", "Li Na"), self.lives_s
+        return Introspected(Subject("u1", "user", "Li Na"), self.lives_s, self.must_change)
 
 
 class Clock:
@@ -152,3 +156,32 @@ def test_a_flood_of_made_up_credentials_cannot_fill_the_memory() -> None:
     for number in range(30):
         authenticator.subject(f"{HEADER}{number}", NOBODY, "r")
     assert len(authenticator._held) == 10
+
+
+def test_a_first_password_is_good_for_a_new_one_and_for_nothing_else() -> None:
+    identity = Identity()
+    identity.must_change = True
+    authenticator = Authenticator(identity, held_s=0.5, most=10)
+    with pytest.raises(PasswordChangeRequired, match="POST /api/v1/me/password"):
+        authenticator.subject(HEADER, NOBODY, "r")
+    assert authenticator.subject(HEADER, NOBODY, "r", before_password_change=True).id == "u1"
+
+    identity.must_change = False
+    assert authenticator.subject(HEADER, NOBODY, "r").id == "u1", "the new password counts at once"
+
+
+def test_what_is_open_before_the_password_is_changed_is_oneself_the_change_and_signing_out() -> None:
+    assert {(route.method, route.path) for route in ROUTES if route.before_password_change} == {
+        ("GET", "/me"), ("POST", "/me/password"), ("DELETE", "/sessions/{id}")}
+
+
+def test_whoever_must_change_the_password_is_told_so_in_both_languages(
+    send: Sends, monkeypatch: pytest.MonkeyPatch, application: Application
+) -> None:
+    identity = Identity()
+    identity.must_change = True
+    monkeypatch.setattr(application, "_authenticator", Authenticator(identity, held_s=0.5, most=10))
+    said = problem_of(send("GET", f"/parcels/{ID}"), 403, "password_change_required")
+    assert said["detail"] == "Change your password first: POST /api/v1/me/password"
+    said = problem_of(send("GET", f"/parcels/{ID}", Accept_Language="zh-CN"), 403, "password_change_required")
+    assert said["detail"] == "请先修改密码：POST /api/v1/me/password。"

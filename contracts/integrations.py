@@ -159,7 +159,7 @@ class PauseConnection(ById):
 
 
 class ResumeConnection(ById):
-    """Lets deliveries flow again."""
+    """Lets deliveries flow again; after a refused or withdrawn credential, once a check has passed."""
 
 
 class CheckConnection(ById):
@@ -340,7 +340,8 @@ CHANGE_CONNECTION = _operation("change_connection", ChangeConnection, Connection
 CHECK_CONNECTION = _operation("check_connection", CheckConnection, Check, CONNECTION_OPERATE,
                               errors.NotFound, mutates=False, timeout_s=35.0)
 PAUSE_CONNECTION = _operation("pause_connection", PauseConnection, Connection, CONNECTION_OPERATE, errors.NotFound)
-RESUME_CONNECTION = _operation("resume_connection", ResumeConnection, Connection, CONNECTION_OPERATE, errors.NotFound)
+RESUME_CONNECTION = _operation("resume_connection", ResumeConnection, Connection, CONNECTION_OPERATE,
+                               errors.NotFound, errors.Conflict)
 PUT_CREDENTIAL = _operation("put_credential", PutCredential, Credential, CONNECTION_CHANGE,
                             errors.NotFound, errors.Invalid)
 PULL_NOW = _operation("pull_now", PullNow, Pulls, CONNECTION_OPERATE, errors.NotFound, errors.Conflict)

@@ -115,6 +115,8 @@ class AdapterSpec:
         secret_fields: names under `Context.secrets`; never part of the config.
         entities: canonical entities that `get`, `find`, `list`, `write` understand.
         pulled: those of them that `changes` reports.
+        address: settings that decide where the secrets are sent; changing one takes the credential away until it is put
+            again. None, for an adapter that does not say, stands for every setting of its own.
     """
 
     name: str
@@ -124,6 +126,7 @@ class AdapterSpec:
     secret_fields: tuple[str, ...]
     entities: tuple[str, ...]
     pulled: tuple[str, ...] = ()
+    address: tuple[str, ...] | None = None
     capabilities: frozenset[Capability]
     limits: Limits = field(default_factory=Limits)
 
@@ -138,6 +141,11 @@ class AdapterSpec:
     @property
     def guarantee(self) -> str:
         return guarantee(self.capabilities)
+
+    def moved(self, before: Json, after: Json) -> bool:
+        """Whether secrets put for the one config would go somewhere else with the other."""
+        names = self.address if self.address is not None else (before.keys() | after.keys()) - {"allow_private"}
+        return any(before.get(name) != after.get(name) for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from gateway.route import Route
 ROUTES = (
     Route("GET", "/connections", integrations.LIST_CONNECTIONS),
     Route("POST", "/connections", integrations.CREATE_CONNECTION, status=201),
-    Route("GET", "/connections/{id}", integrations.GET_CONNECTION),
+    # Health changes without a new version: an ETag of it would keep an old picture alive.
+    Route("GET", "/connections/{id}", integrations.GET_CONNECTION, etag=False),
     Route("PATCH", "/connections/{id}", integrations.CHANGE_CONNECTION),
     Route("POST", "/connections/{id}/check", integrations.CHECK_CONNECTION),
     Route("POST", "/connections/{id}/pause", integrations.PAUSE_CONNECTION),

@@ -270,7 +270,7 @@ class FakeAdapter(AdapterBase):
                            "warehouse": {"type": "integer", "minimum": 1, "description": "A number."},
                            **NETWORK_PROPERTIES},
         },
-        secret_fields=("key",), entities=("customer", "order", "product"), pulled=("product",),
+        secret_fields=("key",), address=("base_url",), entities=("customer", "order", "product"), pulled=("product",),
         capabilities=frozenset({Capability.FIND_BY_LOCAL_KEY, Capability.IDEMPOTENCY_KEY, Capability.INCREMENTAL}),
         limits=Limits(rate_per_s=10_000, burst=10_000, max_in_flight=16, page_size=50),
     )

@@ -42,7 +42,9 @@ def failed_with(target: Target, error: BaseException) -> Failed:
     except Exception as broken:
         return Failed(kind=failures.ADAPTER_ERROR, message=f"{type(error).__name__}, and classify failed on it with "
                                                            f"{type(broken).__name__}")
-    return Failed(kind=str(failure.error_class), message=failure.message, field=failure.field,
+    # What a target says may repeat what it was sent, and the message goes where previews do not: events, logs, people.
+    return Failed(kind=str(failure.error_class), message=target.redacted(failure.message),
+                  field=target.redacted(failure.field) if failure.field else None,
                   retry_after_s=failure.retry_after_s, http_status=failure.http_status)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from chassis.context import Subject
-from chassis.crypto import Keyring, SealBroken
+from chassis.crypto import Keyring
 from chassis.database import Database, utcnow
+from contracts.errors import Unavailable
 from hub_adapter.port import CheckResult, Problem
-from services.integrations.adapters import registry
 from services.integrations.engine import calls
-from services.integrations.engine.targets import Targets
+from services.integrations.engine.targets import Target, Targets
 from services.integrations.operations import connections as operations
 from services.integrations.queries import connections
 
@@ -26,19 +27,28 @@ def check(db: Database, keyring: Keyring, connection_id: str, deadline_s: float,
         setup_version = connection.setup_version
         try:
             target, unusable = Targets(keyring).load(session, connection_id), None
-        except (registry.UnknownAdapter, registry.BrokenAdapter, SealBroken) as error:
+        except Unavailable:
+            raise
+        except Exception as error:
+            # An adapter that is not installed, a key that is not ours, settings that an older release let pass.
             target, unusable = None, error
     if target is None:
-        result = CheckResult(problems=(Problem("adapter", str(unusable)),))
-    elif missing := [name for name in target.adapter.spec.secret_fields if name not in target.secrets]:
-        result = CheckResult(problems=tuple(Problem(name, "No such secret has been put.") for name in missing))
+        result = CheckResult(problems=(Problem("adapter", f"{type(unusable).__name__}: {unusable}"[:300]),))
+    elif target.missing:
+        result = CheckResult(problems=tuple(Problem(name, "No such secret has been put.") for name in target.missing))
     else:
-        try:
-            result = target.adapter.check(target.context(utcnow, deadline_s, lambda exchange: None))
-        except Exception as error:
-            failed = calls.failed_with(target, error)
-            result = CheckResult(problems=(Problem("check", failed.text),))
-        finally:
-            target.transport.close()
+        result = _ask(target, deadline_s)
     with db.write() as session:
         return operations.checked(session, connection_id, setup_version, result, utcnow())
+
+
+def _ask(target: Target, deadline_s: float) -> CheckResult:
+    """Let the adapter check; its own fault is a problem like any other, and its words are redacted."""
+    try:
+        found = target.adapter.check(target.context(utcnow, deadline_s, lambda exchange: None))
+        problems = tuple(Problem(p.field, target.redacted(p.message)) for p in found.problems)
+        return replace(found, problems=problems)
+    except Exception as error:
+        return CheckResult(problems=(Problem("check", calls.failed_with(target, error).text),))
+    finally:
+        target.transport.close()

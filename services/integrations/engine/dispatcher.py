@@ -143,7 +143,7 @@ class Dispatcher:
 
     def _target(self, session: Session, connection: Connection) -> Target | None:
         try:
-            return self._targets.get(session, connection)
+            return self._targets.usable(session, connection)
         except Exception as error:
             # A missing adapter or a foreign key stops this connection alone; its deliveries wait.
             log.error("connection_unusable", connection=connection.name, error=type(error).__name__,

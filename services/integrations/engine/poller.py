@@ -12,12 +12,15 @@ from chassis import telemetry
 from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
 from hub_adapter.port import Change, Page
+from services.integrations.domain import failures
 from services.integrations.engine import calls
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.engine.workers import Workers
+from services.integrations.models import Connection
 from services.integrations.operations import pulls
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.pulls import News, Pull
+from services.integrations.operations.settlements import Failed
 from services.integrations.settings import IntegrationsSettings
 
 log = telemetry.logger(__name__)
@@ -81,8 +84,9 @@ class Poller:
     def _read(self, pull: Pull) -> None:
         """Read pages until there are no more, on a worker's thread."""
         try:
-            with self._db.read() as session:
-                target = self._targets.load(session, pull.connection_id)
+            target = self._target(pull)
+            if target is None:
+                return
             checkpoint = pull.checkpoint
             while not self._stopping:
                 page = self._page(target, pull, checkpoint)
@@ -91,8 +95,30 @@ class Poller:
                 checkpoint = page.next_cursor
         except (pulls.LeaseLost, Unavailable) as error:
             log.warning("poll_given_up", connection_id=pull.connection_id, entity=pull.entity, reason=str(error))
+        except Exception as error:
+            # A page that is not what the port asks for: say so on the cursor, and let it go.
+            log.error("poll_broken", connection_id=pull.connection_id, entity=pull.entity, error=type(error).__name__)
+            self._fail(pull, Failed(kind=failures.ADAPTER_ERROR, message=f"{type(error).__name__} in a page"))
         finally:
             self._busy -= 1
+
+    def _target(self, pull: Pull) -> Target | None:
+        """Return the target, or None after recording why it cannot be used."""
+        try:
+            with self._db.read() as session:
+                return self._targets.usable(session, session.get_one(Connection, pull.connection_id))
+        except Unavailable:
+            raise
+        except Exception as error:
+            log.error("connection_unusable", connection_id=pull.connection_id, error=type(error).__name__,
+                      reason=str(error)[:300])
+            self._fail(pull, Failed(kind=failures.ADAPTER_ERROR, message=f"{type(error).__name__}: {error}"[:300]))
+            return None
+
+    def _fail(self, pull: Pull, failed: Failed) -> None:
+        with self._db.write() as session:
+            pulls.fail(session, pull, failed.kind, failed.text, self._clock(), self._chance,
+                       retry_after_s=failed.retry_after_s)
 
     def _page(self, target: Target, pull: Pull, checkpoint: str | None) -> Page[Change] | None:
         """Return the next page, or None after recording why it could not be had."""
@@ -103,9 +129,7 @@ class Poller:
             failed = calls.failed_with(target, error)
             log.warning("poll_failed", connection_id=pull.connection_id, entity=pull.entity, kind=failed.kind,
                         reason=failed.message)
-            with self._db.write() as session:
-                pulls.fail(session, pull, failed.kind, failed.text, self._clock(), self._chance,
-                           retry_after_s=failed.retry_after_s)
+            self._fail(pull, failed)
             return None
 
     def _take_in(self, pull: Pull, page: Page[Change]) -> bool:

@@ -15,6 +15,7 @@ from chassis.crypto import Keyring
 from hub_adapter.client import Exchange, HttpPolicy, Transport
 from hub_adapter.failure import RateLimited
 from hub_adapter.port import Adapter, Capability, Context
+from hub_adapter.redaction import Redactor
 from services.integrations.adapters import registry
 from services.integrations.models import Connection
 from services.integrations.operations import credentials
@@ -71,6 +72,15 @@ class Target:
         """Whether sending twice under one key makes one record there."""
         return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.adapter.spec.capabilities)
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The secrets that the adapter needs and that nobody has put."""
+        return tuple(name for name in self.adapter.spec.secret_fields if name not in self.secrets)
+
+    def redacted(self, text: str) -> str:
+        """Return what the target or its adapter said, fit to be kept and shown."""
+        return Redactor(self.secrets.values()).text(text)
+
     def context(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None],
                 traceparent: str | None = None) -> Context:
         """Return what one call of the adapter is lent."""
@@ -78,6 +88,10 @@ class Target:
                                       admit=self.pace.admit, traceparent=traceparent)
         return Context(http=http, secrets=self.secrets, config=self.config, clock=clock,
                        deadline=clock() + dt.timedelta(seconds=deadline_s))
+
+
+class CredentialMissing(Exception):
+    """The adapter needs a secret that nobody has put; the text names it."""
 
 
 class Targets:
@@ -98,6 +112,18 @@ class Targets:
         if ready is None or ready.setup_version != connection.setup_version:
             ready = self._ready[connection.id] = self._make(session, connection)
         return ready
+
+    def usable(self, session: Session, connection: Connection) -> Target:
+        """Return the target of a connection that calls may go to.
+
+        Raises:
+            CredentialMissing: it has no credential, or one that lacks a secret.
+            Exception: as `get`, and whatever a broken config leads to.
+        """
+        target = self.get(session, connection)
+        if target.missing:
+            raise CredentialMissing(f"no such secret has been put: {', '.join(target.missing)}")
+        return target
 
     def load(self, session: Session, connection_id: str) -> Target:
         """Return the target of a connection by id."""

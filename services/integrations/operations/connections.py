@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from chassis.context import Subject
 from chassis.database import new_id, utcnow
-from contracts.errors import AlreadyExists, Invalid, StaleVersion
+from contracts.errors import AlreadyExists, Conflict, Invalid, StaleVersion
+from hub_adapter.client import HttpPolicy
 from hub_adapter.port import AdapterSpec, CheckResult
 from services.integrations.adapters import registry
 from services.integrations.models import Connection, Credential, LedgerRow
-from services.integrations.operations import announcements
+from services.integrations.operations import announcements, credentials, readiness
 from services.integrations.queries import adapters, connections
 
 RATE_WHERE_UNKNOWN_PER_S = 50.0
@@ -52,6 +53,9 @@ def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
 def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
     """Change a connection; a new config or pace is used from the next call on, and needs a new check.
 
+    A new address takes the credential away and pauses the connection: else whoever may change settings could have the
+    secret sent to a host of their own, and read what nobody may read.
+
     Raises:
         NotFound: there is none, or it is out of reach.
         StaleVersion: it has changed since the caller read it.
@@ -61,8 +65,11 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
     if connection.version != request["expected_version"]:
         raise StaleVersion("The connection has changed since you read it", version=connection.version)
     changes = request["changes"]
+    moved = False
     if "config" in changes:
-        _require_valid(_spec(connection.adapter), changes["config"], "/changes/config")
+        spec = _spec(connection.adapter)
+        _require_valid(spec, changes["config"], "/changes/config")
+        moved = spec.moved(connection.config, changes["config"])
     if changes.get("name", connection.name) != connection.name:
         _require_free_name(session, changes["name"])
     for name, value in changes.items():
@@ -70,7 +77,19 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
     if {"config", "rate_per_s", "burst"} & set(changes):
         connection.setup_version += 1
     _touch(session, connection)
+    if moved and credentials.withdraw(session, connection):
+        _wait_for_credential(session, connection, by)
     return connection
+
+
+def _wait_for_credential(session: Session, connection: Connection, by: Subject) -> None:
+    """Hold a connection whose address has changed: a secret goes only where whoever put it meant it to go."""
+    connection.health = "auth_failed"
+    if connection.desired_state == "active":
+        connection.desired_state, connection.paused_by = "paused", by.id
+        connection.pause_reason = "its address has changed: put the credential again, check, resume"
+    session.flush()
+    announcements.health_changed(session, connection, by)
 
 
 def pause(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
@@ -93,8 +112,11 @@ def resume(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
 
     Raises:
         NotFound: there is none, or it is out of reach.
+        Conflict: its credential was refused or taken away, and no check has passed since; `gaps` says what is missing.
     """
     connection = connections.for_write(session, request["id"], by, "operate")
+    if connection.health == "auth_failed" and (gaps := readiness.gaps(connection)):
+        raise Conflict(f"{connection.name} is not ready", gaps=gaps)
     if connection.desired_state != "active":
         connection.desired_state, connection.health = "active", "ok"
         connection.pause_reason = connection.paused_by = connection.throttled_until = None
@@ -138,6 +160,10 @@ def _require_valid(spec: AdapterSpec, config: Mapping[str, Any], pointer: str = 
     if faults:
         raise Invalid(f"The config is not what the adapter {spec.name} asks for",
                       errors=[_refusal(fault, pointer) for fault in faults])
+    try:
+        HttpPolicy.of(config)
+    except (TypeError, ValueError) as error:
+        raise Invalid.of(f"{pointer}/allow_private", "not_allowed", str(error)[:300]) from error
 
 
 def _refusal(fault: ValidationError, pointer: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from chassis.crypto import Keyring
 from chassis.database import utcnow
 from contracts.errors import Invalid
 from services.integrations.adapters import registry
-from services.integrations.models import Credential
+from services.integrations.models import Connection, Credential
 from services.integrations.queries import connections
 
 
@@ -41,6 +41,15 @@ def put(session: Session, keyring: Keyring, request: Mapping[str, Any], *, by: S
     connection.updated_at = credential.updated_at
     return {"connection_id": connection.id, "version": credential.version, "status": credential.status,
             "expires_at": credential.expires_at, "updated_at": credential.updated_at}
+
+
+def withdraw(session: Session, connection: Connection) -> bool:
+    """Forget a connection's credential for good; return whether there was one. A new check is needed."""
+    had = connection.credential_id is not None
+    session.execute(sa.delete(Credential).where(Credential.connection_id == connection.id))
+    connection.credential_id = None
+    connection.setup_version += 1
+    return had
 
 
 def secrets_of(session: Session, keyring: Keyring, connection_id: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from chassis.database import new_id, utcnow
 from contracts.errors import AlreadyExists, Conflict, Invalid
 from services.integrations.adapters import registry
 from services.integrations.models import Connection, Route
-from services.integrations.operations import pulls
+from services.integrations.operations import pulls, readiness
 from services.integrations.queries import connections, routes
 from services.integrations.routing import WAYS
 
@@ -51,8 +51,7 @@ def activate(session: Session, request: Mapping[str, Any], *, by: Subject) -> Ro
     """
     route = routes.get(session, request["id"], by, "operate", locked=True)
     connection = session.get_one(Connection, route.connection_id)
-    gaps = _gaps(connection)
-    if gaps:
+    if gaps := readiness.gaps(connection):
         raise Conflict(f"{connection.name} is not ready", gaps=gaps)
     if route.direction in ("pull", "both"):
         pulls.start(session, route.connection_id, route.entity, utcnow())
@@ -79,19 +78,6 @@ def _require_carried(spec: Any, entity: str, direction: str) -> None:
         raise Invalid.of("/direction", "unsupported", f"The adapter {spec.name} reports changes of: {pulled}.")
     if direction in ("push", "both") and entity not in PUSHED:
         raise Invalid.of("/direction", "unsupported", f"The hub pushes: {', '.join(sorted(PUSHED))}.")
-
-
-def _gaps(connection: Connection) -> list[dict[str, str]]:
-    """Return what stands between a connection and its first delivery; the last check tells most of it."""
-    if connection.desired_state == "stopped":
-        return [{"field": "desired_state", "message": "The connection is stopped."}]
-    if connection.checked_version != connection.setup_version:
-        return [{"field": "check", "message": "The connection has not been checked since its settings or credential "
-                                              "changed: POST /connections/{id}/check."}]
-    if connection.check_ok:
-        return []
-    return [*(connection.check_problems or []), *([] if connection.check_problems else [
-        {"field": "check", "message": connection.check_message or "The last check failed."}])]
 
 
 def _switch(session: Session, route: Route, state: str) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from chassis.database import new_id, utcnow
+from contracts.errors import Conflict
+from services.integrations.engine import checks
 from services.integrations.operations import connections, credentials
 from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub
 from tests.support.fake_target import GOOD_KEY, FakeTarget
@@ -116,6 +118,10 @@ def test_a_wrong_key_pauses_the_connection_for_a_person_and_a_new_one_lets_every
     with hub.db.write() as session:
         secrets = {"id": connection_id, "secrets": {"key": "changed overnight"}}
         credentials.put(session, hub.keyring, secrets, by=ADMIN)
+    with pytest.raises(Conflict), hub.db.write() as session:
+        connections.resume(session, {"id": connection_id}, by=ADMIN)
+    assert checks.check(hub.db, hub.keyring, connection_id, 10, by=ADMIN)["ok"]
+    with hub.db.write() as session:
         connections.resume(session, {"id": connection_id}, by=ADMIN)
     hub.engine.wake([connection_id])
 

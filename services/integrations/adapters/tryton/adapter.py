@@ -38,6 +38,7 @@ class TrytonAdapter(AdapterBase):
         secret_fields=SECRET_FIELDS,
         entities=tuple(ROOMS),
         pulled=("product",),
+        address=("base_url", "database"),
         capabilities=frozenset({Capability.FIND_BY_LOCAL_KEY, Capability.LIST_COMPLETE, Capability.INCREMENTAL}),
         # Measured: 2.5 orders/s with one client, 3.0 with four or eight. More in flight only queues over there.
         limits=Limits(rate_per_s=20, burst=20, max_in_flight=4, page_size=200),

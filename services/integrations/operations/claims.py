@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chassis.crypto import Keyring
+from chassis import telemetry
+from chassis.crypto import Keyring, SealBroken
 from chassis.database import new_id
 from services.integrations.domain import failures, retry
 from services.integrations.domain.deliveries import TERMINAL, is_stale
@@ -21,6 +22,8 @@ from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
 from services.integrations.routing import dependencies
+
+log = telemetry.logger(__name__)
 
 _ATTEMPT, _BINDING, _DELIVERY = table_of(Attempt), table_of(Binding), table_of(Delivery)
 _BINDING_BEGUN = Upsert(_BINDING, changing={"state": "creating"}, where=_BINDING.c.external_id.is_(None))
@@ -47,6 +50,7 @@ class Job:
         key: under which the target is asked to do this once.
         references: entity → external id of the records that this one points at.
         traceparent: of the event behind it; the call goes on with that trace.
+        deadline_at: until when it may wait for records it needs, from the first time that it had to.
     """
 
     delivery_id: str
@@ -68,6 +72,7 @@ class Job:
     probes: int = 0
     doubt_since: dt.datetime | None = None
     traceparent: str | None = None
+    deadline_at: dt.datetime | None = None
 
     @property
     def lane(self) -> lanes.Lane:
@@ -163,9 +168,14 @@ def _leasing(connection_id: str, priority: int, now: dt.datetime, limit: int, ow
 
 
 def _bodies(session: Session, keyring: Keyring, taken: Sequence[Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Return, by delivery, our copy of its record and the state in it."""
+    """Return, by delivery, our copy of its record and the state in it; without those that do not open."""
     found = lanes.records(session, {(row.entity, row.local_id) for row in taken})
-    opened = {key: (copy, records.state_of(keyring, copy)) for key, copy in found.items()}
+    opened = {}
+    for key, copy in found.items():
+        try:
+            opened[key] = copy, records.state_of(keyring, copy)
+        except (SealBroken, ValueError) as error:
+            log.error("record_unreadable", entity=copy.entity, id=copy.id, error=type(error).__name__)
     return {row.id: opened[row.entity, row.local_id] for row in taken if (row.entity, row.local_id) in opened}
 
 
@@ -178,7 +188,7 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
     if row.op == "delete" and binding is None:
         return _end(row, "skipped", "it was never made there")
     if row.op == "upsert" and copy is None:
-        return _end(row, "dead", "our copy of the record is missing", failures.INVALID)
+        return _end(row, "dead", "our copy of the record is missing or does not open", failures.INVALID)
     acked = binding.acked_version if binding is not None and external_id else None
     if row.op == "upsert" and is_stale(version, acked):
         return _end(row, "skipped", f"the target has version {acked}")
@@ -188,7 +198,7 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         delivery_id=row.id, connection_id=row.connection_id, entity=row.entity, local_id=row.local_id, op=row.op,
         action="delete" if row.op == "delete" else "write", fence=row.fence, attempts=row.attempts,
         deferrals=row.deferrals, version=version, external_id=external_id, references=references,
-        traceparent=row.traceparent,
+        traceparent=row.traceparent, deadline_at=row.deadline_at,
         # Until it is bound, every version of the record is made under one key: else a lost answer doubles it.
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,

@@ -31,7 +31,7 @@ def _leasing(now: dt.datetime, limit: int, owner: str, until: dt.datetime) -> sa
     picked = lanes.doubts_due(now, limit).cte("picked")
     return (
         sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(sa.select(picked.c.id)))
-        .values(lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1, probes=_DELIVERY.c.probes + 1)
+        .values(lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1)
         .returning(*_DELIVERY.c)
     )
 
@@ -40,4 +40,4 @@ def _job(row: Any, binding: Any) -> Job:
     return Job(delivery_id=row.id, connection_id=row.connection_id, entity=row.entity, local_id=row.local_id, op=row.op,
                action="find", fence=row.fence, attempts=row.attempts, deferrals=row.deferrals,
                version=row.source_version, key=row.idempotency_key, probes=row.probes, doubt_since=row.doubt_since,
-               external_id=binding.external_id if binding else None, traceparent=row.traceparent)
+               external_id=binding.external_id if binding else None, traceparent=row.traceparent, deadline_at=row.deadline_at)

@@ -78,11 +78,12 @@ class Outcome:
 
 @dataclass
 class _Plan:
-    """What one outcome asks of every table."""
+    """What one outcome asks of every table; `stale` is a record, with its id there, that the target has lost."""
 
     outcome: Outcome
     move: Move
     verdict: Verdict | None = None
+    stale: tuple[lanes.Lane, str] | None = None
     binding: dict[str, Any] = field(default_factory=dict)
 
 
@@ -99,7 +100,8 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
     plans = [plan for plan in plans if plan.move.id in held]
     _close_attempts(session, plans)
     _bind(session, plans)
-    woken = _release(session, [plan.move.lane for plan in plans if plan.binding.get("external_id")], now)
+    woken = _make_anew(session, dict(plan.stale for plan in plans if plan.stale), now)
+    woken |= _release(session, [plan.move.lane for plan in plans if plan.binding.get("external_id")], now)
     ended = end_dependents(session, {p.move.lane: p.move.error or "" for p in plans if p.move.after == "dead"}, now)
     health.observe(session, [_seen(plan) for plan in plans], now)
     announcements.deliveries_settled(session, [_settled(p) for p in plans if p.move.after in TERMINAL] + ended)
@@ -136,7 +138,7 @@ def _plan(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: float) ->
 
 def _move(outcome: Outcome, after: Any, due_at: dt.datetime, **changes: Any) -> Move:
     job = outcome.job
-    given: dict[str, Any] = {"attempts": job.attempts, "deferrals": job.deferrals}
+    given: dict[str, Any] = {"attempts": job.attempts, "deferrals": job.deferrals, "deadline_at": job.deadline_at}
     return Move(id=job.delivery_id, lane=job.lane, op=job.op, fence=job.fence, after=after, due_at=due_at,
                 before="in_doubt" if job.action == "find" else "leased", **(given | changes))
 
@@ -164,9 +166,9 @@ def _after_failure(outcome: Outcome, failed: Failed, now: dt.datetime, chance: C
         plan.binding = {} if job.external_id else {"state": "in_doubt"}
         if not (outcome.can_find or outcome.honours_key or job.external_id):
             move.after, move.error_class = "dead", failures.UNRESOLVABLE
-            move.error = f"{failed.text}; the target can neither be asked nor told twice: look there, then replay"
+            move.error = f"{failed.text}; the target can neither be asked nor told twice: a person has to look there"
     elif verdict.state == "blocked":
-        _block_on_reference(move, job, now)
+        _block_on_reference(plan, now)
     if verdict.unbind:
         plan.binding = {"state": "unbound", "external_id": None}
     elif job.external_id is None and move.after != "in_doubt" and job.action == "write":
@@ -174,30 +176,44 @@ def _after_failure(outcome: Outcome, failed: Failed, now: dt.datetime, chance: C
     return plan
 
 
-def _block_on_reference(move: Move, job: Job, now: dt.datetime) -> None:
-    """Wait for what the target misses; an entity that the signpost does not know of cannot be waited for."""
+def _block_on_reference(plan: _Plan, now: dt.datetime) -> None:
+    """Wait for what the target misses, until the first deadline and no longer.
+
+    Was its id sent, the target has lost that record: it is made anew, and this counts as an attempt, so that a target
+    that loses it each time is not told for ever. An entity that the signpost does not know of cannot be waited for.
+    """
+    move, job = plan.move, plan.outcome.job
     needed = dependencies(job.entity, job.body)
-    if needed:
-        move.blocked_on = needed[0]
-        move.deadline_at = now + dt.timedelta(seconds=retry.WINDOW_S)
-    else:
-        move.after, move.error_class = "dead", failures.DEPENDENCY_MISSING
+    if not needed:
+        move.after = "dead"
+        return
+    entity, id = needed[0]
+    move.blocked_on = needed[0]
+    move.deadline_at = job.deadline_at or now + dt.timedelta(seconds=retry.WINDOW_S)
+    sent = job.references.get(entity)
+    if sent is not None:
+        plan.stale = (job.connection_id, entity, id), sent
+        move.attempts, move.deferrals = job.attempts + 1, job.deferrals
+        move.error = f"{move.error}; {entity} {id}, which was {sent} there, is made anew"
+    if move.deadline_at <= now or move.attempts >= retry.MAX_ATTEMPTS:
+        move.after, move.blocked_on, plan.stale = "dead", None, None
 
 
 def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: float) -> _Plan:
     job, failed = outcome.job, outcome.failed
     since = (outcome.started_at - (job.doubt_since or outcome.started_at)).total_seconds()
-    doubt = Doubt(since, job.probes, outcome.can_find, outcome.honours_key)
+    probes = job.probes + 1
+    doubt = Doubt(since, probes, outcome.can_find, outcome.honours_key)
     step = failures.resolve(doubt, outcome.found or "unanswered", proof_s)
     if step in ("adopt", "resend") and job.attempts >= retry.MAX_ATTEMPTS:
-        given_up = f"no clear answer after {job.attempts} attempts: look at the target, then replay"
+        given_up = f"no clear answer after {job.attempts} attempts: a person has to look at the target"
         return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.AMBIGUOUS, error=given_up))
     verdict = failures.decide(failed.kind, job.attempts, chance, retry_after_s=failed.retry_after_s) if failed else None
-    wait = probe_s(job.probes, chance)
+    wait = probe_s(probes, chance)
     if step == "look_again" and wait is not None:
         if verdict is not None and verdict.throttle_s:
             wait = max(wait, verdict.throttle_s)
-        move = _move(outcome, "in_doubt", now + dt.timedelta(seconds=wait), probes=job.probes,
+        move = _move(outcome, "in_doubt", now + dt.timedelta(seconds=wait), probes=probes,
                      doubt_since=job.doubt_since, error_class=failures.AMBIGUOUS,
                      error=f"the last look-up failed: {failed.text}" if failed else "looking whether it arrived")
         return _Plan(outcome, move, verdict)
@@ -210,7 +226,7 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
         gone = {"state": "unbound", "external_id": None}
         return _Plan(outcome, _move(outcome, "pending", now), binding=gone if job.op != "append" else {})
     return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.UNRESOLVABLE,
-                                error="whether it arrived could not be found out: look at the target, then replay"))
+                                error="whether it arrived could not be found out: a person has to look at the target"))
 
 
 # --- the tables around it -----------------------------------------------------------------------------------------
@@ -245,6 +261,15 @@ def _bind(session: Session, plans: Sequence[_Plan]) -> None:
         update_each(session, _BINDING, rows, match=("local_id", "entity", "connection_id"))
 
 
+def _make_anew(session: Session, stale: Mapping[lanes.Lane, str], now: dt.datetime) -> set[str]:
+    """Forget what these records were at the target, and export each again; return the connections concerned."""
+    update_each(session, _BINDING, [
+        {"connection_id": connection_id, "entity": entity, "local_id": id, "was_external_id": sent, "external_id": None,
+         "state": "unbound"} for (connection_id, entity, id), sent in stale.items()],
+        match=("local_id", "entity", "connection_id"))
+    return claims.export(session, stale, now)
+
+
 def _lane_row(plan: _Plan) -> dict[str, Any]:
     job = plan.outcome.job
     return {"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id}
@@ -272,8 +297,7 @@ def _blocked_on(awaited: Collection[lanes.Lane]) -> sa.ColumnElement[bool]:
 def _releasing(bound: Collection[lanes.Lane], now: dt.datetime) -> sa.Executable:
     return (
         sa.update(_DELIVERY).where(_blocked_on(bound))
-        .values(state="pending", due_at=now, blocked_entity=None, blocked_id=None, deadline_at=None, error_class=None,
-                last_error=None)
+        .values(state="pending", due_at=now, blocked_entity=None, blocked_id=None, error_class=None, last_error=None)
         .returning(_DELIVERY.c.connection_id)
     )
 

@@ -46,7 +46,7 @@ def end_leases(session: Session, gone: Collection[str], now: dt.datetime, chance
 def _taken_back(row: Any, now: dt.datetime, wait_s: float) -> Move:
     lane = (row.connection_id, row.entity, row.local_id)
     common: dict[str, Any] = {"id": row.id, "lane": lane, "op": row.op, "fence": row.fence, "before": "leased",
-                              "deferrals": row.deferrals}
+                              "deferrals": row.deferrals, "deadline_at": row.deadline_at}
     if not row.called:
         return Move(**common, after="pending", due_at=now, attempts=row.attempts)
     return Move(**common, after="in_doubt", due_at=now + dt.timedelta(seconds=wait_s), attempts=row.attempts + 1,
@@ -65,7 +65,7 @@ def release_blocked(session: Session, now: dt.datetime) -> tuple[int, set[str]]:
             if row.deadline_at is not None and row.deadline_at <= now and _awaited(row) not in bound | coming}
     waiting = [row for row in rows if _awaited(row) not in bound and _awaited(row) not in lost]
     _set(session, here, {"state": "pending", "due_at": now, "blocked_entity": None, "blocked_id": None,
-                         "deadline_at": None, "error_class": None, "last_error": None})
+                         "error_class": None, "last_error": None})
     _set(session, waiting, {"due_at": now + dt.timedelta(seconds=failures.RECHECK_S)})
     announcements.deliveries_settled(session, settlements.end_dependents(session, lost, now))
     claims.export(session, wanted - bound - coming - set(lost), now)

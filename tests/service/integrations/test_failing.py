@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 
 from chassis.database import new_id, utcnow
 from contracts.errors import Conflict
 from services.integrations.engine import checks
+from services.integrations.models import Record
 from services.integrations.operations import connections, credentials
 from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub
 from tests.support.fake_target import GOOD_KEY, FakeTarget
@@ -147,7 +149,7 @@ def test_a_record_that_vanished_at_the_target_is_made_again(hub: Hub, target: Fa
     assert [row.body["name"] for row in target.of("customer")] == ["v2"]
 
 
-def test_a_target_that_misses_the_customer_blocks_the_order_until_it_is_there(hub: Hub, target: FakeTarget) -> None:
+def test_a_customer_that_the_target_has_lost_is_made_anew_for_the_order_that_misses_it(hub: Hub, target: FakeTarget) -> None:
     hub.connect(target, "customer", "order")
     target.needs["order"] = "customer"
     hub.run()
@@ -156,12 +158,11 @@ def test_a_target_that_misses_the_customer_blocks_the_order_until_it_is_there(hu
     target.rows.clear()
 
     hub.tell(CONFIRMED, order := new_id(), customer_id=customer, number="SO-1")
-    hub.until(order, "blocked")
-    hub.hurry(order)
-    hub.quiet(0.5)
 
-    assert hub.deliveries(order)[0].error_class == "dependency_missing"
-    assert hub.deliveries(order)[0].attempts == 0
+    hub.until(order, "delivered")
+    hub.until(customer, "delivered", "delivered")
+    assert [row.entity for row in target.rows.values()] == ["customer", "order"]
+    assert hub.deliveries(order)[0].attempts == 1
 
 
 def test_an_adapter_that_raises_something_of_its_own_is_tried_three_times(
@@ -241,3 +242,53 @@ def test_a_wrong_key_is_named_by_the_check(hub: Hub, target: FakeTarget) -> None
     assert not check["ok"]
     assert check["problems"] == [{"field": "key", "message": "the target answered 401: unknown key"}]
     assert GOOD_KEY not in str(check)
+
+
+def test_an_order_whose_customer_the_target_keeps_losing_ends(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer", "order")
+    hub.run()
+    customer = hub.customer()
+    hub.until(customer, "delivered")
+    target.fail(method="POST", entity="order", times=100, status=424, message="no such customer")
+
+    hub.tell(CONFIRMED, order := new_id(), customer_id=customer, number="SO-1")
+
+    hub.until(order, "dead", timeout_s=20)
+    [delivery] = hub.deliveries(order)
+    assert (delivery.error_class, delivery.attempts) == ("dependency_missing", 12)
+    assert len([seen for seen in target.calls("POST") if "/order" in seen.path]) == 12
+
+
+def test_waiting_for_one_record_again_and_again_ends_at_the_first_deadline(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer", "order")
+    hub.run()
+    hub.tell(CONFIRMED, order := new_id(), customer_id=(customer := new_id()), number="SO-1")
+    hub.until(order, "blocked")
+    first = hub.deliveries(order)[0].deadline_at
+    target.fail(method="POST", entity="order", status=424, message="no such customer")
+    target.fail(method="POST", entity="customer", status=500)
+
+    hub.customer(1, customer)
+    hub.until(customer, "retry_wait")
+    hub.hurry(customer)
+
+    hub.until(order, "delivered")
+    assert first is not None
+    assert hub.deliveries(order)[0].deadline_at == first
+
+
+def test_a_record_that_does_not_open_stops_itself_and_nobody_else(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    other = FakeTarget()
+    hub.connect(other, "customer")
+    broken, sound = hub.customer(), hub.customer()
+    with hub.db.write() as session:
+        session.execute(sa.update(Record).where(Record.id == broken).values(
+            state_sealed=sa.select(Record.state_sealed).where(Record.id == sound).scalar_subquery()))
+    hub.run()
+    hub.engine.wake({row.connection_id for row in hub.deliveries(sound)})
+
+    hub.until(sound, "delivered", "delivered")
+    hub.until(broken, "dead", "dead")
+    assert "does not open" in (hub.deliveries(broken)[0].last_error or "")
+    other.close()

@@ -1,16 +1,16 @@
 """What the gateway says to people, in English and Chinese.
 
 A problem's `title` and `detail`, and the message of every refused field, are looked up here by code or by the English
-sentence of the contracts. A sentence that is not listed is answered in English with its code, never dropped.
+sentence (`sentences`). A field's sentence that is not listed is answered in English with its code, never dropped.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from werkzeug.datastructures import LanguageAccept
+
+from gateway import sentences
 
 Language = Literal["en", "zh-CN"]
 
@@ -121,38 +121,16 @@ MEANINGS: dict[str, str] = {
 
 _FIELD_CODES_ZH = {
     "unknown_field": "未知字段。", "required": "缺少必填字段。", "null": "不能为 null。", "unknown": "没有对应的记录。",
-    "repeated": "不能重复出现。",
+    "repeated": "不能重复出现。", "broken": "无法使用。", "not_allowed": "不允许这样设置。",
+    "type": "类型不正确。", "enum": "不是允许的值。", "const": "不是允许的值。", "pattern": "格式不正确。",
+    "format": "格式不正确。",
+    "minLength": "内容过短。", "maxLength": "内容过长。", "minimum": "数值过小。", "maximum": "数值过大。",
+    "exclusiveMinimum": "数值过小。", "exclusiveMaximum": "数值过大。", "minItems": "项数过少。",
+    "maxItems": "项数过多。",
+    "uniqueItems": "不能有重复项。", "additionalProperties": "未知字段。", "dependentRequired": "缺少与之配套的字段。",
+    "anyOf": "不符合任何一种允许的形式。", "oneOf": "不符合任何一种允许的形式。",
 }
-
-_SENTENCES_ZH: tuple[tuple[re.Pattern[str], str], ...] = tuple((re.compile(english), chinese) for english, chinese in (
-    (r"Must be one of: (?P<choices>.*)\.", "必须是以下之一：{choices}。"),
-    (r"Must be greater than or equal to (?P<low>\S+) and less than or equal to (?P<high>\S+)\.",
-     "必须在 {low} 到 {high} 之间。"),
-    (r"Must be greater than or equal to (?P<low>\S+)\.", "必须大于或等于 {low}。"),
-    (r"Must be greater than (?P<low>\S+)\.", "必须大于 {low}。"),
-    (r"Must be less than or equal to (?P<high>\S+)\.", "必须小于或等于 {high}。"),
-    (r"Length must be between (?P<low>\d+) and (?P<high>\d+)\.", "长度必须在 {low} 到 {high} 之间。"),
-    (r"Longer than maximum length (?P<high>\d+)\.", "长度不能超过 {high}。"),
-    (r"Shorter than minimum length (?P<low>\d+)\.", "长度不能少于 {low}。"),
-    (r"Must be a decimal number written as a string.*", "必须是写成字符串的十进制数，例如 \"199.00\"。"),
-    (r"Has more than (?P<places>\d+) decimals\.", "小数位不能超过 {places} 位。"),
-    (r"Is larger than can be kept\.", "数值超出可保存的范围。"),
-    (r"Must be an RFC 3339 time with an offset.*", "必须是带时区的 RFC 3339 时间，例如 2026-11-22T08:00:00Z。"),
-    (r"Is not a record id\.", "不是有效的记录编号。"),
-    (r"Holds control characters\.", "含有控制字符。"),
-    (r"Not a valid string\.", "必须是字符串。"),
-    (r"Not a valid integer\.", "必须是整数。"),
-    (r"Not a valid number\.", "必须是数字。"),
-    (r"Not a valid boolean\.", "必须是 true 或 false。"),
-    (r"Not a valid list\.", "必须是数组。"),
-    (r"Not a valid mapping type\.", "必须是对象。"),
-    (r"Not a valid date\.", "必须是日期，例如 2026-11-22。"),
-    (r"Not a valid (email address|URL|UUID)\.", "格式不正确。"),
-    (r"Invalid input type\.", "必须是对象。"),
-    (r"String does not match expected pattern\.", "格式不正确。"),
-    (r"May be given once only\.", "只能出现一次。"),
-    (r"Is not a field of this record.*", "此记录没有这个字段。"),
-))
+"""Where the sentence comes from outside, such as an adapter's JSON Schema: code, or keyword, → Chinese."""
 
 
 def preferred(accept: LanguageAccept) -> Language:
@@ -173,24 +151,19 @@ def title(code: str, status: int, language: Language) -> str:
     return names[language == "zh-CN"]
 
 
-def detail(code: str, status: int, message: str, fields: Mapping[str, Any], language: Language) -> str:
-    """Return what happened: the service's own sentence in English, the catalogue's in Chinese."""
+def detail(code: str, status: int, message: str, language: Language) -> str:
+    """Return what happened: the service's own sentence; in Chinese what its code means, where it is not listed."""
     if language == "en":
         return message
-    chinese = _DETAILS_ZH.get(code) or _DETAILS_ZH.get(_BY_STATUS.get(status, ""), message)
-    facts = "，".join(f"{name}：{value}" for name, value in fields.items() if isinstance(value, str | int))
-    return f"{chinese}（{facts}）" if facts else chinese
+    said = sentences.in_chinese(message, sentences.OF_DETAILS)
+    return said or _DETAILS_ZH.get(code) or _DETAILS_ZH.get(_BY_STATUS.get(status, ""), message)
 
 
 def field_message(code: str, message: str, language: Language) -> str:
     """Return why one field was refused."""
     if language == "en":
         return message
-    for pattern, chinese in _SENTENCES_ZH:
-        match = pattern.fullmatch(message)
-        if match:
-            return chinese.format(**match.groupdict())
-    return _FIELD_CODES_ZH.get(code, message)
+    return sentences.in_chinese(message, sentences.OF_FIELDS) or _FIELD_CODES_ZH.get(code, message)
 
 
 _BY_STATUS = {

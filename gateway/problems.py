@@ -33,7 +33,7 @@ def document(error: HubError, request_id: str, language: locale.Language = "en")
         "type": type_uri(error.code),
         "title": locale.title(error.code, error.status, language),
         "status": error.status,
-        "detail": locale.detail(error.code, error.status, message, fields, language),
+        "detail": locale.detail(error.code, error.status, message, language),
         "instance": request_id,
         "code": error.code,
     }

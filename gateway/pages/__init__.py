@@ -42,7 +42,7 @@ def problems_page() -> str:
     rows = "".join(
         f'<article class="problem" id="{code}"><h2><code>{code}</code></h2>'
         f"<p><b>{html.escape(english)}</b> · {html.escape(chinese)}</p><p>{html.escape(locale.MEANINGS[code])}</p>"
-        f"<p>{html.escape(locale.detail(code, 0, '', {}, 'zh-CN'))}</p></article>"
+        f"<p>{html.escape(locale.detail(code, 0, '', 'zh-CN'))}</p></article>"
         for code, (english, chinese) in locale.TITLES.items()
     )
     return (_HERE / "problems.html").read_text(encoding="utf-8").replace("<!-- problems -->", rows)

@@ -82,7 +82,7 @@ def test_every_code_is_explained_in_both_languages(http: Client) -> None:
         assert code in locale.TITLES, f"{code} has no title"
         assert code in locale.MEANINGS, f"{code} has no meaning"
         assert f'id="{code}"' in page
-        assert locale.detail(code, 0, "english", {}, "zh-CN") != "english", f"{code} has no Chinese detail"
+        assert locale.detail(code, 0, "english", "zh-CN") != "english", f"{code} has no Chinese detail"
 
 
 def test_the_documents_are_served_and_load_nothing_from_elsewhere(http: Client) -> None:

@@ -1,0 +1,121 @@
+"""Every sentence that tells why a field was refused can be told in Chinese."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from marshmallow import Schema, ValidationError, fields
+
+from contracts import customers, identity, integrations, sales
+from gateway import locale
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted([*ROOT.glob("contracts/*.py"), *ROOT.glob("services/*/domain/*.py"),
+                  *ROOT.glob("services/*/operations/*.py"), *ROOT.glob("services/*/queries/*.py"),
+                  ROOT / "gateway" / "exchange.py", ROOT / "gateway" / "limits.py"])
+FACT = "7"
+
+
+def chinese(text: str) -> bool:
+    return any("\u4e00" <= letter <= "\u9fff" for letter in text)
+
+
+class Said(ast.NodeVisitor):
+    """Collects the messages of refused fields of one file: (code, message); a message that is not known is empty."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.found: list[tuple[str, str]] = []
+        self._named = {target.id: node.value for node in ast.walk(tree) if isinstance(node, ast.Assign)
+                       for target in node.targets if isinstance(target, ast.Name)}
+        self.visit(tree)
+
+    def _text(self, node: ast.expr | None) -> str:
+        if isinstance(node, ast.Name):
+            node = self._named.get(node.id)
+        if isinstance(node, ast.Constant):
+            return str(node.value)
+        if isinstance(node, ast.JoinedStr):
+            return "".join(part.value if isinstance(part, ast.Constant) else FACT for part in node.values)  # type: ignore[misc]
+        return ""
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """`Invalid.of`, `refusal`, `_fault`, `ValidationError`, and a validator's `error=`."""
+        called = ast.unparse(node.func)
+        if called in {"Invalid.of", "refusal", "_fault"} and len(node.args) == 3:
+            self.found.append((self._text(node.args[1]), self._text(node.args[2])))
+        elif called == "ValidationError":
+            self.found.append(("", self._text(node.args[0])))
+        elif called.startswith("validate."):
+            self.found += [("", self._text(word.value)) for word in node.keywords if word.arg == "error"]
+        self.generic_visit(node)
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        """`{"pointer": ..., "code": ..., "message": ...}`."""
+        told = {self._text(key): value for key, value in zip(node.keys, node.values, strict=True)}
+        if {"pointer", "code", "message"} <= set(told) and isinstance(told["code"], ast.Constant):
+            self.found.append((self._text(told["code"]), self._text(told["message"])))
+        self.generic_visit(node)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_message_in_the_code_has_its_chinese(path: Path) -> None:
+    for code, message in Said(ast.parse(path.read_text(encoding="utf-8"))).found:
+        assert chinese(locale.field_message(code, message, "zh-CN")), f"{code}: {message}"
+
+
+def all_fields(schema: Schema) -> Iterator[fields.Field[Any]]:
+    for declared in schema.fields.values():
+        yield from _with_those_inside(declared)
+
+
+def _with_those_inside(declared: fields.Field[Any]) -> Iterator[fields.Field[Any]]:
+    yield declared
+    if isinstance(declared, fields.Nested):
+        yield from all_fields(declared.schema)
+    inside = (getattr(declared, name, None) for name in ("inner", "key_field", "value_field"))
+    for one in inside:
+        if isinstance(one, fields.Field):
+            yield from _with_those_inside(one)
+
+
+def _messages(declared: fields.Field[Any]) -> Iterator[str]:
+    for kind, message in declared.error_messages.items():
+        if kind not in {"format", "invalid_awareness"}:  # of writing, and of times without an offset
+            yield str(message).format_map({"places": FACT, "choices": FACT, "obj_type": "date"})
+    for rule in declared.validators:
+        yield from _messages_of_rule(rule)
+
+
+def _messages_of_rule(rule: Any) -> Iterator[str]:
+    wrong: tuple[Any, ...] = ("", "x", "x" * 30_000, -1, 10**9, [], ["x"] * 3000, {str(n): 1 for n in range(3000)})
+    for value in wrong:
+        try:
+            rule(value)
+        except ValidationError as error:
+            yield from (str(message) for message in error.messages)
+        except TypeError:
+            continue  # a rule for values of another kind
+
+
+@pytest.mark.parametrize("contract", [customers, identity, integrations, sales], ids=lambda one: one.SERVICE)
+def test_every_message_of_a_request_has_its_chinese(contract: Any) -> None:
+    for operation in contract.OPERATIONS:
+        for declared in all_fields(operation.request()):
+            for message in _messages(declared):
+                assert chinese(locale.field_message("invalid", message, "zh-CN")), f"{operation.name}: {message}"
+
+
+def test_the_fact_is_told_in_chinese() -> None:
+    told = {
+        "User name or password is wrong": "用户名或密码错误。",
+        "An order that is confirmed cannot be changed": "订单已确认，不能再修改。",
+        "A-1: 3 asked, 2 available": "A-1：订购 3，可用 2；没有预留任何库存。",
+        "The body declares 2000000 bytes; the most is 1048576": "请求体为 2000000 字节，最多允许 1048576 字节。",
+    }
+    for english, expected in told.items():
+        assert locale.detail("unauthenticated", 401, english, "zh-CN") == expected
+    assert locale.field_message("not_positive", "Must be greater than zero.", "zh-CN") == "必须大于零。"

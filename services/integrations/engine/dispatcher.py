@@ -38,7 +38,6 @@ LOOK_EVERY_S = 1.0
 LINGER_S = 0.003
 OVERDUE_S = 5.0
 """A call is given up so long after its deadline; the adapter's own session should have ended it before."""
-DOUBTS_AT_ONCE = 50
 
 
 @dataclass
@@ -64,7 +63,7 @@ class Dispatcher:
         self._hot: set[str] = set()
         self._done: list[Outcome] = []
         self._flying: dict[tuple[str, int], _Flight] = {}
-        self._doubts = False
+        self._doubts: set[str] = set()
         self._stopping = False
         self._looked = self._renewed = 0.0
 
@@ -117,26 +116,31 @@ class Dispatcher:
         self._forget(outcomes)
         self._call(jobs)
 
-    def _transact(self, outcomes: list[Outcome], hot: set[str], doubts: bool) -> list[tuple[Job, Target]]:
+    def _transact(self, outcomes: list[Outcome], hot: set[str], doubts: set[str]) -> list[tuple[Job, Target]]:
         if outcomes:
             failpoint("engine.before_settle")
         now = self._clock()
         lease = Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
         with self._db.write() as session:
-            known = claims.lock(session, hot | {outcome.job.connection_id for outcome in outcomes})
+            known = claims.lock(session, hot | doubts | {outcome.job.connection_id for outcome in outcomes})
             hot |= settlements.settle(session, outcomes, now, self._chance, self._settings.doubt_proof_s)
             free = 0 if self._stopping else self._settings.max_calls - len(self._flying) + len(outcomes)
             if free <= 0:
                 return []
+            jobs: list[Job] = []
             wanted = []
-            for connection, room in claims.room(session, [known[id] for id in hot if id in known], now):
+            for connection, room in claims.room(session, [known[id] for id in hot | doubts if id in known], now):
                 target = self._target(session, connection)
-                if target is not None and room > 0 and free > 0:
-                    wanted.append((connection.id, min(room, free)))
-                    free -= min(room, free)
-            jobs, again = claims.claim(session, self._keyring, wanted, lease, now)
-            if doubts:
-                jobs += self._doubtful(session, lease, now)
+                room = min(room, free)
+                if target is not None and room > 0 and connection.id in doubts:
+                    looks = probes.claim(session, connection.id, room, lease, now)
+                    jobs += looks
+                    room, free = room - len(looks), free - len(looks)
+                if target is not None and room > 0 and connection.id in hot:
+                    wanted.append((connection.id, room))
+                    free -= room
+            fresh, again = claims.claim(session, self._keyring, wanted, lease, now)
+            jobs += fresh
         with self._changed:
             self._hot |= again
         return [(job, self._targets.ready(job.connection_id)) for job in jobs]
@@ -149,12 +153,6 @@ class Dispatcher:
             log.error("connection_unusable", connection=connection.name, error=type(error).__name__,
                       reason=str(error)[:300])
             return None
-
-    def _doubtful(self, session: Session, lease: Lease, now: dt.datetime) -> list[Job]:
-        jobs = probes.claim(session, DOUBTS_AT_ONCE, lease, now)
-        ids = {job.connection_id for job in jobs}
-        usable = {id: self._target(session, session.get_one(Connection, id)) for id in ids}
-        return [job for job in jobs if usable.get(job.connection_id) is not None]
 
     def _call(self, jobs: list[tuple[Job, Target]]) -> None:
         now, started = self._clock(), time.monotonic()
@@ -206,10 +204,10 @@ class Dispatcher:
         elif self._stopping:
             time.sleep(0.01)
 
-    def _gathered(self) -> tuple[list[Outcome], set[str], bool]:
+    def _gathered(self) -> tuple[list[Outcome], set[str], set[str]]:
         with self._changed:
             gathered = self._done, self._hot, self._doubts
-            self._done, self._hot, self._doubts = [], set(), False
+            self._done, self._hot, self._doubts = [], set(), set()
         return gathered
 
     def _keep(self, outcomes: list[Outcome], hot: set[str]) -> None:
@@ -226,11 +224,11 @@ class Dispatcher:
             return
         now = self._clock()
         with self._db.read() as session:
-            due, doubts = lanes.due(session, now), lanes.any_doubt_due(session, now)
+            due, doubts = lanes.due(session, now), lanes.doubtful(session, now)
         self._looked = time.monotonic()
         with self._changed:
             self._hot |= due
-            self._doubts = self._doubts or doubts
+            self._doubts |= doubts
 
     def _give_up_overdue(self) -> None:
         limit = self._settings.call_deadline_s + OVERDUE_S

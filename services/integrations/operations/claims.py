@@ -95,7 +95,10 @@ def _locked(ids: Collection[str]) -> sa.Select[Connection]:
 
 
 def room(session: Session, connections: Iterable[Connection], now: dt.datetime) -> list[tuple[Connection, int]]:
-    """Return each connection that may be called now with the calls that it still has room for, over all processes."""
+    """Return each connection that may be called now with the calls that it still has room for, over all processes.
+
+    Every lease is a call, a look-up too.
+    """
     callable_ = [c for c in connections if c.desired_state == "active"
                  and (c.throttled_until is None or c.throttled_until <= now)]
     if not callable_:
@@ -107,7 +110,7 @@ def room(session: Session, connections: Iterable[Connection], now: dt.datetime) 
 @built_once
 def _leased(connection_ids: Collection[str]) -> lanes.Asked:
     return (sa.select(_DELIVERY.c.connection_id, sa.func.count())
-            .where(_DELIVERY.c.connection_id.in_(connection_ids), sa.text("delivery.state = 'leased'"))
+            .where(_DELIVERY.c.connection_id.in_(connection_ids), sa.text("delivery.lease_until IS NOT NULL"))
             .group_by(_DELIVERY.c.connection_id))
 
 

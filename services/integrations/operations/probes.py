@@ -17,9 +17,12 @@ from services.integrations.queries.statements import built_once, table_of
 _DELIVERY = table_of(Delivery)
 
 
-def claim(session: Session, limit: int, lease: Lease, now: dt.datetime) -> Sequence[Job]:
-    """Lease up to `limit` due doubts and open an attempt for the look-up of each. They stay in doubt meanwhile."""
-    rows = session.execute(*_leasing(now, limit, lease.owner, lease.until)).all()
+def claim(session: Session, connection_id: str, limit: int, lease: Lease, now: dt.datetime) -> Sequence[Job]:
+    """Lease up to `limit` due doubts of a connection and open an attempt for the look-up of each.
+
+    They stay in doubt meanwhile. A look-up counts when it is settled, so that one that was cut off costs nothing.
+    """
+    rows = session.execute(*_leasing(connection_id, now, limit, lease.owner, lease.until)).all()
     bound = lanes.bindings(session, {(row.connection_id, row.entity, row.local_id) for row in rows})
     jobs = [_job(row, bound.get((row.connection_id, row.entity, row.local_id))) for row in rows]
     open_attempts(session, jobs, now)
@@ -27,8 +30,8 @@ def claim(session: Session, limit: int, lease: Lease, now: dt.datetime) -> Seque
 
 
 @built_once
-def _leasing(now: dt.datetime, limit: int, owner: str, until: dt.datetime) -> sa.Executable:
-    picked = lanes.doubts_due(now, limit).cte("picked")
+def _leasing(connection_id: str, now: dt.datetime, limit: int, owner: str, until: dt.datetime) -> sa.Executable:
+    picked = lanes.doubts_due(connection_id, now, limit).cte("picked")
     return (
         sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(sa.select(picked.c.id)))
         .values(lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1)
@@ -40,4 +43,5 @@ def _job(row: Any, binding: Any) -> Job:
     return Job(delivery_id=row.id, connection_id=row.connection_id, entity=row.entity, local_id=row.local_id, op=row.op,
                action="find", fence=row.fence, attempts=row.attempts, deferrals=row.deferrals,
                version=row.source_version, key=row.idempotency_key, probes=row.probes, doubt_since=row.doubt_since,
-               external_id=binding.external_id if binding else None, traceparent=row.traceparent, deadline_at=row.deadline_at)
+               external_id=binding.external_id if binding else None, traceparent=row.traceparent,
+               deadline_at=row.deadline_at)

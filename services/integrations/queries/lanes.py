@@ -83,26 +83,30 @@ def due(session: Session, now: dt.datetime) -> set[str]:
     return {id for id, *firsts in rows if any(first is not None and first <= now for first in firsts)}
 
 
-def doubts_due(now: dt.datetime, limit: int) -> Asked:
-    """Select ids of deliveries in doubt whose look-up is due and whose connection may be called."""
+def doubts_due(connection_id: str, now: dt.datetime, limit: int) -> Asked:
+    """Select ids of a connection's deliveries in doubt whose look-up is due, longest due first."""
     return (
-        sa.select(DELIVERY.id).join(table_of(Connection), CONNECTION.id == DELIVERY.connection_id)
+        sa.select(DELIVERY.id)
         .where(sa.text("delivery.state = 'in_doubt'"), DELIVERY.due_at <= now, DELIVERY.lease_owner.is_(None),
-               CONNECTION.desired_state == "active",
-               sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now))
-        .order_by(DELIVERY.due_at).limit(limit).with_for_update(skip_locked=True, of=table_of(Delivery))
+               DELIVERY.connection_id == connection_id)
+        .order_by(DELIVERY.due_at).limit(limit).with_for_update(skip_locked=True)
     )
 
 
-def any_doubt_due(session: Session, now: dt.datetime) -> bool:
-    """Tell whether a look-up is due."""
-    return session.execute(*_one_doubt_due(now)).first() is not None
+def doubtful(session: Session, now: dt.datetime) -> set[str]:
+    """Return the connections that may be called and where a look-up is due."""
+    return set(session.execute(*_doubtful(now)).scalars())
 
 
 @built_once
-def _one_doubt_due(now: dt.datetime) -> Asked:
-    return sa.select(DELIVERY.id).where(sa.text("delivery.state = 'in_doubt'"), DELIVERY.due_at <= now,
-                                        DELIVERY.lease_owner.is_(None)).limit(1)
+def _doubtful(now: dt.datetime) -> Asked:
+    return (
+        sa.select(DELIVERY.connection_id).distinct()
+        .join(table_of(Connection), CONNECTION.id == DELIVERY.connection_id)
+        .where(sa.text("delivery.state = 'in_doubt'"), DELIVERY.due_at <= now, DELIVERY.lease_owner.is_(None),
+               CONNECTION.desired_state == "active",
+               sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now))
+    )
 
 
 def expired_leases(now: dt.datetime, gone: Collection[str], limit: int) -> Asked:

@@ -167,7 +167,7 @@ def test_a_claim_walks_along_its_index_and_sorts_nothing(hub: Hub, target: FakeT
 
 @pytest.mark.parametrize(("name", "query"), [
     ("ix_delivery_due", lambda c: lanes.due_connections(utcnow())),
-    ("ix_delivery_doubt", lambda c: lanes.doubts_due(utcnow(), 50)),
+    ("ix_delivery_doubt", lambda c: lanes.doubts_due(c, utcnow(), 50)),
     ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), (), 500)),
     ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), ("a", "b"), 500)),
     ("ix_delivery_blocked_due", lambda c: lanes.blocked_due(utcnow(), 500)),

@@ -149,7 +149,9 @@ def test_a_record_that_vanished_at_the_target_is_made_again(hub: Hub, target: Fa
     assert [row.body["name"] for row in target.of("customer")] == ["v2"]
 
 
-def test_a_customer_that_the_target_has_lost_is_made_anew_for_the_order_that_misses_it(hub: Hub, target: FakeTarget) -> None:
+def test_a_customer_that_the_target_has_lost_is_made_anew_for_the_order_that_misses_it(
+    hub: Hub, target: FakeTarget
+) -> None:
     hub.connect(target, "customer", "order")
     target.needs["order"] = "customer"
     hub.run()

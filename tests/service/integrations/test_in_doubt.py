@@ -9,6 +9,8 @@ import sqlalchemy as sa
 
 from chassis.database import utcnow
 from services.integrations.models import Delivery
+from services.integrations.operations import probes
+from services.integrations.operations.claims import Lease
 from tests.service.integrations.conftest import Hub
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -160,3 +162,37 @@ def test_an_update_whose_answer_was_lost_is_sent_again_to_the_same_record(hub: H
 
     hub.until(id, "delivered", "delivered")
     assert [row.body["name"] for row in target.of("customer")] == ["v2"]
+
+
+def test_look_ups_take_room_like_any_other_call(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer", max_in_flight=2)
+    target.fail(method="POST", times=6, drop="before")
+    hub.run()
+    ids = [hub.customer() for _ in range(6)]
+    eventually(lambda: [hub.states(id) for id in ids] == [["in_doubt"]] * 6)
+    before = len(target.calls("GET"))
+    target.fail(method="GET", times=6, delay_s=0.4)
+
+    hub.hurry()
+
+    eventually(lambda: hub.ledger(connection_id).delivered == 6, 30)
+    at = sorted(seen.at for seen in target.calls("GET")[before:])[:6]
+    assert max(sum(1 for other in at if moment <= other < moment + 0.35) for moment in at) <= 2
+
+
+def test_a_look_up_that_was_never_made_is_not_counted(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    target.fail(method="POST", drop="before")
+    hub.run()
+    id = hub.customer()
+    delivery = doubt(hub, id)
+    now = delivery.due_at + dt.timedelta(seconds=1)
+    for _ in range(20):
+        with hub.db.write() as session:
+            session.execute(sa.update(Delivery).where(Delivery.id == delivery.id).values(due_at=utcnow()))
+            probes.claim(session, delivery.connection_id, 5, Lease(owner="gone/1/1", until=utcnow()), now)
+        hub.engine.sweeper.sweep()
+
+    assert hub.deliveries(id)[0].probes == 0
+    hub.hurry(id)
+    hub.until(id, "delivered")

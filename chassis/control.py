@@ -20,6 +20,9 @@ log = telemetry.logger(__name__)
 
 _INTERRUPTIONS: tuple[type[Exception], ...] = (*broker.CONNECTION_ERRORS, Unavailable)
 
+PAUSE_S = 0.01
+"""Between two pages of a resend, for everyday work."""
+
 
 def ask_resend(connection: Connection, event: EventType, listener: str) -> None:
     """Ask the service that announces `event` for everything it still keeps of it, and for a snapshot of the entity.
@@ -74,14 +77,21 @@ class Listener:
             log.error("control_message_dropped", reason="not {resend: {exchange, routing_keys}}")
             message.ack()
             return
-        settings, entity = self._runtime.settings, body.get("snapshot")
-        with self._runtime.db.write() as session:
-            count = outbox.resend(session, since=outbox.window_start(settings.outbox_retention_h),
-                                  exchange=asked.get("exchange"), routing_keys=asked.get("routing_keys"))
-            if entity and self._snapshots.knows(entity):
+        entity, count = body.get("snapshot"), 0
+        since = outbox.window_start(self._runtime.settings.outbox_retention_h)
+        for page in outbox.resending(self._runtime.db, since=since, exchange=asked.get("exchange"),
+                                     routing_keys=asked.get("routing_keys")):
+            count += page
+            if page:
+                self._runtime.relay.wake()
+            if self._stopping:
+                return  # not acknowledged: the next process begins it again
+            message.channel.connection.heartbeat_tick()
+            self._runtime.stopping.wait(PAUSE_S)
+        if entity and self._snapshots.knows(entity):
+            with self._runtime.db.write() as session:
                 snapshot.request(session, entity)
         message.ack()
-        self._runtime.relay.wake()
         log.info("resend_granted", listener=body.get("listener"), events=count, snapshot=entity)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,13 +12,17 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis import telemetry
-from chassis.database import CHASSIS, Id, UtcDateTime, after_commit, new_id, utcnow
+from chassis.database import CHASSIS, Database, Id, UtcDateTime, after_commit, new_id, utcnow
+from chassis.failpoints import failpoint
 from contracts.envelope import Envelope
 from contracts.event import EventType
 from contracts.schema import pack
 
 LEASE_S = 5
 """Seconds that a relay has a row to itself. Short: it is also how long a row of a killed process waits."""
+
+RESEND_PAGE = 500
+"""Rows that one step of a resend looks at: some ten milliseconds on SQLite, during which nothing else runs."""
 
 OUTBOX = sa.Table(
     "outbox", CHASSIS,
@@ -151,9 +155,11 @@ def claim(session: Session, owner: str, limit: int) -> list[Pending]:
         .where(OUTBOX.c.sent_at.is_(None), OUTBOX.c.due_at <= now,
                sa.or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < now))
         .order_by(OUTBOX.c.due_at, OUTBOX.c.id).limit(limit).with_for_update(skip_locked=True)
+        # As a plain sub-select PostgreSQL may run it once per row, skip what it has just locked, and lease them all.
+        .cte("free").prefix_with("MATERIALIZED", dialect="postgresql")
     )
     rows = session.execute(
-        OUTBOX.update().where(OUTBOX.c.id.in_(free))
+        OUTBOX.update().where(OUTBOX.c.id.in_(sa.select(free.c.id)))
         .values(lease_owner=owner, lease_until=now + dt.timedelta(seconds=LEASE_S))
         .returning(OUTBOX.c.id, OUTBOX.c.exchange, OUTBOX.c.routing_key, OUTBOX.c.mandatory, OUTBOX.c.body,
                    OUTBOX.c.attempts)
@@ -161,9 +167,13 @@ def claim(session: Session, owner: str, limit: int) -> list[Pending]:
     return sorted((Pending(*row) for row in rows), key=lambda row: row.id)
 
 
-def mark_sent(session: Session, ids: Sequence[str]) -> None:
-    """Record that the broker has confirmed these events."""
-    session.execute(OUTBOX.update().where(OUTBOX.c.id.in_(ids))
+def mark_sent(session: Session, ids: Sequence[str], *, published_at: dt.datetime) -> None:
+    """Record that the broker has confirmed these events.
+
+    Those that were asked for again after `published_at`, the instant before they were published, stay due: whoever
+    asked may have begun to listen in between.
+    """
+    session.execute(OUTBOX.update().where(OUTBOX.c.id.in_(ids), OUTBOX.c.due_at <= published_at)
                     .values(sent_at=utcnow(), lease_owner=None, lease_until=None, last_error=None))
 
 
@@ -180,21 +190,44 @@ def put_back(session: Session, refused: dict[str, str]) -> None:
                         .values(due_at=now + dt.timedelta(seconds=min(2.0 ** min(tried, 6), 60))))
 
 
-def resend(session: Session, *, since: dt.datetime, exchange: str | None = None,
-           routing_keys: Sequence[str] | None = None) -> int:
-    """Make the events kept since `since` due again; listeners that know them drop them by id.
+def resending(db: Database, *, since: dt.datetime, exchange: str | None = None,
+              routing_keys: Sequence[str] | None = None) -> Iterator[int]:
+    """Make the events kept since `since` due again, `RESEND_PAGE` rows at each step; listeners drop those they know.
 
-    Returns:
-        How many will be sent.
+    Each step is a short transaction of its own, and the caller does other things in between. Ended in the middle it is
+    begun again from the start: what is sent twice is dropped by its id.
+
+    Yields:
+        How many events the step has made due.
     """
-    chosen = [OUTBOX.c.created_at >= since, OUTBOX.c.sent_at.is_not(None)]
-    if exchange:
-        chosen.append(OUTBOX.c.exchange == exchange)
-    if routing_keys:
-        chosen.append(OUTBOX.c.routing_key.in_(routing_keys))
-    result: Any = session.execute(OUTBOX.update().where(*chosen).values(
-        sent_at=None, due_at=utcnow(), lease_owner=None, lease_until=None))
-    return int(result.rowcount)
+    until, after = utcnow(), (since, "")
+    while True:
+        with db.write() as session:
+            page = session.execute(_page(after, until)).all()
+            chosen = [row.id for row in page if (exchange is None or row.exchange == exchange)
+                      and (routing_keys is None or row.routing_key in routing_keys)]
+            if chosen:
+                # Also what a relay has published and not yet marked: it may have gone out before anybody listened.
+                session.execute(
+                    OUTBOX.update()
+                    .where(OUTBOX.c.id.in_(chosen),
+                           sa.or_(OUTBOX.c.sent_at.is_not(None), OUTBOX.c.lease_until.is_not(None)))
+                    .values(sent_at=None, due_at=utcnow(), lease_owner=None, lease_until=None))
+        yield len(chosen)
+        failpoint("outbox.between_pages")
+        if len(page) < RESEND_PAGE:
+            return
+        after = (page[-1].created_at, page[-1].id)
+
+
+def _page(after: tuple[dt.datetime, str], until: dt.datetime) -> sa.Select[Any]:
+    kept, (created_at, id) = OUTBOX.c, after
+    return (
+        sa.select(kept.id, kept.created_at, kept.exchange, kept.routing_key)
+        .where(kept.created_at >= created_at, kept.created_at <= until,
+               sa.or_(kept.created_at > created_at, kept.id > id))
+        .order_by(kept.created_at, kept.id).limit(RESEND_PAGE)
+    )
 
 
 def window_start(retention_h: float) -> dt.datetime:

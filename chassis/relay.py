@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import amqp
@@ -31,6 +31,7 @@ _INTERRUPTIONS: tuple[type[Exception], ...] = (*broker.CONNECTION_ERRORS, Unavai
 
 BATCH = 500
 SWEEP_S = 1.0
+RESEND_PAUSE_S = 0.01
 CONFIRM_S = 10.0
 LATE_S = 10.0
 """Seconds after which an unsent event is worth a note: twice as long as the lease of a killed process's rows."""
@@ -113,12 +114,14 @@ class Relay:
         self.connected = False
         self._db = db
         self._amqp_uri = amqp_uri
-        self._service = service
+        self._marker = f"marker.{service}.v1"
         self._offered: deque[tuple[float, Pending]] = deque()
         self._wake = Event()
         self._stopping = False
         self._sweep_due = 0.0
         self._carried = False
+        self._resending: Iterator[int] | None = None
+        self._resent = 0
 
     def offer(self, rows: Sequence[Pending]) -> None:
         """Take rows that this process has just committed, so that they need not be claimed."""
@@ -145,7 +148,7 @@ class Relay:
             try:
                 with broker.connected(self._amqp_uri) as connection:
                     with Timeout(CONFIRM_S, TimeoutError("the broker does not answer a declaration")):
-                        self._resend_if_wiped(connection)
+                        self._resending = self._resend_if_wiped(connection)
                     self.connected = True
                     self._carry(connection)
             except _INTERRUPTIONS as error:
@@ -168,11 +171,13 @@ class Relay:
     def _carry(self, connection: Connection) -> None:
         confirms = Confirms(connection)
         while not self._stopping:
+            if self._resending is not None:
+                self._resend_some(connection, self._resending)
             rows = self._next_batch()
             self._carried = True
             confirms.keep_alive()
             if not rows:
-                self._sleep(SWEEP_S)
+                self._sleep(SWEEP_S if self._resending is None else RESEND_PAUSE_S)
                 continue
             # A row that failed before may be what broke the channel: it travels alone, so that it fails alone.
             fresh = [row for row in rows if not row.attempts]
@@ -182,6 +187,7 @@ class Relay:
             self._send(confirms, rows)
 
     def _send(self, confirms: Confirms, batch: list[Pending]) -> None:
+        published_at = utcnow()
         try:
             refused = confirms.publish(batch)
         except (amqp.exceptions.ConnectionError, OSError):
@@ -195,7 +201,7 @@ class Relay:
         failpoint("relay.before_mark_sent")
         with self._db.write() as session:
             if sent := [row.id for row in batch if row.id not in refused]:
-                outbox.mark_sent(session, sent)
+                outbox.mark_sent(session, sent, published_at=published_at)
             outbox.put_back(session, refused)
         self._note(batch, refused)
 
@@ -235,15 +241,24 @@ class Relay:
                 self._wake.wait()
         self._wake = Event()
 
-    def _resend_if_wiped(self, connection: Connection) -> None:
+    def _resend_if_wiped(self, connection: Connection) -> Iterator[int] | None:
         """Send the kept window again when the broker has lost everything: then our marker queue is gone as well."""
-        marker = f"marker.{self._service}.v1"
-        if broker.exists(connection, marker):
-            return
+        self._resent = 0
+        if broker.exists(connection, self._marker):
+            return None
         since = outbox.window_start(self._db.info.get("outbox_retention_h", 72.0))
-        with self._db.write() as session:
-            count = outbox.resend(session, since=since)
-        with connection.channel() as channel:
-            channel.queue_declare(marker, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
-        if count:
-            log.warning("broker_wiped", resent=count)
+        return outbox.resending(self._db, since=since)
+
+    def _resend_some(self, connection: Connection, pages: Iterator[int]) -> None:
+        """Make a page due between two batches; the mark that all is done comes last."""
+        for count in pages:
+            self._resent += count
+            self._sweep_due = 0.0
+            return
+        with Timeout(CONFIRM_S, TimeoutError("the broker does not answer a declaration")), \
+                connection.channel() as channel:
+            channel.queue_declare(self._marker, durable=True, auto_delete=False,
+                                  arguments={"x-queue-type": "quorum"})
+        self._resending = None
+        if self._resent:
+            log.warning("broker_wiped", resent=self._resent)

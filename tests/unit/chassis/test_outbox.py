@@ -76,7 +76,7 @@ def test_a_sent_event_is_not_claimed_and_a_refused_one_later_and_later(db: Datab
         sent, refused = announce(db, 2)
         assert len(claimed(db, "a")) == 2
         with db.write() as session:
-            outbox.mark_sent(session, [sent])
+            outbox.mark_sent(session, [sent], published_at=utcnow())
         waits = []
         for _ in range(8):
             with db.write() as session:
@@ -95,10 +95,38 @@ def test_a_resend_makes_sent_events_of_the_window_due_again(db: Database) -> Non
         clock.shift(3600 * 5)
         new, = announce(db)
         with db.write() as session:
-            outbox.mark_sent(session, [old, new])
-            assert outbox.resend(session, since=outbox.window_start(4), exchange="elsewhere.events") == 0
-            assert outbox.resend(session, since=outbox.window_start(4), routing_keys=["sale.made"]) == 1
+            outbox.mark_sent(session, [old, new], published_at=utcnow())
+        since = outbox.window_start(4)
+        assert sum(outbox.resending(db, since=since, exchange="elsewhere.events")) == 0
+        assert sum(outbox.resending(db, since=since, routing_keys=["sale.made"])) == 1
         assert claimed(db, "a") == [new]
+
+
+def test_a_resend_goes_page_by_page_over_every_event_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "RESEND_PAGE", 4)
+    with time_machine.travel(NOON, tick=False) as clock:
+        ids = announce(db, 7)  # of one instant, so that ids must tell the pages apart
+        clock.shift(1)
+        ids += announce(db, 3)
+        with db.write() as session:
+            outbox.mark_sent(session, ids, published_at=utcnow())
+        pages = outbox.resending(db, since=NOON)
+        assert next(pages) == 4
+        assert claimed(db, "a") == ids[:4]  # and whoever stops here begins again
+        assert list(pages) == [4, 2]
+        assert claimed(db, "b") == ids[4:]
+
+
+def test_what_is_asked_for_again_between_its_publishing_and_its_mark_is_sent_again(db: Database) -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        id, = announce(db)
+        assert claimed(db, "a") == [id]
+        published_at = utcnow()
+        clock.shift(1)
+        assert sum(outbox.resending(db, since=NOON)) == 1
+        with db.write() as session:
+            outbox.mark_sent(session, [id], published_at=published_at)
+        assert claimed(db, "b") == [id]
 
 
 def test_the_age_of_the_oldest_unsent_event_is_known(db: Database) -> None:

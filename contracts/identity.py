@@ -173,7 +173,7 @@ class NewPassword(Record):
 
 
 class GetMe(Request):
-    """Asks who I am and what I may do."""
+    """Who you are and what you may do, by the credential that asks."""
 
 
 class Me(User):
@@ -429,13 +429,13 @@ class Claims(Record):
 
 def _operation(
     name: str,
+    summary: str,
     request: type[Request],
     response: type[Record],
     permission: Permission | None,
     *raises: type[errors.HubError],
     **more: Any,
 ) -> Operation:
-    summary = (request.__doc__ or "").partition("\n")[0]
     return Operation(SERVICE, name, request, response, permission, errors=raises, summary=summary, **more)
 
 
@@ -443,71 +443,88 @@ _HASHING_S = 10.0
 """Seconds that a call may take which waits its turn to hash a password."""
 
 CREATE_USER = _operation(
-    "create_user", CreateUser, User, USER_CREATE, errors.AlreadyExists, errors.Forbidden, errors.Invalid
+    "create_user", "Add a user", CreateUser, User, USER_CREATE, errors.AlreadyExists, errors.Forbidden, errors.Invalid
 )
-GET_USER = _operation("get_user", ById, User, USER_READ, errors.NotFound, mutates=False)
-LIST_USERS = _operation("list_users", ListUsers, page_of(User), USER_READ, mutates=False)
+GET_USER = _operation("get_user", "Read a user", ById, User, USER_READ, errors.NotFound, mutates=False)
+LIST_USERS = _operation("list_users", "List users", ListUsers, page_of(User), USER_READ, mutates=False)
 CHANGE_USER = _operation(
-    "change_user", ChangeUser, User, USER_CHANGE,
+    "change_user", "Change a user", ChangeUser, User, USER_CHANGE,
     errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Forbidden, errors.Conflict, errors.Invalid,
 )  # fmt: skip
 DISABLE_USER = _operation(
-    "disable_user", DisableUser, User, USER_CHANGE,
+    "disable_user", "Shut a user out", DisableUser, User, USER_CHANGE,
     errors.NotFound, errors.StaleVersion, errors.Forbidden, errors.Conflict,
 )  # fmt: skip
 ENABLE_USER = _operation(
-    "enable_user", EnableUser, User, USER_CHANGE, errors.NotFound, errors.StaleVersion, errors.Forbidden
+    "enable_user", "Let a disabled user in again",
+    EnableUser, User, USER_CHANGE, errors.NotFound, errors.StaleVersion, errors.Forbidden
 )
 RESET_PASSWORD = _operation(
-    "reset_password", ResetPassword, NewPassword, USER_CHANGE, errors.NotFound, errors.Forbidden,
+    "reset_password", "Give a user a new password",
+    ResetPassword, NewPassword, USER_CHANGE, errors.NotFound, errors.Forbidden,
     unsaved=True, timeout_s=_HASHING_S,
 )  # fmt: skip
 
-GET_ME = _operation("get_me", GetMe, Me, None, mutates=False)
+GET_ME = _operation("get_me", "Read who you are and what you may do", GetMe, Me, None, mutates=False)
 CHANGE_PASSWORD = _operation(
-    "change_password", ChangePassword, Empty, None, errors.Forbidden, errors.Invalid, errors.TooManyRequests,
+    "change_password", "Change your password",
+    ChangePassword, Empty, None, errors.Forbidden, errors.Invalid, errors.TooManyRequests,
     unsaved=True, timeout_s=_HASHING_S,
 )  # fmt: skip
 
-CREATE_TEAM = _operation("create_team", CreateTeam, Team, TEAM_CREATE, errors.AlreadyExists, errors.Invalid)
-GET_TEAM = _operation("get_team", ById, Team, TEAM_READ, errors.NotFound, mutates=False)
-LIST_TEAMS = _operation("list_teams", ListTeams, page_of(Team), TEAM_READ, mutates=False)
+CREATE_TEAM = _operation(
+    "create_team", "Add a team", CreateTeam, Team, TEAM_CREATE, errors.AlreadyExists, errors.Invalid
+)
+GET_TEAM = _operation("get_team", "Read a team", ById, Team, TEAM_READ, errors.NotFound, mutates=False)
+LIST_TEAMS = _operation("list_teams", "List teams", ListTeams, page_of(Team), TEAM_READ, mutates=False)
 CHANGE_TEAM = _operation(
-    "change_team", ChangeTeam, Team, TEAM_CHANGE,
+    "change_team", "Change a team", ChangeTeam, Team, TEAM_CHANGE,
     errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Invalid,
 )  # fmt: skip
 DELETE_TEAM = _operation(
-    "delete_team", DeleteTeam, Empty, TEAM_DELETE, errors.NotFound, errors.StaleVersion, errors.Conflict
+    "delete_team", "Remove a team",
+    DeleteTeam, Empty, TEAM_DELETE, errors.NotFound, errors.StaleVersion, errors.Conflict
 )
 
-CREATE_ROLE = _operation("create_role", CreateRole, Role, ROLE_CREATE, errors.AlreadyExists, errors.Forbidden)
-GET_ROLE = _operation("get_role", ById, Role, ROLE_READ, errors.NotFound, mutates=False)
-LIST_ROLES = _operation("list_roles", ListRoles, page_of(Role), ROLE_READ, mutates=False)
+CREATE_ROLE = _operation(
+    "create_role", "Add a role", CreateRole, Role, ROLE_CREATE, errors.AlreadyExists, errors.Forbidden
+)
+GET_ROLE = _operation("get_role", "Read a role", ById, Role, ROLE_READ, errors.NotFound, mutates=False)
+LIST_ROLES = _operation("list_roles", "List roles", ListRoles, page_of(Role), ROLE_READ, mutates=False)
 CHANGE_ROLE = _operation(
-    "change_role", ChangeRole, Role, ROLE_CHANGE,
+    "change_role", "Change a role", ChangeRole, Role, ROLE_CHANGE,
     errors.NotFound, errors.StaleVersion, errors.Forbidden, errors.Conflict,
 )  # fmt: skip
 DELETE_ROLE = _operation(
-    "delete_role", DeleteRole, Empty, ROLE_DELETE, errors.NotFound, errors.StaleVersion, errors.Conflict
+    "delete_role", "Remove a role",
+    DeleteRole, Empty, ROLE_DELETE, errors.NotFound, errors.StaleVersion, errors.Conflict
 )
 
 CREATE_API_KEY = _operation(
-    "create_api_key", CreateApiKey, NewApiKey, API_KEY_CREATE, errors.NotFound, errors.Forbidden, errors.Invalid,
+    "create_api_key", "Make an API key",
+    CreateApiKey, NewApiKey, API_KEY_CREATE, errors.NotFound, errors.Forbidden, errors.Invalid,
     unsaved=True,
 )
-GET_API_KEY = _operation("get_api_key", ById, ApiKey, None, errors.NotFound, mutates=False)
-LIST_API_KEYS = _operation("list_api_keys", ListApiKeys, page_of(ApiKey), None, mutates=False)
-REVOKE_API_KEY = _operation("revoke_api_key", RevokeApiKey, ApiKey, None, errors.NotFound)
+GET_API_KEY = _operation(
+    "get_api_key", "Read an API key, without its secret", ById, ApiKey, None, errors.NotFound, mutates=False
+)
+LIST_API_KEYS = _operation("list_api_keys", "List API keys", ListApiKeys, page_of(ApiKey), None, mutates=False)
+REVOKE_API_KEY = _operation("revoke_api_key", "Revoke an API key", RevokeApiKey, ApiKey, None, errors.NotFound)
 
 SIGN_IN = _operation(
-    "sign_in", SignIn, SignedIn, None, errors.Unauthenticated, errors.TooManyRequests,
+    "sign_in", "Sign in", SignIn, SignedIn, None, errors.Unauthenticated, errors.TooManyRequests,
     internal=True, unsaved=True, timeout_s=_HASHING_S,
 )  # fmt: skip
-LIST_SESSIONS = _operation("list_sessions", ListSessions, page_of(Session), None, mutates=False)
-REVOKE_SESSION = _operation("revoke_session", RevokeSession, Session, None, errors.NotFound)
-LIST_LOGIN_EVENTS = _operation("list_login_events", ListLoginEvents, page_of(LoginEvent), None, mutates=False)
+LIST_SESSIONS = _operation("list_sessions", "List open sessions", ListSessions, page_of(Session), None, mutates=False)
+REVOKE_SESSION = _operation(
+    "revoke_session", "Sign out, or end a session", RevokeSession, Session, None, errors.NotFound
+)
+LIST_LOGIN_EVENTS = _operation(
+    "list_login_events", "List attempts to sign in", ListLoginEvents, page_of(LoginEvent), None, mutates=False
+)
 INTROSPECT = _operation(
-    "introspect", Introspect, Claims, None, errors.Unauthenticated, mutates=False, internal=True, timeout_s=2.0
+    "introspect", "Find out whose a credential is",
+    Introspect, Claims, None, errors.Unauthenticated, mutates=False, internal=True, timeout_s=2.0
 )
 
 OPERATIONS = (

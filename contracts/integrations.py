@@ -65,7 +65,7 @@ class AdapterList(Record):
 
 
 class ListAdapters(Request):
-    """Asks for all adapters."""
+    """All adapters, with what each can do and what its connections need to be told."""
 
 
 # --- connections --------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Credential(Record):
 
 
 class PullNow(ById):
-    """Asks for changes of the external system now instead of at the next poll."""
+    """Asks the external system for its changes at once instead of at the next poll."""
 
 
 class Pulls(Record):
@@ -198,7 +198,7 @@ class Pulls(Record):
 
 
 class GetLedger(ById):
-    """Asks where everything that a connection accepted is."""
+    """How much a connection accepted, and what became of it: delivered, waiting, given up."""
 
 
 class Ledger(Record):
@@ -270,7 +270,8 @@ class Delivery(Record):
     state = fields.String(required=True, validate=OneOf(*DELIVERY_STATES))
     source_event_id = fields.String(allow_none=True)
     source_version = fields.Integer(required=True)
-    attempts = fields.Integer(required=True)
+    attempts = fields.Integer(required=True, metadata={
+        "description": "Failures so far that count towards the last attempt; 0 when the first try succeeded."})
     deferrals = fields.Integer(required=True)
     due_at = Timestamp(required=True)
     deadline_at = Timestamp(allow_none=True)
@@ -324,38 +325,52 @@ class ListAttempts(PageRequest):
 # --- operations ---------------------------------------------------------------------------------------------------
 
 
-def _operation(name: str, request: type[Request], response: type[Record], permission: Permission,
+def _operation(name: str, summary: str, request: type[Request], response: type[Record], permission: Permission,
                *raises: type[errors.HubError], mutates: bool = True, timeout_s: float = 5.0) -> Operation:
     return Operation(SERVICE, name, request, response, permission, errors=raises, mutates=mutates,
-                     summary=(request.__doc__ or "").partition("\n")[0], timeout_s=timeout_s)
+                     summary=summary, timeout_s=timeout_s)
 
 
-LIST_ADAPTERS = _operation("list_adapters", ListAdapters, AdapterList, CONNECTION_READ, mutates=False)
-CREATE_CONNECTION = _operation("create_connection", CreateConnection, Connection, CONNECTION_CREATE,
+LIST_ADAPTERS = _operation("list_adapters", "List the adapters of this installation",
+                           ListAdapters, AdapterList, CONNECTION_READ, mutates=False)
+CREATE_CONNECTION = _operation("create_connection", "Set up a connection",
+                               CreateConnection, Connection, CONNECTION_CREATE,
                                errors.AlreadyExists, errors.Invalid)
-GET_CONNECTION = _operation("get_connection", ById, Connection, CONNECTION_READ, errors.NotFound, mutates=False)
-LIST_CONNECTIONS = _operation("list_connections", ListConnections, page_of(Connection), CONNECTION_READ, mutates=False)
-CHANGE_CONNECTION = _operation("change_connection", ChangeConnection, Connection, CONNECTION_CHANGE,
+GET_CONNECTION = _operation("get_connection", "Read a connection",
+                            ById, Connection, CONNECTION_READ, errors.NotFound, mutates=False)
+LIST_CONNECTIONS = _operation("list_connections", "List connections",
+                              ListConnections, page_of(Connection), CONNECTION_READ, mutates=False)
+CHANGE_CONNECTION = _operation("change_connection", "Change a connection",
+                               ChangeConnection, Connection, CONNECTION_CHANGE,
                                errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Invalid)
-CHECK_CONNECTION = _operation("check_connection", CheckConnection, Check, CONNECTION_OPERATE,
+CHECK_CONNECTION = _operation("check_connection", "Check a connection", CheckConnection, Check, CONNECTION_OPERATE,
                               errors.NotFound, mutates=False, timeout_s=35.0)
-PAUSE_CONNECTION = _operation("pause_connection", PauseConnection, Connection, CONNECTION_OPERATE, errors.NotFound)
-RESUME_CONNECTION = _operation("resume_connection", ResumeConnection, Connection, CONNECTION_OPERATE,
+PAUSE_CONNECTION = _operation("pause_connection", "Pause a connection",
+                              PauseConnection, Connection, CONNECTION_OPERATE, errors.NotFound)
+RESUME_CONNECTION = _operation("resume_connection", "Resume a connection",
+                               ResumeConnection, Connection, CONNECTION_OPERATE,
                                errors.NotFound, errors.Conflict)
-PUT_CREDENTIAL = _operation("put_credential", PutCredential, Credential, CONNECTION_CHANGE,
+PUT_CREDENTIAL = _operation("put_credential", "Replace the credential of a connection",
+                            PutCredential, Credential, CONNECTION_CHANGE,
                             errors.NotFound, errors.Invalid)
-PULL_NOW = _operation("pull_now", PullNow, Pulls, CONNECTION_OPERATE, errors.NotFound, errors.Conflict)
-GET_LEDGER = _operation("get_ledger", GetLedger, Ledger, CONNECTION_READ, errors.NotFound, mutates=False)
-CREATE_ROUTE = _operation("create_route", CreateRoute, Route, ROUTE_CREATE,
+PULL_NOW = _operation("pull_now", "Ask the external system for changes now",
+                      PullNow, Pulls, CONNECTION_OPERATE, errors.NotFound, errors.Conflict)
+GET_LEDGER = _operation("get_ledger", "Read what became of everything accepted",
+                        GetLedger, Ledger, CONNECTION_READ, errors.NotFound, mutates=False)
+CREATE_ROUTE = _operation("create_route", "Draft a route", CreateRoute, Route, ROUTE_CREATE,
                           errors.NotFound, errors.AlreadyExists, errors.Invalid)
-GET_ROUTE = _operation("get_route", ById, Route, ROUTE_READ, errors.NotFound, mutates=False)
-LIST_ROUTES = _operation("list_routes", ListRoutes, page_of(Route), ROUTE_READ, mutates=False)
-ACTIVATE_ROUTE = _operation("activate_route", ActivateRoute, Route, ROUTE_OPERATE,
+GET_ROUTE = _operation("get_route", "Read a route", ById, Route, ROUTE_READ, errors.NotFound, mutates=False)
+LIST_ROUTES = _operation("list_routes", "List routes", ListRoutes, page_of(Route), ROUTE_READ, mutates=False)
+ACTIVATE_ROUTE = _operation("activate_route", "Switch a route on", ActivateRoute, Route, ROUTE_OPERATE,
                             errors.NotFound, errors.Conflict)
-DEACTIVATE_ROUTE = _operation("deactivate_route", DeactivateRoute, Route, ROUTE_OPERATE, errors.NotFound)
-GET_DELIVERY = _operation("get_delivery", ById, Delivery, DELIVERY_READ, errors.NotFound, mutates=False)
-LIST_DELIVERIES = _operation("list_deliveries", ListDeliveries, page_of(Delivery), DELIVERY_READ, mutates=False)
-LIST_ATTEMPTS = _operation("list_attempts", ListAttempts, page_of(Attempt), DELIVERY_READ,
+DEACTIVATE_ROUTE = _operation("deactivate_route", "Switch a route off",
+                              DeactivateRoute, Route, ROUTE_OPERATE, errors.NotFound)
+GET_DELIVERY = _operation("get_delivery", "Read a delivery",
+                          ById, Delivery, DELIVERY_READ, errors.NotFound, mutates=False)
+LIST_DELIVERIES = _operation("list_deliveries", "List deliveries",
+                             ListDeliveries, page_of(Delivery), DELIVERY_READ, mutates=False)
+LIST_ATTEMPTS = _operation("list_attempts", "List the attempts of a delivery",
+                           ListAttempts, page_of(Attempt), DELIVERY_READ,
                            errors.NotFound, mutates=False)
 
 OPERATIONS = (

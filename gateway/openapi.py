@@ -12,7 +12,7 @@ from marshmallow import Schema, fields
 
 from contracts import errors
 from contracts.errors import HubError
-from contracts.schema import Identifier, Money, Timestamp
+from contracts.schema import ById, Identifier, Money, Timestamp
 from gateway import errors as door
 from gateway import locale, problems
 from gateway.examples import example_of
@@ -39,7 +39,8 @@ safely by sending the same `Idempotency-Key`. Change a record with the `ETag` yo
 def document(routes: Iterable[Route], server_url: str = "") -> dict[str, Any]:
     """Return the OpenAPI document of `routes`."""
     table = tuple(routes)
-    plugin = MarshmallowPlugin(schema_name_resolver=_Names())
+    names = _Names()
+    plugin = MarshmallowPlugin(schema_name_resolver=names)
     spec = APISpec(
         title="CRM Hub", version=VERSION, openapi_version="3.1.0", plugins=[plugin],
         info={"description": _INTRO, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
@@ -53,6 +54,8 @@ def document(routes: Iterable[Route], server_url: str = "") -> dict[str, Any]:
     for route in table:
         spec.path(path=route.template, operations={route.method.lower(): _operation(route, converter)})
     made: dict[str, Any] = _tidy(spec.to_dict())
+    for name, described in made["components"]["schemas"].items():
+        described.update(_of_class(names.classes.get(name)))
     return made
 
 
@@ -61,13 +64,28 @@ class _Names:
 
     def __init__(self) -> None:
         self._taken: dict[str, type[Schema] | None] = {"Problem": None}
+        self.classes: dict[str, type[Schema]] = {}
+        """Name → class."""
 
     def __call__(self, schema: type[Schema] | Schema) -> str:
         cls = schema if isinstance(schema, type) else type(schema)
         name = cls.__name__.lstrip("_")
         if self._taken.setdefault(name, cls) is not cls:
             name = cls.__module__.rpartition(".")[2].capitalize() + name
+        self.classes[name] = cls
         return name
+
+
+def _of_class(cls: type[Schema] | None) -> dict[str, Any]:
+    """Return what a schema's class says beside its fields: its meaning, and of which fields one must be given."""
+    if cls is None:
+        return {}
+    said: dict[str, Any] = {"description": " ".join((cls.__doc__ or "").split())}
+    needed: tuple[str, ...] = getattr(cls, "at_least_one_of", ())
+    if needed:
+        said["anyOf"] = [{"required": [name], "properties": {name: {"type": "string", "minLength": 1}}}
+                         for name in needed]
+    return said
 
 
 def _our_fields(_converter: Any, field: _Field, **_kwargs: Any) -> dict[str, Any]:
@@ -205,7 +223,7 @@ def _operation(route: Route, converter: _Converter) -> dict[str, Any]:
     operation = route.operation
     described: dict[str, Any] = {
         "operationId": route.name or operation.name, "tags": [route.tag_name],
-        "summary": operation.summary or operation.name.replace("_", " ").capitalize() + ".",
+        "summary": operation.summary,
         "description": _description(route), "parameters": _parameters(route, converter),
         "responses": _responses(route, converter),
     }
@@ -218,7 +236,7 @@ def _operation(route: Route, converter: _Converter) -> dict[str, Any]:
 
 def _description(route: Route) -> str:
     operation = route.operation
-    said = [" ".join((operation.request.__doc__ or "").split())]
+    said = [] if operation.request is ById else [" ".join((operation.request.__doc__ or "").split())]
     if operation.permission is not None:
         said.append(f"Needs the right `{operation.permission.entity}:{operation.permission.action}`.")
     if route.key_required:
@@ -338,11 +356,15 @@ def _possible(route: Route) -> set[type[HubError]]:
     return found
 
 
+_SIZES = {"minLength": "minProperties", "maxLength": "maxProperties"}
+
+
 def _tidy(node: Any) -> Any:
-    """Return the document with the anchors of Python's regular expressions written as JSON Schema has them."""
+    """Return the document in JSON Schema's own words: anchors of patterns, and the sizes of objects."""
     if isinstance(node, Mapping):
-        return {key: re.sub(r"\\Z", "$", value) if key == "pattern" and isinstance(value, str) else _tidy(value)
-                for key, value in node.items()}
+        sized = _SIZES if "object" in ([kind] if isinstance(kind := node.get("type"), str) else kind or ()) else {}
+        return {sized.get(key, key): re.sub(r"\\Z", "$", value) if key == "pattern" and isinstance(value, str)
+                else _tidy(value) for key, value in node.items()}
     return [_tidy(item) for item in node] if isinstance(node, list) else node
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from marshmallow import Schema
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from werkzeug.test import Client
@@ -95,3 +97,38 @@ def test_the_documents_are_served_and_load_nothing_from_elsewhere(http: Client) 
         assert not re.findall(r"https?://(?!www\.w3\.org)", answer.text) or path == "/openapi.json"
         assert http.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
     assert "script-src 'self'" in http.get("/docs").headers["Content-Security-Policy"]
+
+
+def test_a_summary_says_what_the_request_does_and_an_operation_has_a_description(document: dict[str, Any]) -> None:
+    summaries = [operation["summary"] for _, _, operation in operations(document)]
+    # An imperative, as one says it to a server: "Add a user", neither "Adds a user." nor "Names one record."
+    assert [said for said in summaries if said.endswith(".") or said.split()[0].endswith("s")] == []
+    assert "Names one record" not in json.dumps(document)
+
+
+def test_objects_are_limited_by_their_properties_and_only_text_by_its_length(document: dict[str, Any]) -> None:
+    def nodes(node: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(node, dict):
+            yield node
+            yield from (found for below in node.values() for found in nodes(below))
+        elif isinstance(node, list):
+            yield from (found for below in node for found in nodes(below))
+
+    for node in nodes(document["components"]["schemas"]):
+        if "object" in str(node.get("type")):
+            assert not {"minLength", "maxLength"} & set(node), node
+    assert document["components"]["schemas"]["CustomerCreate"]["properties"]["preferences"]["maxProperties"] == 50
+
+
+def test_a_customer_without_a_way_to_reach_them_does_not_fit_the_document(document: dict[str, Any]) -> None:
+    asked = {"$ref": "#/components/schemas/CustomerCreate", "components": document["components"]}
+    fits = Draft202012Validator(asked).is_valid
+    assert fits({"name": "A", "phone": "+86 138 0013 8000"})
+    assert fits({"name": "A", "phone": None, "wechat_id": "a1"})
+    assert not fits({"name": "A"})
+    assert not fits({"name": "A", "phone": None, "email": ""})
+
+
+def test_every_schema_of_the_document_says_what_it_is(document: dict[str, Any]) -> None:
+    bare = [name for name, schema in document["components"]["schemas"].items() if not schema.get("description")]
+    assert bare == []

@@ -24,7 +24,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from joserfc.jws import CompactSignature
 
-from chassis.crypto import write_once
+from chassis.private import mode_of, open_to_others, write_once
 from contracts.depth import ANY, DEPTHS, Depth, Depths, depth_of
 from contracts.errors import Unauthenticated
 
@@ -85,11 +85,13 @@ class SigningKey:
         """Return the key in a file made by `make_signing_key`.
 
         Raises:
-            ValueError: the file is not an Ed25519 private key.
+            ValueError: the file is not an Ed25519 private key, or others may read it.
         """
         key = OKPKey.import_key(path.read_bytes())
         if not key.is_private or key.curve_name != ALGORITHM:
             raise ValueError(f"{path} does not hold an {ALGORITHM} private key")
+        if open_to_others(path):
+            raise ValueError(f"{path} has mode {mode_of(path):04o}; others may read it: chmod 600 it")
         return cls(kid=_kid(key), key=key)
 
 

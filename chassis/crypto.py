@@ -25,13 +25,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
 from chassis.database import CHASSIS, UtcDateTime, utcnow
-from chassis.master import MasterKey, MasterKeyError, write_once
+from chassis.master import MasterKey, MasterKeyError
 from chassis.suites import SUITE_V1, SealBroken, Suite, encode, parse
 from contracts.errors import Unavailable
 
 __all__ = [
     "DATA_KEY", "DataKeys", "Keyring", "MasterKey", "MasterKeyError", "SealBroken", "WireCodec", "fingerprint",
-    "write_once",
 ]  # fmt: skip
 
 FIELD_PURPOSE = "field"

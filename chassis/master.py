@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import stat
 from binascii import Error as Base64Error
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from typing import Self
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from chassis.private import mode_of, open_to_others, write_once
 from chassis.suites import SealBroken, decode, encode
 
 MASTER_FORMAT = "hub-master-key 1"
@@ -45,9 +44,8 @@ class MasterKey:
             MasterKeyError: missing, readable by others, of another format, damaged, or of the wrong length.
         """
         try:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            if mode & 0o077:
-                raise MasterKeyError(f"{path} has mode {mode:04o}; others may read it: chmod 600 it")
+            if open_to_others(path):
+                raise MasterKeyError(f"{path} has mode {mode_of(path):04o}; others may read it: chmod 600 it")
             lines = path.read_text(encoding="ascii").split("\n")
         except FileNotFoundError as error:
             raise MasterKeyError(f"{path} does not exist: restore the master key, without it no data opens") from error
@@ -108,22 +106,3 @@ def _master_line(path: Path, line: str) -> tuple[str, bytes]:
     if _master_id(key) != key_id:
         raise MasterKeyError(f"{path}: key {key_id[:8]!r} does not match its id: the file is damaged")
     return key_id, key
-
-
-def write_once(path: Path, content: bytes) -> None:
-    """Write a secret file (mode 0600) so that it appears complete or not at all, and only if it is not there yet.
-
-    Raises:
-        FileExistsError: somebody else made it first.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # A link, unlike a rename, fails when the name is taken.
-        os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

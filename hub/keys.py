@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +71,7 @@ class Keys:
         """Return what is wrong with the files: missing, damaged, readable by others, not belonging together."""
         from chassis.context import SigningKey
         from chassis.crypto import MasterKey, MasterKeyError
+        from chassis.private import open_to_others
 
         found = []
         try:
@@ -81,13 +81,14 @@ class Keys:
         if not self.signing.exists():
             found.append(Trouble(f"{self.signing} does not exist", "run hub up, which makes it"))
             return found
+        if open_to_others(self.signing):
+            found.append(Trouble(f"{self.signing} may be read by others", f"chmod 600 {self.signing}"))
+            return found
         try:
             kid = SigningKey.load(self.signing).kid
         except (OSError, ValueError) as error:
             found.append(Trouble(f"{self.signing} is damaged ({error})", "move it away and run hub up"))
             return found
-        if stat.S_IMODE(self.signing.stat().st_mode) & 0o077:
-            found.append(Trouble(f"{self.signing} may be read by others", f"chmod 600 {self.signing}"))
         if not (self.tokens / f"{kid}.pub.pem").exists():
             text = f"{self.tokens} lacks the public half of the signing key"
             found.append(Trouble(text, f"move {self.signing} away and run hub up: it makes a new pair"))

@@ -226,15 +226,8 @@ class Broker:
 
     def _secret(self, name: str) -> str:
         path = self.directory / name
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Two first starts side by side must agree: only one link() to the name succeeds.
-            draft = path.with_name(f"{name}.{os.getpid()}")
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_hex(24))
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(draft)
-            draft.unlink()
+        if not path.exists() or not path.read_text():
+            write_once(path, secrets.token_hex(24), mode=0o600)
         return path.read_text()
 
     def _prepare(self) -> None:
@@ -243,10 +236,8 @@ class Broker:
         for folder in (self.directory, self.directory / "log", self.directory / "home", self.directory / "conf.d"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         cookie = self.directory / "home" / ".erlang.cookie"
-        if not cookie.exists():
-            cookie.touch(mode=0o600)
-            cookie.write_text(self._secret("cookie"))
-            cookie.chmod(0o400)
+        if not cookie.exists() or not cookie.read_text():
+            write_once(cookie, self._secret("cookie"), mode=0o400)
         plugins = "[rabbitmq_management]." if self.management_port is not None else "[]."
         (self.directory / "enabled_plugins").write_text(plugins + "\n")
         (self.directory / "rabbitmq-env.conf").touch()
@@ -346,6 +337,26 @@ class Broker:
         """Every port that the node listens on, by its use."""
         ports = {"AMQP": self.port, "epmd": self.epmd_port, "Erlang distribution": self.dist_port}
         return ports | ({"management": self.management_port} if self.management_port is not None else {})
+
+
+def write_once(path: Path, text: str, *, mode: int) -> None:
+    """Write a secret so that it appears whole or not at all. Two first starts side by side agree on the first one's.
+
+    A file without a word is what a start that was cut off has left; it is replaced.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and not path.read_text():
+        path.unlink()
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)  # unlike a rename, fails when the name is taken
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def rabbitmq_server() -> Path:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from chassis.private import write_over
 from hub import first_admin
 from hub.demo.door import Door, Refused
 from hub.installation import Installation
@@ -46,7 +46,7 @@ def open_door(hub: Installation, first_password: str | None = None) -> Login:
     passwords = _passwords(hub, first_password)
     token = _sign_in(hub, passwords["first"], passwords["own"])
     key = Door(hub.url, token).post("/api/v1/api-keys", {"name": "hub demo"})["key"]
-    _write_private(file, key)
+    write_over(file, key.encode())
     _under_way(hub).unlink()
     return Login(key, passwords["own"])
 
@@ -63,7 +63,7 @@ def _passwords(hub: Installation, first_password: str | None) -> dict[str, str]:
             raise Trouble("an administrator exists already, and the demo has no key of theirs",
                           "make one with POST /api/v1/api-keys and run: HUB_API_KEY=... make demo")
         # The product asks for a change of the first password; the new one is what the demo shows at its end.
-        _write_private(file, json.dumps({"first": first, "own": secrets.token_urlsafe(18)}))
+        write_over(file, json.dumps({"first": first, "own": secrets.token_urlsafe(18)}).encode())
     passwords: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return passwords
 
@@ -94,12 +94,3 @@ def _works(hub: Installation, key: str) -> bool:
 
 def _under_way(hub: Installation) -> Path:
     return hub.home / "demo" / "first-login.json"
-
-
-def _write_private(file: Path, text: str) -> None:
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    fresh = file.with_name(file.name + ".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
-        handle.write(text)
-        os.fsync(handle.fileno())
-    fresh.replace(file)

@@ -83,6 +83,13 @@ def test_a_public_key_cannot_sign(keys_dir: Path, signing_key: SigningKey) -> No
         SigningKey.load(keys_dir / f"{signing_key.kid}.pub.pem")
 
 
+def test_a_signing_key_that_others_may_read_is_refused_as_the_master_key_is(keys_dir: Path, tmp_path: Path) -> None:
+    make_signing_key(keys_dir, tmp_path / "signing.pem")
+    (tmp_path / "signing.pem").chmod(0o644)
+    with pytest.raises(ValueError, match="has mode 0644; others may read it"):
+        SigningKey.load(tmp_path / "signing.pem")
+
+
 def test_a_token_for_one_service_is_refused_by_another(verifier: Verifier, signing_key: SigningKey) -> None:
     with pytest.raises(Unauthenticated):
         verifier.verify(token(signing_key, audience="customers"), "sales")

@@ -221,7 +221,10 @@ def _outboxes(hub: Installation) -> Iterator[Finding]:
             continue  # no database yet, or one that is named above
         for each in standing.refused:
             text = f"{room}: no queue takes {each.routing_key}, {each.count} kept since {each.since:%m-%d %H:%M} UTC"
-            yield _wrong("outbox", Trouble(f"{text} ({each.reason})", "start the room that listens to it, once"))
+            # In its first minute it may just be that the listener starts.
+            late = time.time() - each.since.timestamp() > UNSENT_TOLERANCE_S
+            yield Finding(subject="outbox", verdict="wrong" if late else "note", text=f"{text} ({each.reason})",
+                          remedy="start the room that listens to it, once")
         if standing.waited_s > UNSENT_TOLERANCE_S:
             text = f"{room}: an event has waited to be sent for {standing.waited_s:.0f} s"
             yield _wrong("outbox", Trouble(text, "see whether broker and room run (hub status); nothing is lost"))

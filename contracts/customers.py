@@ -12,6 +12,7 @@ from contracts.event import EventType
 from contracts.operation import Operation, Permission
 from contracts.schema import (
     ById,
+    Entries,
     Identifier,
     OneOf,
     PageRequest,
@@ -73,7 +74,7 @@ class _CustomerFields(Request):
     source = Text(most=60)
     level = Text(most=30)
     tags = fields.List(Text(least=1, most=40), validate=validate.Length(max=50))
-    preferences = fields.Dict(keys=Text(least=1, most=60), values=Text(most=500), validate=validate.Length(max=50))
+    preferences = Entries(keys=Text(least=1, most=60), values=Text(most=500), validate=validate.Length(max=50))
     next_follow_up_at = Timestamp(allow_none=True)
     team_id = Identifier(allow_none=True)
 
@@ -188,6 +189,13 @@ class ContactList(PageRequest):
     email = Sensitive(validate=validate.Length(max=254))
 
 
+class ContactsOfCustomer(PageRequest):
+    """The contacts of the customer at the path."""
+
+    id = Identifier(required=True)
+    email = Sensitive(validate=validate.Length(max=254))
+
+
 class Contact(Record):
     """A person at a customer. At most one of a customer's contacts is primary."""
 
@@ -225,6 +233,9 @@ GET_CONTACT = Operation(SERVICE, "get_contact", ById, Contact, READ, (errors.Not
                         summary="Read a contact")
 LIST_CONTACTS = Operation(SERVICE, "list_contacts", ContactList, page_of(Contact), READ, (errors.InvalidCursor,),
                           mutates=False, summary="List contacts")
+LIST_CONTACTS_OF_CUSTOMER = Operation(SERVICE, "list_contacts_of_customer", ContactsOfCustomer, page_of(Contact), READ,
+                                      (errors.InvalidCursor, errors.NotFound), mutates=False,
+                                      summary="List the contacts of a customer")
 CHANGE_CONTACT = Operation(SERVICE, "change_contact", ContactChange, Contact, CHANGE, _CHANGE_REFUSALS,
                            summary="Change a contact")
 
@@ -235,5 +246,5 @@ CONTACT_CREATED = EventType(SERVICE, "contact.created", "contact", Contact, expe
 CONTACT_UPDATED = EventType(SERVICE, "contact.updated", "contact", Contact, expects_listener=False)
 
 OPERATIONS = (CREATE_CUSTOMER, GET_CUSTOMER, LIST_CUSTOMERS, CHANGE_CUSTOMER,
-              CREATE_CONTACT, GET_CONTACT, LIST_CONTACTS, CHANGE_CONTACT)
+              CREATE_CONTACT, GET_CONTACT, LIST_CONTACTS, LIST_CONTACTS_OF_CUSTOMER, CHANGE_CONTACT)
 EVENTS = (CUSTOMER_CREATED, CUSTOMER_UPDATED, CUSTOMER_SNAPSHOT, CONTACT_CREATED, CONTACT_UPDATED)

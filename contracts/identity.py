@@ -15,6 +15,7 @@ from contracts.operation import Operation, Permission
 from contracts.schema import (
     ById,
     Empty,
+    Entries,
     Identifier,
     OneOf,
     PageRequest,
@@ -71,15 +72,15 @@ class Username(fields.String):
         return unicodedata.normalize("NFKC", str(text)).strip().lower()
 
 
-def _depths(**kwargs: Any) -> fields.Dict:
+def _depths(**kwargs: Any) -> Entries:
     """Return a field of entity → action → depth."""
     word = validate.Regexp(r"^(\*|[a-z][a-z_]{0,39})\Z", error="Is not the name of an entity or action, nor '*'.")
-    actions = fields.Dict(
+    actions = Entries(
         keys=fields.String(validate=word),
         values=fields.String(validate=OneOf(*DEPTHS)),
         validate=validate.Length(max=60),
     )
-    return fields.Dict(keys=fields.String(validate=word), values=actions, validate=validate.Length(max=100), **kwargs)
+    return Entries(keys=fields.String(validate=word), values=actions, validate=validate.Length(max=100), **kwargs)
 
 
 # --- users --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from contracts.event import EventType
 from contracts.operation import Operation, Permission
 from contracts.schema import (
     ById,
+    Entries,
     Identifier,
     OneOf,
     PageRequest,
@@ -172,8 +173,8 @@ class PutCredential(ById):
     Whole and without If-Match: nobody can read what it replaces, sending it again changes nothing, and the last counts.
     """
 
-    secrets = fields.Dict(keys=fields.String(validate=validate.Length(min=1, max=60)),
-                          values=Sensitive(validate=validate.Length(min=1, max=20_000)), required=True)
+    secrets = Entries(keys=fields.String(validate=validate.Length(min=1, max=60)),
+                      values=Sensitive(validate=validate.Length(min=1, max=20_000)), required=True)
 
 
 class Credential(Record):

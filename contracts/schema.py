@@ -54,6 +54,8 @@ def _require_codec() -> Codec:
 class Request(Schema):
     """What a caller asks. Unknown fields are refused."""
 
+    error_messages = {"type": "Must be an object."}  # noqa: RUF012 (marshmallow's way)
+
     class Meta:
         unknown = RAISE
 
@@ -157,6 +159,25 @@ class Text(fields.String):
         if any((ord(c) < 32 and c not in "\n\t") or 0xD800 <= ord(c) <= 0xDFFF for c in text):
             raise ValidationError("Holds control characters.")
         return text
+
+
+class Entries(fields.Dict):
+    """An object whose names are the caller's own. A refused name or value is told at that name's own pointer."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+        except ValidationError as error:
+            if not isinstance(error.messages, dict):
+                raise
+            raise ValidationError({name: _of_entry(told) for name, told in error.messages.items()}) from error
+
+
+def _of_entry(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what marshmallow tells of an entry's `key` and `value` as the messages of the entry."""
+    below = told.get("value", {})
+    entry: dict[str, Any] = dict(below) if isinstance(below, dict) else {"_schema": below}
+    return {**entry, "_schema": [*told.get("key", ()), *entry.get("_schema", ())]}
 
 
 class PageRequest(Request):

@@ -26,7 +26,7 @@ from chassis.context import Subject
 from contracts.errors import HubError, InternalError, NotFound, Unauthenticated
 from gateway import correlation, exchange, limits, locale, problems
 from gateway.calls import GATEWAY, Calls
-from gateway.errors import LengthRequired, MethodNotAllowed, NotAcceptable, UnsupportedMediaType
+from gateway.errors import MethodNotAllowed, NotAcceptable, UnsupportedMediaType
 from gateway.route import Route
 from gateway.settings import GatewaySettings
 
@@ -65,7 +65,7 @@ class Page:
     Attributes:
         path: exact.
         render: makes the answer.
-        media_type: what it is; a client that accepts none of it is told 406.
+        media_type: what it is; a client that accepts none of it is told 406. Empty: it has no content of its own.
     """
 
     path: str
@@ -158,8 +158,6 @@ class Application:
             raise Unauthenticated()
         declared = request.headers.get("Content-Length", type=int)
         chunked = "Transfer-Encoding" in request.headers
-        if route.body == "required" and declared is None and not chunked:
-            raise LengthRequired()
         if (declared or chunked) and not route.reads:
             _check_content(request, route)
         return limits.read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s, self._clock)
@@ -212,7 +210,7 @@ def _rule(path: str, method: str, endpoint: Route | Page) -> Rule:
 def _check_accept(request: Request, endpoint: Route | Page) -> None:
     offered = endpoint.media_type if isinstance(endpoint, Page) else exchange.JSON
     accepted = request.accept_mimetypes
-    if accepted.provided and not accepted.best_match([offered]):
+    if offered and accepted.provided and not accepted.best_match([offered]):
         raise NotAcceptable(f"This resource is {offered}")
 
 

@@ -47,12 +47,6 @@ class RequestTimeout(HubError):
     code, status = "request_timeout", 408
 
 
-class LengthRequired(HubError):
-    """A body is needed, and its length was not declared."""
-
-    code, status = "length_required", 411
-
-
 class ContentTooLarge(HubError):
     """The body is larger than this gateway reads."""
 

@@ -98,12 +98,12 @@ def _from_body(arrived: Arrived) -> dict[str, Any]:
     if not arrived.body and route.body != "required":
         return {}
     if not arrived.body:
-        raise BadRequest("A JSON body is required")
+        raise BadRequest(_body_needed(route))
     value = parse_json(arrived.body, arrived.most_json_depth)
     if route.takes_changes:
         return {"changes": value}
     if not isinstance(value, dict):
-        raise Invalid.of("", "invalid", "Invalid input type.")
+        raise Invalid.of("", "invalid", "Must be an object.")
     hidden = {name: value[name] for name in value if name in route.request_fields and name not in route.free_fields}
     if hidden:
         # What the path and If-Match say cannot be said a second time, differently.
@@ -111,6 +111,11 @@ def _from_body(arrived: Arrived) -> dict[str, Any]:
             {"pointer": f"/{name}", "code": "unknown_field", "message": "Unknown field."} for name in hidden
         ])
     return value
+
+
+def _body_needed(route: Route) -> str:
+    needed = "` and `".join(name for name, declared in route.free_fields.items() if declared.required)
+    return "A JSON body is needed" + ("" if route.takes_changes else f", with `{needed}`")
 
 
 def _query(arrived: Arrived) -> tuple[dict[str, Any], list[dict[str, str]]]:
@@ -147,7 +152,9 @@ def _fault(parameter: str, code: str, message: str) -> dict[str, str]:
 
 
 def _selection(route: Route, texts: list[str]) -> tuple[frozenset[str], list[dict[str, str]]]:
-    names = frozenset(name for text in texts for name in text.split(","))
+    names = frozenset(name for text in texts for name in text.split(",") if name)
+    if not names:
+        return names, [_fault(_SELECT, "invalid", "Name at least one field.")]
     unknown = sorted(names - set(route.answer_fields))
     message = f"Is not a field of this record: {', '.join(unknown)}."
     return names, [_fault(_SELECT, "unknown_field", message)] if unknown else []

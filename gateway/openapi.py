@@ -182,7 +182,7 @@ _ANY = (errors.BadRequest, door.NotAcceptable, door.HeadersTooLarge, door.UriToo
         errors.InternalError, errors.Unavailable, errors.DeadlineExceeded, door.RequestTimeout)
 _BODY = (door.ContentTooLarge, door.UnsupportedMediaType)
 _EVERY_ERROR: tuple[type[HubError], ...] = (
-    *_ANY, *_BODY, door.LengthRequired, errors.Unauthenticated, errors.Forbidden, errors.NotFound, errors.Conflict,
+    *_ANY, *_BODY, errors.Unauthenticated, errors.Forbidden, errors.NotFound, errors.Conflict,
     errors.StaleVersion, errors.PreconditionRequired, errors.TooManyRequests)
 _STATUS: dict[int, type[HubError]] = {error.status: error for error in _EVERY_ERROR}
 
@@ -347,8 +347,6 @@ def _possible(route: Route) -> set[type[HubError]]:
         found.add(errors.NotFound)  # a record that the path or the body names
     if not route.reads:
         found |= {*_BODY}
-    if route.body == "required":
-        found.add(door.LengthRequired)
     if route.operation.mutates:
         found.add(errors.Conflict)
     if route.takes_version:

@@ -154,7 +154,7 @@ OF_DETAILS = _compiled((
     (r"The body declares (?P<size>\d+) bytes; the most is (?P<most>\d+)",
      "请求体为 {size} 字节，最多允许 {most} 字节。"),
     (r"The body is larger than (?P<most>\d+) bytes", "请求体超过了 {most} 字节。"),
-    (r"A JSON body is needed, with `(?P<names>.*)`", "需要 JSON 请求体，其中必须有 {names}。"),
+    (r"A JSON body is needed, with (?P<names>.*)", "需要 JSON 请求体，其中必须有：{names}。"),
     (r"A JSON body is needed", "需要 JSON 请求体。"),
     (r"The body is not UTF-8", "请求体不是 UTF-8 编码。"),
     (r"The body is not JSON: line (?P<line>\d+), column (?P<column>\d+)",

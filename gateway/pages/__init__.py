@@ -27,6 +27,7 @@ def all_pages(routes: Iterable[Route], settings: GatewaySettings, health: Health
     """Return every page. They load nothing from elsewhere, so they work on a machine without internet."""
     document = json.dumps(openapi.document(routes, settings.public_url), ensure_ascii=False).encode()
     return (
+        Page("/", lambda _request: Response(status=303, headers={"Location": "/docs"}), ""),
         Page("/openapi.json", _fixed(document, "application/json"), "application/json"),
         Page("/docs", _fixed((_HERE / "docs.html").read_bytes(), _HTML), _HTML),
         Page("/docs/docs.css", _fixed((_HERE / "docs.css").read_bytes(), _CSS), _CSS),

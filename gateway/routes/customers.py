@@ -8,6 +8,5 @@ ROUTES = (
     Route("POST", "/customers", customers.CREATE_CUSTOMER, status=201),
     Route("GET", "/customers/{id}", customers.GET_CUSTOMER),
     Route("PATCH", "/customers/{id}", customers.CHANGE_CUSTOMER),
-    Route("GET", "/customers/{id}/contacts", customers.LIST_CONTACTS, path_args={"id": "customer_id"},
-          name="list_contacts_of_customer"),
+    Route("GET", "/customers/{id}/contacts", customers.LIST_CONTACTS_OF_CUSTOMER),
 )

@@ -59,6 +59,11 @@ class CustomersService(Service):
         """List contacts."""
         return contact_queries.listed(call.session, call.request, call.subject, call.runtime.codec)
 
+    @exposes(contract.LIST_CONTACTS_OF_CUSTOMER)
+    def list_contacts_of_customer(self, call: Call) -> Page:
+        """List the contacts of a customer."""
+        return contact_queries.of_customer(call.session, call.request, call.subject, call.runtime.codec)
+
     @exposes(contract.CHANGE_CONTACT, again=contact_queries.get)
     def change_contact(self, call: Call) -> models.Contact:
         """Change a contact."""

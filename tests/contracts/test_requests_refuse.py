@@ -10,10 +10,12 @@ import pytest
 from marshmallow import RAISE, Schema, fields
 
 import contracts
-from contracts import customers, sales
+from contracts import customers, identity, integrations, sales
 from contracts.errors import Invalid
 from contracts.operation import Operation
 from contracts.schema import Record, Request, load
+
+ID = "0193a8f2-6c1d-7e4b-9a52-3f8e1c7d2b90"
 
 
 def operations() -> list[Operation]:
@@ -51,3 +53,14 @@ def test_a_nested_object_is_strict_when_asked_and_lenient_when_told(
         {"pointer": f"/{name}/unicorn", "code": "unknown_field", "message": "Unknown field."}]
     told = kept(only=(name,)).load({name: {"unicorn": "1"}})
     assert "unicorn" not in told[name]
+
+
+def test_a_refused_entry_is_told_at_its_own_name() -> None:
+    secrets = {"key": 1, "x" * 61: "y"}
+    with pytest.raises(Invalid) as caught:
+        load(integrations.PutCredential, {"id": ID, "secrets": secrets})
+    assert {one["pointer"] for one in caught.value.fields["errors"]} == {"/secrets/key", "/secrets/" + "x" * 61}
+    depths = {"order": {"read": "none of these", "Wr!te": "all"}}
+    with pytest.raises(Invalid) as caught:
+        load(identity.CreateRole, {"name": "desk", "title": "Desk", "depths": depths})
+    assert {one["pointer"] for one in caught.value.fields["errors"]} == {"/depths/order/read", "/depths/order/Wr!te"}

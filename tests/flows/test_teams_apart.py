@@ -72,7 +72,8 @@ def _asked(company: Company) -> list[tuple[str, str, Any]]:
     customer, contact, order = (record["id"] for record in (company.customer, company.contact, company.order))
     return [
         ("GET", f"/customers/{customer}", None), ("PATCH", f"/customers/{customer}", {"name": "Mine"}),
-        ("GET", f"/contacts/{contact}", None), ("PATCH", f"/contacts/{contact}", {"name": "Mine"}),
+        ("GET", f"/customers/{customer}/contacts", None), ("GET", f"/contacts/{contact}", None),
+        ("PATCH", f"/contacts/{contact}", {"name": "Mine"}),
         ("POST", "/contacts", {"customer_id": customer, "name": "Mine"}),
         ("GET", f"/orders/{order}", None), ("PATCH", f"/orders/{order}", {"note": "Mine"}),
         ("POST", f"/orders/{order}/confirm", None), ("POST", f"/orders/{order}/cancel", {"reason": "Mine"}),
@@ -84,7 +85,6 @@ def _listed(company: Company) -> list[tuple[str, str]]:
     customer, contact, order = (record["id"] for record in (company.customer, company.contact, company.order))
     return [("/customers", customer), ("/customers?q=Evergreen", customer), ("/customers?phone=13800138000", customer),
             ("/contacts", contact), (f"/contacts?customer_id={customer}", contact),
-            (f"/customers/{customer}/contacts", contact),
             ("/orders", order), (f"/orders?customer_id={customer}", order)]
 
 

@@ -47,7 +47,7 @@ class Said(ast.NodeVisitor):
         called = ast.unparse(node.func)
         if called in {"Invalid.of", "refusal", "_fault"} and len(node.args) == 3:
             self.found.append((self._text(node.args[1]), self._text(node.args[2])))
-        elif called == "ValidationError":
+        elif called == "ValidationError" and not isinstance(node.args[0], ast.DictComp):
             self.found.append(("", self._text(node.args[0])))
         elif called.startswith("validate."):
             self.found += [("", self._text(word.value)) for word in node.keywords if word.arg == "error"]

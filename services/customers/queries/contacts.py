@@ -43,3 +43,14 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
     scope = {"list": "contacts", "for": subject.id, **{k: asked.get(k) for k in ("customer_id", "email")}}
     return keyset_page(session, query, Order(Contact.id, Contact.id), limit=asked["limit"], cursor=asked["cursor"],
                        sealer=sealer, scope=scope)
+
+
+def of_customer(session: Session, asked: dict[str, Any], subject: Subject, sealer: Sealer) -> Page:
+    """Return one page of the contacts of a customer.
+
+    Raises:
+        NotFound: there is no such customer, or it is out of reach.
+        InvalidCursor, Invalid: as for all contacts.
+    """
+    customer = customers.get(session, asked["id"], subject)
+    return listed(session, {**asked, "customer_id": customer.id}, subject, sealer)

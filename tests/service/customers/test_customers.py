@@ -95,6 +95,10 @@ def test_a_rep_sees_own_customers_only_in_get_list_and_change(hub: Rooms) -> Non
     assert hub.call(contract.LIST_CUSTOMERS, subject=theirs)["items"] == []
     with pytest.raises(errors.NotFound):
         hub.call(contract.GET_CUSTOMER, {"id": own["id"]}, subject=theirs)
+    assert hub.call(contract.LIST_CONTACTS_OF_CUSTOMER, {"id": own["id"]}, subject=mine)["items"] == []
+    for id in (own["id"], new_id()):
+        with pytest.raises(errors.NotFound):
+            hub.call(contract.LIST_CONTACTS_OF_CUSTOMER, {"id": id}, subject=theirs)
     with pytest.raises(errors.NotFound):
         hub.call(contract.CHANGE_CUSTOMER, {"id": own["id"], "expected_version": 1, "changes": {}}, subject=theirs)
 

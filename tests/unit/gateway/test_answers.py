@@ -109,7 +109,10 @@ def test_nul_in_text_is_refused_before_a_database_meets_it(send: Sends) -> None:
 def test_a_body_that_is_not_an_object_is_refused(send: Sends) -> None:
     bodies: list[Any] = [[], "text", 7, None]
     for body in bodies:
-        problem_of(send("POST", "/parcels", json.dumps(body).encode()), 422, "invalid")
+        said = problem_of(send("POST", "/parcels", json.dumps(body).encode()), 422, "invalid")
+        assert said["errors"] == [{"pointer": "", "code": "invalid", "message": "Must be an object."}]
+    changed = problem_of(send("PATCH", f"/parcels/{ID}", b"[]", If_Match='"3"'), 422, "invalid")
+    assert changed["errors"] == [{"pointer": "", "code": "invalid", "message": "Must be an object."}]
 
 
 def test_a_missing_body_is_said_to_be_missing(http: Client) -> None:
@@ -118,10 +121,20 @@ def test_a_missing_body_is_said_to_be_missing(http: Client) -> None:
     problem_of(answer, 400, "bad_request")
 
 
-def test_a_body_without_a_declared_length_is_411(http: Client) -> None:
-    answer = http.post("/api/v1/parcels", headers={**SIGNED_IN, "Content-Type": "application/json"},
-                       environ_overrides={"CONTENT_LENGTH": ""})
-    problem_of(answer, 411, "length_required")
+def test_a_request_without_a_body_where_one_is_needed_is_told_what_to_send(http: Client) -> None:
+    answer = http.post("/api/v1/parcels", headers=SIGNED_IN, environ_overrides={"CONTENT_LENGTH": ""})
+    assert problem_of(answer, 400, "bad_request")["detail"] == "A JSON body is needed, with `label`"
+
+
+def test_the_root_leads_to_the_documentation(http: Client) -> None:
+    for accepted in ("*/*", "application/json", "text/html"):
+        answer = http.get("/", headers={"Accept": accepted})
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/docs")
+
+
+def test_a_selection_of_no_field_is_refused_in_words(send: Sends) -> None:
+    said = problem_of(send("GET", f"/parcels/{ID}?fields="), 422, "invalid")
+    assert said["errors"] == [{"pointer": "?fields", "code": "invalid", "message": "Name at least one field."}]
 
 
 def test_a_body_beyond_the_cap_is_413_by_its_declared_length(http: Client) -> None:

@@ -54,7 +54,7 @@ def _names(session: Session, ids: Collection[str]) -> dict[str, str]:
 def health_changed(session: Session, connection: Any, by: Any = US) -> None:
     """Announce what is wanted of a connection and what is seen of it, under a number of its own that always rises."""
     connection.health_version += 1
+    told = {"connection_id": connection.id, "name": connection.name, "desired_state": connection.desired_state,
+            "health": connection.health, "reason": connection.pause_reason}
     outbox.record(session, CONNECTION_HEALTH_CHANGED, subject=connection.id, version=connection.health_version, by=by,
-                  data={
-        "connection_id": connection.id, "name": connection.name, "desired_state": connection.desired_state,
-        "health": connection.health, "reason": connection.pause_reason})
+                  data=told)

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 import time_machine
 from marshmallow import fields
+from sqlalchemy.orm import ORMExecuteState
 
 from chassis import inbox, outbox
 from chassis.database import CHASSIS, Database, new_id, utcnow
@@ -158,3 +159,20 @@ def test_a_row_without_process_is_free_at_once(db: Database) -> None:
     announce(db)
     with db.read() as session:
         assert session.execute(sa.select(OUTBOX.c.lease_owner)).scalar_one() is None
+
+
+def test_postgresql_picks_the_rows_of_a_claim_once(db: Database) -> None:
+    """As a plain sub-select they may be picked anew for each row, and so be more than the limit."""
+    said: list[str] = []
+
+    def listen(orm: ORMExecuteState) -> None:
+        assert isinstance(orm.statement, sa.Update)
+        said.append(str(orm.statement.compile(dialect=sa.create_mock_engine("postgresql://", print).dialect)))
+
+    with db.write() as session:
+        sa.event.listen(session, "do_orm_execute", listen)
+        outbox.claim(session, "a", 5)
+    picking, _, _ = said[0].partition("UPDATE outbox")
+    assert picking.startswith("WITH free AS MATERIALIZED")
+    assert "LIMIT" in picking
+    assert "SKIP LOCKED" in picking

@@ -132,3 +132,9 @@ def test_a_customer_without_a_way_to_reach_them_does_not_fit_the_document(docume
 def test_every_schema_of_the_document_says_what_it_is(document: dict[str, Any]) -> None:
     bare = [name for name, schema in document["components"]["schemas"].items() if not schema.get("description")]
     assert bare == []
+
+
+def test_the_reader_hides_what_is_not_searched_for_instead_of_making_forms_anew(http: Client) -> None:
+    script = http.get("/docs/docs.js").text
+    assert '"input", search' in script
+    assert ".hidden = !element.dataset.words.includes(wanted)" in script

@@ -64,7 +64,9 @@ class IntegrationsService(Service):
     """Answers for connections, routes and deliveries; hears what travels."""
 
     name = contract.SERVICE
-    background = (_engine,)
+    # Three workers, not one that starts two: the chassis keeps each going by itself.
+    background = (lambda runtime: _engine(runtime).dispatcher, lambda runtime: _engine(runtime).sweeper,
+                  lambda runtime: _engine(runtime).poller)
 
     # --- adapters and connections ---------------------------------------------------------------------------------
 

@@ -1,8 +1,7 @@
-"""The engine of one process: dispatcher, sweeper and poller, started and stopped together."""
+"""The engine of one process: dispatcher, sweeper and poller, which share targets and wake each other."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
 from chassis.crypto import Keyring
@@ -28,19 +27,3 @@ class Engine:
     def wake(self, connection_ids: Iterable[str]) -> None:
         """Say that these connections have something to send."""
         self.dispatcher.wake(connection_ids)
-
-    def run(self) -> None:
-        """Work until `stop`, and until the calls in hand are settled."""
-        helpers = [threading.Thread(target=part.run, name=type(part).__name__, daemon=True)
-                   for part in (self.sweeper, self.poller)]
-        for helper in helpers:
-            helper.start()
-        self.dispatcher.run()
-        for helper in helpers:
-            helper.join()
-
-    def stop(self) -> None:
-        """Ask `run` to return."""
-        self.poller.stop()
-        self.sweeper.stop()
-        self.dispatcher.stop()

@@ -63,7 +63,7 @@ class Hub:
         self.settings = IntegrationsSettings(room="integrations", home=home, db_uri=db_uri, **settings)
         self.db = Database(db_uri, pool_size=12, info={KEYRING: self.keyring})
         self.engine = self.new_engine()
-        self._threads: list[tuple[Engine, threading.Thread]] = []
+        self._threads: list[tuple[Any, threading.Thread]] = []
 
     def new_engine(self) -> Engine:
         return Engine(self.db, self.keyring, self.settings)
@@ -71,13 +71,15 @@ class Hub:
     def run(self, engine: Engine | None = None) -> None:
         """Run the engine in the background until the test ends."""
         engine = engine or self.engine
-        thread = threading.Thread(target=engine.run, daemon=True)
-        thread.start()
-        self._threads.append((engine, thread))
+        for part in (engine.dispatcher, engine.sweeper, engine.poller):
+            thread = threading.Thread(target=part.run, daemon=True)
+            thread.start()
+            self._threads.append((part, thread))
 
     def close(self) -> None:
-        for engine, thread in self._threads:
-            engine.stop()
+        for part, _ in self._threads:
+            part.stop()
+        for _, thread in self._threads:
             thread.join(40)
         self.db.close()
 

@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from bench.stage import commands
 from chassis.database import CHASSIS, Database, new_id, utcnow
@@ -55,6 +56,7 @@ def empty(db: Database, amqp_uri: str) -> dict[str, Any]:
 
 def main(amqp_uri: str, db_uri: str) -> None:
     """Fill and empty the outbox each time it is told to."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # answers go to standard output
     db = Database(db_uri, pool_size=4, info={"outbox_retention_h": 72.0})
     CHASSIS.create_all(db.engine, tables=[OUTBOX])
     db.engine.dispose()

@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HALVES = (
     ("tests/service/chassis", "tests/service/identity", "tests/service/gateway", "tests/service/customers",
-     "tests/service/counts", "tests/unit"),
+     "tests/service/counts", "tests/service/sales", "tests/unit"),
     ("tests/adapters", "tests/contracts", "tests/flows", "tests/faults", "tests/house", "tests/service/integrations",
-     "tests/service/sales", "tests/service/local"),
+     "tests/service/local"),
 )
 COUNTED = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
 

@@ -42,8 +42,9 @@ else
 	@$(PYTHON) -m pytest -m "not faults" $(T)
 endif
 
-bench: bootstrap ## the product against the least program that does the same, side by side
-	@$(PYTHON) -m bench
+bench: bootstrap-test ## the product against the least program that does the same, side by side; then a profile
+	@$(PYTHON) -m bench all --json .hub/bench.json
+	@$(PYTHON) -m bench profile
 
 faults: bootstrap-test ## run the long suite: processes, broker and databases killed at chosen moments
 	@$(PYTHON) -m pytest -m faults --timeout=300 $(or $(T),tests)

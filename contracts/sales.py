@@ -280,7 +280,7 @@ OPERATIONS = (LIST_PRODUCTS, GET_PRODUCT,
 class ProductState(Record):
     """What sales takes from an `external.changed` whose entity is `product`: the product as the ERP has it at `as_of`.
 
-    An older `as_of` never overwrites a newer one. `on_hand` is null for what is not kept in stock.
+    Newer is the higher version of the event, whatever `as_of` says. `on_hand` is null for what is not kept in stock.
     """
 
     sku = Text(required=True, least=1, most=100)

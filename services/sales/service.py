@@ -81,7 +81,7 @@ class SalesService(Service):
     def external_changed(self, event: Heard) -> None:
         """Follow a product of the ERP; what else a target owns is not ours."""
         if event.data["entity"] == "product":
-            product_operations.follow(event.session, event.data)
+            product_operations.follow(event.session, event.data, event.envelope.entityversion)
 
 
 def _follow_customer(event: Heard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Any
 
@@ -111,3 +112,17 @@ def test_a_paused_connection_is_not_asked_and_says_so(hub: Hub, target: FakeTarg
     hub.quiet(1.5)
 
     assert told(hub) == []
+
+
+def test_the_version_of_a_record_rises_with_each_change_whatever_the_clock_says(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "product", direction="pull")
+    now = utcnow()
+    for seen, step_h in (("a", 0), ("b", -1), ("b", 2), ("a", -1)):
+        page = [pulls.News(external_id=id, version=seen, record={"sku": id}) for id in ("1", "2")]
+        page.append(pulls.News(external_id="2", version=f"{seen}!", record={"sku": "2"}))
+        with hub.db.write() as session:
+            pull = pulls.Pull(connection_id=connection_id, entity="product", checkpoint=None, fence=0, failures=0)
+            pulls.take_in(session, pull, page, "9", now + dt.timedelta(hours=step_h), lease_until=None, next_due=now)
+
+    versions = [(one["subject"], one["entityversion"]) for one in told(hub)]
+    assert sorted(versions) == [(id, version) for id in ("1", "2") for version in (1, 2, 3)]

@@ -46,15 +46,18 @@ def customer_told(customer_id: str, version: int = 1, event: EventType = custome
 
 
 def product_told(sku: str, minute: int = 0, *, external_id: str | None = None, deleted: bool = False,
-                 **record: Any) -> Envelope:
-    """Return what integrations announces of a product of the ERP, as it was `minute` minutes past midnight."""
+                 version: int | None = None, **record: Any) -> Envelope:
+    """Return what integrations announces of a product of the ERP, as it was `minute` minutes past midnight.
+
+    The version of the record rises with the minutes unless it is given.
+    """
     as_of = MIDNIGHT + dt.timedelta(minutes=minute)
     state = {"sku": sku, "name": f"Product {sku}", "price": "199.00", "currency": "CNY", "category": None,
              "active": True, "on_hand": "10", "as_of": as_of.isoformat()}
     data = {"connection_id": ERP, "connection": "erp", "entity": "product", "external_id": external_id or sku,
             "keys": {}, "record": {} if deleted else state | record, "deleted": deleted, "remote_version": str(minute),
             "seen_at": as_of}
-    return told(integrations.EXTERNAL_CHANGED, data["external_id"], minute + 1, data)
+    return told(integrations.EXTERNAL_CHANGED, data["external_id"], minute + 1 if version is None else version, data)
 
 
 class Selling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 from decimal import Decimal
 from typing import Any
@@ -66,6 +67,60 @@ def test_a_product_told_in_any_order_and_five_times_is_as_the_latest_count_says(
     assert counts[-1]["available"] == "111"
     assert [one["as_of"] for one in counts] == sorted(one["as_of"] for one in counts)
     assert {one["origin"] for one in hub.announced("stock.updated")} == {events[0].data["connection_id"]}
+
+
+def test_a_clock_stepped_back_an_hour_neither_stops_the_news_of_a_product_nor_brings_old_news_back(
+    hub: Selling
+) -> None:
+    minutes = [*range(6), *range(-54, -48)]
+    hub.hear(*[product_told("A-1", minute, version=n, on_hand=str(100 + n)) for n, minute in enumerate(minutes, 1)])
+    assert (hub.product("A-1").on_hand, hub.product("A-1").stock_at) == (112, MIDNIGHT - dt.timedelta(minutes=49))
+    assert [event["data"]["available"] for event in hub.announced("stock.updated")][-1] == "112"
+
+    hub.hear(*shuffled([product_told("B-1", minute, version=n, on_hand=str(100 + n))
+                        for n, minute in enumerate(minutes, 1)], times=2))
+    hub.hear(product_told("B-1", 600, version=11, on_hand="0"))
+    assert (hub.product("B-1").on_hand, hub.product("B-1").active) == (112, True)
+
+
+def test_what_a_record_was_before_it_was_deleted_does_not_bring_its_product_back(hub: Selling) -> None:
+    hub.hear(product_told("A-1", external_id="7"), product_told("A-1", 1, external_id="7", deleted=True))
+    hub.hear(product_told("A-1", 5, version=1, external_id="7"))
+    assert hub.product("A-1").active is False
+    hub.hear(product_told("B-1", external_id="8", version=2, deleted=True))
+    hub.hear(product_told("B-1", 5, external_id="8", version=1))
+    assert hub.call(contract.LIST_PRODUCTS, {"sku": "B-1"})["items"] == []
+
+
+def test_what_a_record_was_before_it_got_its_sku_does_not_bring_the_former_one_back(hub: Selling) -> None:
+    hub.hear(product_told("NEW", external_id="7", version=2))
+    hub.hear(product_told("OLD", 5, external_id="7", version=1))
+    assert [one["sku"] for one in hub.call(contract.LIST_PRODUCTS)["items"]] == ["NEW"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_records_with_one_sku_the_one_that_is_sold_counts_in_whatever_order_they_are_told(
+    hub: Selling, seed: int
+) -> None:
+    events = [product_told("A-1", 0, external_id="3", on_hand="3"),
+              product_told("A-1", 1, external_id="3", on_hand="3", active=False),
+              product_told("A-1", 0, external_id="7", on_hand="7"),
+              product_told("A-1", 1, external_id="7", on_hand="8"),
+              product_told("A-1", 9, version=1, external_id="12", on_hand="12"),
+              product_told("B-1", 2, external_id="20", on_hand="20"),
+              product_told("A-1", 1, external_id="20", on_hand="21")] * 2
+    random.Random(seed).shuffle(events)
+    hub.hear(*events)
+    told = {sku: hub.product(sku) for sku in ("A-1", "B-1")}
+    assert {sku: (one.external_id, one.on_hand, one.active) for sku, one in told.items()} == {
+        "A-1": ("7", 8, True), "B-1": ("20", 20, True)}
+
+
+def test_when_the_record_that_is_sold_goes_another_of_its_sku_takes_its_place(hub: Selling) -> None:
+    hub.hear(product_told("A-1", external_id="7", on_hand="7"), product_told("A-1", external_id="9", on_hand="9"))
+    assert hub.product("A-1").on_hand == 7
+    hub.hear(product_told("A-1", 1, external_id="7", deleted=True))
+    assert (hub.product("A-1").on_hand, hub.product("A-1").external_id, hub.product("A-1").active) == (9, "9", True)
 
 
 def test_a_count_that_says_the_same_is_not_announced_again(hub: Selling) -> None:

@@ -1,12 +1,18 @@
-"""What the first migration makes, it can take away (that it makes what the models say is held by tests/house)."""
+"""What the migrations make, they can take away, and what was there goes on (tests/house holds them to the models)."""
 
 from __future__ import annotations
 
 from alembic import command
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select, text
 
 from chassis import migrations
 from chassis.database import Database
+from contracts.integrations import ExternalChange
+from contracts.sales import ProductState
+from contracts.schema import load
+from services.sales.models import Product, ProductSource
+from services.sales.operations import products
+from tests.service.sales.selling import product_told
 
 
 def test_a_downgrade_takes_away_every_table_and_sequence(db_uri: str) -> None:
@@ -16,5 +22,32 @@ def test_a_downgrade_takes_away_every_table_and_sequence(db_uri: str) -> None:
     try:
         assert inspect(db.engine).get_table_names() == ["alembic_version"]
         assert db.is_sqlite or inspect(db.engine).get_sequence_names() == []
+    finally:
+        db.close()
+
+
+PRODUCT = text(
+    "INSERT INTO product (id, version, created_at, updated_at, sku, sku_key, name, name_key, category, price, currency,"
+    " tax_code, active, on_hand, reserved, stock_at, connection_id, external_id)"
+    " VALUES (:sku, 3, :at, :at, :sku, :sku, 'n', 'n', '', 1, 'CNY', '', :active, 2, 0, :at, 'erp', '7')")
+
+
+def test_products_that_were_known_before_their_records_had_versions_are_followed_on(db_uri: str) -> None:
+    command.upgrade(migrations.config("sales", db_uri), "0001")
+    db = Database(db_uri)
+    try:
+        with db.write() as session:
+            for sku, active, at in (("OLD", False, "2026-01-02 00:00:00.000000"), ("NEW", True, "2026-01-01 00:00:00")):
+                session.execute(PRODUCT, {"sku": sku, "active": active, "at": at})
+        migrations.upgrade("sales", db_uri)
+        told = product_told("NEW", external_id="7", version=1, on_hand="5")
+        with db.write() as session:
+            [source] = session.scalars(select(ProductSource))
+            assert (source.version, source.sku, load(ProductState, source.state)["active"]) == (0, "NEW", True)
+            products.follow(session, {**load(ExternalChange, told.data), "connection_id": "erp"}, told.entityversion)
+        with db.read() as session:
+            followed = {one.sku: (one.active, one.on_hand) for one in session.scalars(select(Product))}
+        assert followed["NEW"] == (True, 5)
+        assert followed["OLD"][0] is False
     finally:
         db.close()

@@ -117,6 +117,13 @@ def record_all(
 
 
 _INSERT = OUTBOX.insert()
+_MARK = (
+    OUTBOX.update()
+    # Made after `at` and never asked for again: published after both, for the caller has its confirm.
+    .where(OUTBOX.c.id.in_(sa.bindparam("those", expanding=True)),
+           sa.or_(OUTBOX.c.due_at <= sa.bindparam("at"), OUTBOX.c.due_at == OUTBOX.c.created_at))
+    .values(sent_at=sa.bindparam("now"), lease_owner=None, lease_until=None, last_error=None)
+)
 
 
 def _row(event: EventType, announced: Announcement, by: Actor, origin: str, relay: Any) -> dict[str, Any]:
@@ -170,11 +177,10 @@ def claim(session: Session, owner: str, limit: int) -> list[Pending]:
 def mark_sent(session: Session, ids: Sequence[str], *, published_at: dt.datetime) -> None:
     """Record that the broker has confirmed these events.
 
-    Those that were asked for again after `published_at`, the instant before they were published, stay due: whoever
-    asked may have begun to listen in between.
+    Those that were asked for again after `published_at`, an instant before the first of them was published, stay due:
+    whoever asked may have begun to listen in between.
     """
-    session.execute(OUTBOX.update().where(OUTBOX.c.id.in_(ids), OUTBOX.c.due_at <= published_at)
-                    .values(sent_at=utcnow(), lease_owner=None, lease_until=None, last_error=None))
+    session.connection().execute(_MARK, {"those": list(ids), "at": published_at, "now": utcnow()})
 
 
 def put_back(session: Session, refused: dict[str, str]) -> None:

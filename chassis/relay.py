@@ -1,7 +1,9 @@
 """The relay carries outbox rows to the broker: woken at commit, sweeping each second as the net.
 
 A batch is published with pipelined publisher confirms (https://www.rabbitmq.com/docs/confirms) outside any transaction,
-then marked in one statement. Killed in between, it publishes again under the same ids and the inboxes drop the repeats.
+then marked in one statement, together with those of the next moment: a mark is a commit, and a commit on SQLite stops
+every request of the process for as long as the disk takes. Killed in between, it publishes again under the same ids and
+the inboxes drop the repeats.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ _INTERRUPTIONS: tuple[type[Exception], ...] = (*broker.CONNECTION_ERRORS, Unavai
 
 BATCH = 500
 SWEEP_S = 1.0
+MARK_WITHIN_S = 0.2
+"""Seconds that a confirmed event may wait to be marked: much less than `outbox.LEASE_S`, or it would be sent again."""
 RESEND_PAUSE_S = 0.01
 CONFIRM_S = 10.0
 LATE_S = 10.0
@@ -119,6 +123,10 @@ class Relay:
         self._wake = Event()
         self._stopping = False
         self._sweep_due = 0.0
+        self._swept = False
+        self._confirmed: list[str] = []
+        self._confirmed_since = utcnow()
+        self._mark_due = float("inf")
         self._carried = False
         self._resending: Iterator[int] | None = None
         self._resent = 0
@@ -156,6 +164,8 @@ class Relay:
                 log.warning("relay_interrupted", error=type(error).__name__)
                 pause = 0.2 if self._carried else min(pause * 1.5, 2.0)
                 self._sleep(pause)
+        with suppress(Unavailable):
+            self._mark()
 
     def note_unroutable(self) -> str | None:
         """Return which kinds of events no queue takes, in words for a person; None when there are none."""
@@ -176,13 +186,17 @@ class Relay:
             rows = self._next_batch()
             self._carried = True
             confirms.keep_alive()
-            if not rows:
-                self._sleep(SWEEP_S if self._resending is None else RESEND_PAUSE_S)
-                continue
+            if self._swept:
+                self._mark()  # those before them count from another instant
             # A row that failed before may be what broke the channel: it travels alone, so that it fails alone.
             fresh = [row for row in rows if not row.attempts]
             for batch in ([fresh] if fresh else []) + [[row] for row in rows if row.attempts]:
                 self._send(confirms, batch)
+            if self._swept or len(self._confirmed) >= BATCH or time.monotonic() >= self._mark_due:
+                self._mark()
+            if not rows:
+                wait_s = SWEEP_S if self._resending is None else RESEND_PAUSE_S
+                self._sleep(min(wait_s, max(self._mark_due - time.monotonic(), 0.001)))
         while rows := self._take_offered():
             self._send(confirms, rows)
 
@@ -198,12 +212,22 @@ class Relay:
                 outbox.put_back(session, {row.id: f"{type(error).__name__}: {error}" for row in batch})
             log.error("events_refused", events=[row.id for row in batch], error=type(error).__name__)
             raise ConnectionError("the channel is gone") from error
-        failpoint("relay.before_mark_sent")
-        with self._db.write() as session:
-            if sent := [row.id for row in batch if row.id not in refused]:
-                outbox.mark_sent(session, sent, published_at=published_at)
-            outbox.put_back(session, refused)
+        if not self._confirmed:
+            self._confirmed_since, self._mark_due = published_at, time.monotonic() + MARK_WITHIN_S
+        self._confirmed += [row.id for row in batch if row.id not in refused]
+        if refused:
+            with self._db.write() as session:
+                outbox.put_back(session, refused)
         self._note(batch, refused)
+
+    def _mark(self) -> None:
+        """Mark what has been confirmed and not marked yet; what cannot be marked now is kept for the next time."""
+        if self._confirmed:
+            failpoint("relay.before_mark_sent")
+            with self._db.write() as session:
+                outbox.mark_sent(session, self._confirmed, published_at=self._confirmed_since)
+            self._confirmed = []
+        self._mark_due = float("inf")
 
     def _note(self, batch: list[Pending], refused: dict[str, str]) -> None:
         for row in batch:
@@ -225,13 +249,14 @@ class Relay:
         return rows
 
     def _next_batch(self) -> list[Pending]:
-        rows = self._take_offered()
+        rows, self._swept = self._take_offered(), False
         # Also when new rows come without end: those that failed, or whose process died, wait in the table.
         if time.monotonic() >= self._sweep_due:
             with self._db.write() as session:
                 swept = outbox.claim(session, self.owner, BATCH)
             if len(swept) < BATCH:
                 self._sweep_due = time.monotonic() + SWEEP_S
+            self._swept = bool(swept)
             rows += swept
         return rows
 

@@ -130,6 +130,22 @@ def test_what_is_asked_for_again_between_its_publishing_and_its_mark_is_sent_aga
         assert claimed(db, "b") == [id]
 
 
+def test_events_published_one_after_another_are_marked_together_but_for_those_asked_for_again(db: Database) -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        first, = announce(db)
+        published_at = utcnow()
+        clock.shift(1)
+        second, third = announce(db, 2)
+        assert claimed(db, "a") == [first, second, third]
+        clock.shift(1)
+        assert sum(outbox.resending(db, since=NOON + dt.timedelta(seconds=1))) == 2
+        clock.shift(1)
+        fourth, = announce(db)
+        with db.write() as session:
+            outbox.mark_sent(session, [first, second, third, fourth], published_at=published_at)
+        assert claimed(db, "b") == [second, third]
+
+
 def test_the_age_of_the_oldest_unsent_event_is_known(db: Database) -> None:
     with time_machine.travel(NOON, tick=False) as clock, db.write() as session:
         assert outbox.oldest_unsent(session) is None

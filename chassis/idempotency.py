@@ -1,4 +1,8 @@
-"""One key, one effect: the answer to a mutating request is kept in the transaction of its effect."""
+"""One key, one effect: the answer to a mutating request is kept in the transaction of its effect.
+
+Work that outlasts a transaction, because it calls the outside or hashes a password, holds its key by a lease instead:
+`lease` in a transaction before the work, `settle` in that of the effect, `release` where there was none.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from chassis.database import CHASSIS, Json, UtcDateTime, utcnow
 from chassis.inbox import insert_if_absent
-from contracts.errors import Conflict, IdempotencyMismatch
+from contracts.errors import Conflict, DuplicateInFlight, IdempotencyMismatch
 
 IDEMPOTENCY = sa.Table(
     "idempotency", CHASSIS,
@@ -30,6 +35,16 @@ _HERE = sa.and_(IDEMPOTENCY.c.principal == sa.bindparam("at_principal"),
                 IDEMPOTENCY.c.operation == sa.bindparam("at_operation"), IDEMPOTENCY.c.key == sa.bindparam("at_key"))
 _FIND = sa.select(IDEMPOTENCY.c.fingerprint, IDEMPOTENCY.c.answer).where(_HERE)
 _KEEP = IDEMPOTENCY.update().where(_HERE).values(answer=sa.bindparam("answer"))
+_LOCK = _FIND.with_for_update()
+_TAKE_OVER = IDEMPOTENCY.update().where(_HERE).values(answer=sa.bindparam("answer"),
+                                                      fingerprint=sa.bindparam("asked"))
+_FREE = IDEMPOTENCY.delete().where(_HERE)
+
+_LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL: somebody else held the lock for the whole of lock_timeout."""
+
+_HOLDER, _UNTIL = "$holder", "$until"
+"""What stands in the place of an answer while it is being made; no field of a contract has such a name."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +65,16 @@ class Claim:
 
         Returns:
             False if the effect has been had before: then `earlier_answer` tells it.
+
+        Raises:
+            DuplicateInFlight: the rival took longer than a lock is waited for.
         """
-        return insert_if_absent(session, IDEMPOTENCY, principal=self.principal, operation=self.operation, key=self.key,
-                                fingerprint=self.fingerprint, answer=None, created_at=utcnow())
+        try:
+            return self._insert(session, None, utcnow())
+        except OperationalError as error:
+            if getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE:
+                raise self._in_flight() from error
+            raise
 
     def earlier_answer(self, session: Session) -> Mapping[str, Any]:
         """Return the answer kept for this key.
@@ -75,7 +97,64 @@ class Claim:
 
     def known(self, session: Session) -> bool:
         """Tell whether the effect has been had before, without taking the key."""
-        return session.connection().execute(_FIND, self._place).first() is not None
+        found = session.connection().execute(_FIND, self._place).first()
+        return found is not None and _holder(found.answer) is None
+
+    def lease(self, session: Session, holder: str, *, for_s: float) -> bool:
+        """Take the key beyond this transaction. A holder that dies loses it to whoever asks after `for_s` seconds.
+
+        Returns:
+            False if the effect has been had before: then `earlier_answer` tells it.
+
+        Raises:
+            DuplicateInFlight: somebody else holds it.
+            IdempotencyMismatch: somebody else holds it for another body.
+        """
+        now = utcnow()
+        mine = {_HOLDER: holder, _UNTIL: (now + dt.timedelta(seconds=for_s)).isoformat()}
+        if self._insert(session, mine, now):
+            return True
+        found = session.connection().execute(_LOCK, self._place).first()
+        if found is None:
+            raise self._in_flight()
+        if _holder(found.answer) is None:
+            return False
+        if dt.datetime.fromisoformat(found.answer[_UNTIL]) > now:
+            if found.fingerprint != self.fingerprint:
+                raise IdempotencyMismatch("This idempotency key is in use with another body", key=self.key)
+            raise self._in_flight()
+        session.connection().execute(_TAKE_OVER, self._place | {"answer": mine, "asked": self.fingerprint})
+        return True
+
+    def settle(self, session: Session, holder: str, answer: Mapping[str, Any] | None) -> None:
+        """Put the packed answer in place of the lease; None where it holds a secret that is shown once.
+
+        Raises:
+            DuplicateInFlight: the lease has gone to somebody else, who will have the effect. Undo this one.
+        """
+        if not self._holds(session, holder):
+            raise self._in_flight()
+        session.connection().execute(_KEEP, self._place | {"answer": None if answer is None else dict(answer)})
+
+    def release(self, session: Session, holder: str) -> None:
+        """Free the key, if it is still held: there was no effect."""
+        if self._holds(session, holder):
+            session.connection().execute(_FREE, self._place)
+
+    def _insert(self, session: Session, answer: Mapping[str, Any] | None, now: dt.datetime) -> bool:
+        return insert_if_absent(session, IDEMPOTENCY, principal=self.principal, operation=self.operation, key=self.key,
+                                fingerprint=self.fingerprint, answer=answer, created_at=now)
+
+    def _holds(self, session: Session, holder: str) -> bool:
+        found = session.connection().execute(_LOCK, self._place).first()
+        return found is not None and _holder(found.answer) == holder
+
+    def _in_flight(self) -> DuplicateInFlight:
+        return DuplicateInFlight("The same request is being worked on", retry_after_s=1)
+
+
+def _holder(answer: Mapping[str, Any] | None) -> str | None:
+    return answer.get(_HOLDER) if answer else None
 
 
 def prune(session: Session, *, before: dt.datetime, limit: int = 1000) -> int:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any
 
 from kombu import Connection, Queue
 from kombu.message import Message
 from nameko.rpc import Rpc, RpcConsumer
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from chassis import broker, telemetry
@@ -24,6 +23,7 @@ from chassis.access import require
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import Subject
 from chassis.crypto import fingerprint
+from chassis.database import LOCK_TIMEOUT_S, after_commit, new_id
 from chassis.failpoints import failpoint
 from chassis.idempotency import Claim
 from chassis.publishing import SECOND_COPY, BrokerAway, Publisher
@@ -48,8 +48,10 @@ TOKEN, REQUEST_ID, KEY, TIMEOUT_MS, TRACEPARENT = (
 
 REPLY_WITHIN_S = 5.0
 PARK_WITHIN_S = 5.0
-_LOCK_NOT_AVAILABLE = "55P03"
-"""PostgreSQL: somebody else held the lock for the whole of lock_timeout."""
+LEASE_TIMES = 2.0
+"""How often the caller's time-out a key is held for work between transactions; a crash frees it after that."""
+
+_LOOK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class Asked:
         return (time.monotonic() - self.arrived_at) * 1000 > float(self.headers.get(TIMEOUT_MS, 30_000))
 
 
+def _kept_by_the_door(_session: Session, _answer: object) -> None:
+    """Do nothing: the door keeps the answer in the transaction that it opened."""
+
+
 @dataclass(frozen=True)
 class Call:
     """What an operation is given.
@@ -87,6 +93,8 @@ class Call:
         subject: on whose behalf.
         runtime: the process's parts.
         request_id: names the call in logs.
+        keep: keeps the answer for a replay, in the transaction given. For a mutation with `session=False`, which calls
+            it in the transaction of its effect; where it does not, its answer is kept in a transaction afterwards.
     """
 
     session: Session
@@ -94,6 +102,7 @@ class Call:
     subject: Subject
     runtime: Runtime
     request_id: str
+    keep: Callable[[Session, object], None] = _kept_by_the_door
 
 
 def exposes(
@@ -104,9 +113,9 @@ def exposes(
     Args:
         operation: from `contracts`.
         session: False for an operation that must call the outside world between its own transactions; it opens them
-            through `call.runtime.db` and is not stored for a replay.
-        again: reads the record of an answer as its subject may see it. A kept answer is given out only to whoever can
-            still read the record; without it the permission alone decides.
+            through `call.runtime.db`. A mutation holds its key by a lease meanwhile, and tells `call.keep` its answer.
+        again: reads the record of an answer, or that of the request's id, as its subject may see it. A kept answer is
+            given out only to whoever can still read the record; without it the permission alone decides.
     """
 
     def decorate(method: Callable[[Any, Call], Any]) -> Any:
@@ -142,8 +151,7 @@ def _answer(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
         subject = runtime.verifier.verify(str(asked.headers.get(TOKEN, "")), operation.service)
         _admit(operation, subject)
         request = unpack(operation.request, asked.body.get("request"))
-        run = _run_mutation if operation.mutates and door.session else _run_query
-        return run(door, asked, Call(_NO_SESSION, request, subject, runtime, asked.request_id))
+        return _way(door)(door, asked, Call(_NO_SESSION, request, subject, runtime, asked.request_id))
     except HubError as error:
         if error.status >= 500:
             log.warning("operation_failed", operation=operation.routing_key, code=error.code, reason=error.message)
@@ -157,6 +165,15 @@ def _answer(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
 
 
 _NO_SESSION: Any = None
+
+
+def _way(door: _Door) -> Callable[[_Door, Asked, Call], dict[str, Any]]:
+    if not door.operation.mutates:
+        return _run_query
+    if door.session:
+        return _run_mutation
+    # On nobody's behalf there is nobody whose key it could be.
+    return _run_query if door.operation.internal else _run_between
 
 
 def _admit(operation: Operation, subject: Subject) -> None:
@@ -177,17 +194,11 @@ def _run_query(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
 
 def _run_mutation(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
     operation = door.operation
-    key = str(asked.headers.get(KEY) or asked.request_id)
-    if not key or len(key) > 255:
-        raise BadRequest("A changing request needs a key of at most 255 characters")
-    canonical = json.dumps(dump(operation.request, call.request), sort_keys=True, ensure_ascii=False)
-    # One key may serve two records, as it may two paths of HTTP.
-    scope = "/".join(filter(None, (operation.name, str(call.request.get("id", "")))))
-    claim = Claim(call.subject.id, scope, key, fingerprint(call.runtime.master, canonical.encode()))
+    claim = _claim(operation, asked, call)
     with call.runtime.db.write() as opened:
         if asked.redelivered and not claim.known(opened):
             raise Unavailable("The request met a restart; ask again with the same key", retry_after_s=1)
-        if not _taken(claim, opened):
+        if not claim.take(opened):
             return {"result": _replay(door, claim, _in(opened, call)), "replayed": True}
         answer = pack(operation.response, door.method(_in(opened, call)))
         if not operation.unsaved:
@@ -197,21 +208,74 @@ def _run_mutation(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
     return {"result": answer}
 
 
+def _run_between(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
+    """Run a mutation that opens its own transactions, under a lease of its key."""
+    operation, db, holder = door.operation, call.runtime.db, new_id()
+    claim = _claim(operation, asked, call)
+    earlier = _lease(door, claim, holder, asked, call)
+    if earlier is not None:
+        return {"result": earlier, "replayed": True}
+    kept: list[bool] = []
+
+    def keep(opened: Session, value: object) -> None:
+        claim.settle(opened, holder, None if operation.unsaved else pack(operation.response, value))
+        after_commit(opened, partial(kept.append, True))
+
+    try:
+        failpoint(f"{operation.name}.leased")
+        value = door.method(replace(call, keep=keep))
+        answer = pack(operation.response, value)
+        if not kept:
+            with db.write() as opened:
+                keep(opened, value)
+    except BaseException:
+        _release(claim, holder, call)
+        raise
+    failpoint(f"{operation.name}.after_commit")
+    return {"result": answer}
+
+
+def _lease(door: _Door, claim: Claim, holder: str, asked: Asked, call: Call) -> Mapping[str, Any] | None:
+    """Take the key and return None, or return what was answered before; wait a moment for a rival to end."""
+    give_up_at = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            with call.runtime.db.write() as opened:
+                if asked.redelivered and not claim.known(opened):
+                    raise Unavailable("The request met a restart; ask again with the same key", retry_after_s=1)
+                if claim.lease(opened, holder, for_s=LEASE_TIMES * door.operation.timeout_s):
+                    return None
+                return _replay(door, claim, _in(opened, call))
+        except DuplicateInFlight:
+            if time.monotonic() > give_up_at:
+                raise
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _release(claim: Claim, holder: str, call: Call) -> None:
+    try:
+        with call.runtime.db.write() as opened:
+            claim.release(opened, holder)
+    except Unavailable as error:
+        log.warning("key_still_held", operation=claim.operation, reason=error.message)
+
+
+def _claim(operation: Operation, asked: Asked, call: Call) -> Claim:
+    key = str(asked.headers.get(KEY) or asked.request_id)
+    if not key or len(key) > 255:
+        raise BadRequest("A changing request needs a key of at most 255 characters")
+    canonical = json.dumps(dump(operation.request, call.request), sort_keys=True, ensure_ascii=False)
+    # One key may serve two records, as it may two paths of HTTP.
+    scope = "/".join(filter(None, (operation.name, str(call.request.get("id", "")))))
+    return Claim(call.subject.id, scope, key, fingerprint(call.runtime.master, canonical.encode()))
+
+
 def _replay(door: _Door, claim: Claim, call: Call) -> Mapping[str, Any]:
     """Return the kept answer, if its subject may still read the record."""
     answer = claim.earlier_answer(call.session)
     if door.again is not None:
-        door.again(call.session, str(answer["id"]), call.subject)
+        door.again(call.session, str(answer.get("id") or call.request["id"]), call.subject)
     return answer
-
-
-def _taken(claim: Claim, session: Session) -> bool:
-    try:
-        return claim.take(session)
-    except OperationalError as error:
-        if getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE:
-            raise DuplicateInFlight("The same request is being worked on", retry_after_s=1) from error
-        raise
 
 
 def _in(session: Session, call: Call) -> Call:

@@ -470,7 +470,7 @@ GET_ME = _operation("get_me", "Read who you are and what you may do", GetMe, Me,
 CHANGE_PASSWORD = _operation(
     "change_password", "Change your password",
     ChangePassword, Empty, None, errors.Forbidden, errors.Invalid, errors.TooManyRequests,
-    unsaved=True, timeout_s=_HASHING_S,
+    timeout_s=_HASHING_S,
 )  # fmt: skip
 
 CREATE_TEAM = _operation(

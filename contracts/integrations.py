@@ -345,7 +345,7 @@ CHANGE_CONNECTION = _operation("change_connection", "Change a connection",
                                ChangeConnection, Connection, CONNECTION_CHANGE,
                                errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Invalid)
 CHECK_CONNECTION = _operation("check_connection", "Check a connection", CheckConnection, Check, CONNECTION_OPERATE,
-                              errors.NotFound, mutates=False, timeout_s=35.0)
+                              errors.NotFound, timeout_s=35.0)
 PAUSE_CONNECTION = _operation("pause_connection", "Pause a connection",
                               PauseConnection, Connection, CONNECTION_OPERATE, errors.NotFound)
 RESUME_CONNECTION = _operation("resume_connection", "Resume a connection",

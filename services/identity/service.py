@@ -71,7 +71,7 @@ class IdentityService(Service):
 
     @exposes(contract.RESET_PASSWORD, session=False)
     def reset_password(self, call: Call) -> dict[str, str]:
-        return passwords.reset(call.runtime.extra["gate"], call.request["id"], call.subject)
+        return passwords.reset(call.runtime.extra["gate"], call.request["id"], call.subject, call.keep)
 
     @exposes(contract.GET_ME)
     def get_me(self, call: Call) -> dict[str, Any]:
@@ -79,8 +79,7 @@ class IdentityService(Service):
 
     @exposes(contract.CHANGE_PASSWORD, session=False)
     def change_password(self, call: Call) -> dict[str, Any]:
-        passwords.change_own(call.runtime.extra["gate"], call.request, call.subject)
-        return NOTHING
+        return passwords.change_own(call.runtime.extra["gate"], call.request, call.subject, call.keep)
 
     @exposes(contract.CREATE_TEAM)
     def create_team(self, call: Call) -> Team:

@@ -95,12 +95,12 @@ class IntegrationsService(Service):
         """Change a connection."""
         return connection_operations.change(call.session, call.request, by=call.subject)
 
-    @exposes(contract.CHECK_CONNECTION, session=False)
+    @exposes(contract.CHECK_CONNECTION, session=False, again=connections.get)
     def check_connection(self, call: Call) -> Mapping[str, Any]:
         """Ask the target whether it can be worked with."""
         runtime = call.runtime
         return checks.check(runtime.db, runtime.keyring, call.request["id"], _settings(runtime).call_deadline_s,
-                            by=call.subject)
+                            by=call.subject, keep=call.keep)
 
     @exposes(contract.PAUSE_CONNECTION)
     def pause_connection(self, call: Call) -> models.Connection:

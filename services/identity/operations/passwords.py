@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import true
+from sqlalchemy.orm import Session as DbSession
 
 from chassis.context import Subject
 from chassis.database import utcnow
@@ -17,9 +19,16 @@ from services.identity.operations.sign_in import Gate
 from services.identity.operations.users import end_sessions
 from services.identity.queries import reach, rows, users
 
+Keep = Callable[[DbSession, object], None]
+"""Keeps an answer for a repeat with the same key, in the transaction of its effect: `Call.keep`."""
 
-def change_own(gate: Gate, request: dict[str, Any], by: Subject) -> None:
-    """Set a new password and end all sessions but the one that asks.
+
+def _forget(_session: DbSession, _answer: object) -> None:
+    """Keep nothing: nobody can ask again."""
+
+
+def change_own(gate: Gate, request: dict[str, Any], by: Subject, keep: Keep = _forget) -> dict[str, Any]:
+    """Set a new password and end all sessions but the one that asks; answer nothing.
 
     Raises:
         Forbidden: an API key asks; a person must.
@@ -55,9 +64,11 @@ def change_own(gate: Gate, request: dict[str, Any], by: Subject) -> None:
         put(user, made, must_change=False)
         end_sessions(session, user.id, utcnow(), but=by.via)
         attempts.succeeded(session, user=counter)
+        keep(session, {})
+    return {}
 
 
-def reset(gate: Gate, user_id: str, by: Subject) -> dict[str, str]:
+def reset(gate: Gate, user_id: str, by: Subject, keep: Keep = _forget) -> dict[str, str]:
     """Give a user a random password, to be changed at the next sign-in; end all their sessions and any lock.
 
     Returns:
@@ -78,7 +89,9 @@ def reset(gate: Gate, user_id: str, by: Subject) -> dict[str, str]:
         put(user, made, must_change=True)
         end_sessions(session, user.id, utcnow())
         attempts.succeeded(session, user=attempts.user_key(gate.keyring, user.username))
-    return {"user_id": user_id, "password": password}
+        answer = {"user_id": user_id, "password": password}
+        keep(session, answer)
+    return answer
 
 
 def put(user: User, made: str, *, must_change: bool) -> None:

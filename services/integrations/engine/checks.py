@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from chassis.context import Subject
 from chassis.crypto import Keyring
@@ -16,8 +19,9 @@ from services.integrations.operations import connections as operations
 from services.integrations.queries import connections
 
 
-def check(db: Database, keyring: Keyring, connection_id: str, deadline_s: float, *, by: Subject) -> dict[str, Any]:
-    """Check a connection, keep what was found, and return it.
+def check(db: Database, keyring: Keyring, connection_id: str, deadline_s: float, *, by: Subject,
+          keep: Callable[[Session, object], None] | None = None) -> dict[str, Any]:
+    """Check a connection, keep what was found, and return it; `keep` holds it for a repeat with the same key.
 
     Raises:
         NotFound: there is none, or it is out of reach.
@@ -39,7 +43,10 @@ def check(db: Database, keyring: Keyring, connection_id: str, deadline_s: float,
     else:
         result = _ask(target, deadline_s)
     with db.write() as session:
-        return operations.checked(session, connection_id, setup_version, result, utcnow())
+        found = operations.checked(session, connection_id, setup_version, result, utcnow())
+        if keep is not None:
+            keep(session, found)
+    return found
 
 
 def _ask(target: Target, deadline_s: float) -> CheckResult:

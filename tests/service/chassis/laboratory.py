@@ -95,6 +95,11 @@ class Lab:
         request = {key: options.pop(key) for key in ("block", "fail") if key in options}
         return self.rooms.call(contract.WAIT, {"seconds": seconds, **request}, **options)
 
+    def ring(self, text: str = "hello", **options: Any) -> Any:
+        """Have the lab call the outside between its transactions."""
+        request = {key: options.pop(key) for key in ("seconds", "fail", "keep") if key in options}
+        return self.rooms.ask(contract.RING, {"text": text, **request}, **{"timeout_s": 30, **options})
+
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def runs(self, what: str = "") -> int:

@@ -27,6 +27,13 @@ class Wait(Request):
     fail = fields.String(load_default="")
 
 
+class Ring(Request):
+    text = fields.String(required=True)
+    seconds = fields.Float(load_default=0.0)
+    fail = fields.String(load_default="")
+    keep = fields.Boolean(load_default=True)
+
+
 class Waited(Record):
     pid = fields.Integer(required=True)
 
@@ -40,6 +47,7 @@ class Thing(Record):
 
 ADD_NOTE = Operation("lab", "add_note", AddNote, Note)
 WAIT = Operation("lab", "wait", Wait, Waited, mutates=False)
+RING = Operation("lab", "ring", Ring, Note, timeout_s=1.7)
 
 NOTE_ADDED = EventType("lab", "note.added", "note", Note)
 NOTE_SNAPSHOT = EventType("lab", "note.snapshot", "note", Note)

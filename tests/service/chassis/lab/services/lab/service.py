@@ -103,6 +103,18 @@ class LabService(Service):
         _behave("block" if call.request["block"] else call.request["fail"], call.request["seconds"])
         return {"pid": os.getpid()}
 
+    @exposes(contract.RING, session=False)
+    def ring(self, call: Call) -> Note:
+        """Call the outside, then write down that it was called."""
+        _run(call.runtime, f"ring {call.request['text']}")
+        _behave(call.request["fail"], call.request["seconds"])
+        note = Note(id=new_id(), version=1, text=call.request["text"])
+        with call.runtime.db.write() as session:
+            session.add(note)
+            if call.request["keep"]:
+                call.keep(session, note)
+        return note
+
     @hears(contract.THING_HAPPENED)
     def thing_happened(self, event: Heard) -> None:
         _run(event.runtime, f"heard {event.data['name']}")

@@ -1,0 +1,121 @@
+"""One key, one effect, where the work outlasts a transaction: the key is held by a lease meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import eventlet
+import pytest
+from sqlalchemy import func, select, update
+
+from chassis.context import Subject
+from chassis.database import Database
+from chassis.idempotency import IDEMPOTENCY, Claim
+from contracts import errors
+from tests.service.chassis.laboratory import Lab, eventually
+
+
+def keys(lab: Lab) -> int:
+    found: int = lab.rows(select(func.count()).select_from(IDEMPOTENCY))[0][0]
+    return found
+
+
+def ring_until_answered(lab: Lab, **options: Any) -> Any:
+    """Ask as a client does: again while the first one is still being worked on."""
+    while True:
+        try:
+            return lab.ring("one", key="k", **options)
+        except errors.DuplicateInFlight as busy:
+            eventlet.sleep(min(busy.retry_after_s or 0.1, 0.1))
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept with the effect", "kept after it"])
+def test_a_repeat_is_answered_without_calling_the_outside_again(lab_on: Lab, somebody: Subject, keep: bool) -> None:
+    lab_on.start()
+    first = lab_on.ring("one", key="k", subject=somebody, keep=keep)
+    again = lab_on.ring("one", key="k", subject=somebody, keep=keep)
+    assert (again.value, first.replayed, again.replayed) == (first.value, False, True)
+    assert (lab_on.runs("ring"), lab_on.notes(), keys(lab_on)) == (1, ["one"], 1)
+    with pytest.raises(errors.IdempotencyMismatch):
+        lab_on.ring("two", key="k", subject=somebody, keep=keep)
+
+
+def test_twenty_callers_with_one_key_call_the_outside_once(lab_on: Lab, somebody: Subject) -> None:
+    lab_on.start()
+    answers = list(eventlet.GreenPool(20).imap(
+        lambda _: ring_until_answered(lab_on, subject=somebody, seconds=0.2), range(20)))
+    assert len({answer.value["id"] for answer in answers}) == 1
+    assert [answer.replayed for answer in answers].count(False) == 1
+    assert (lab_on.runs("ring"), lab_on.notes(), keys(lab_on)) == (1, ["one"], 1)
+
+
+def test_a_second_one_hears_that_the_first_is_in_flight_or_has_another_body(lab_on: Lab, somebody: Subject) -> None:
+    lab_on.start()
+    first = eventlet.spawn(lab_on.ring, "slow", key="k", subject=somebody, seconds=2.5)
+    eventually(lambda: keys(lab_on) == 1)
+    with pytest.raises(errors.IdempotencyMismatch):
+        lab_on.ring("other", key="k", subject=somebody)
+    with pytest.raises(errors.DuplicateInFlight) as busy:
+        lab_on.ring("slow", key="k", subject=somebody, seconds=2.5)
+    assert busy.value.retry_after_s
+    assert not lab_on.ring("slow", key="another", subject=somebody).replayed, "no transaction is held meanwhile"
+    assert not first.wait().replayed
+
+
+def test_work_that_failed_leaves_its_key_free(lab_on: Lab, somebody: Subject) -> None:
+    lab_on.start()
+    with pytest.raises(errors.InternalError):
+        lab_on.ring("x", key="k", subject=somebody, fail="fail")
+    assert keys(lab_on) == 0
+    assert not lab_on.ring("x", key="k", subject=somebody).replayed
+
+
+def test_a_crash_frees_the_key_when_its_lease_ends(lab: Lab, somebody: Subject) -> None:
+    lab.process(HUB_FAILPOINTS="ring.leased=kill")
+    with pytest.raises(errors.HubError):
+        lab.ring("x", key="k", subject=somebody, timeout_s=1)
+    assert keys(lab) == 1
+    lab.process()
+    answers: list[Any] = []
+
+    def answered() -> bool:
+        try:
+            answers.append(lab.ring("x", key="k", subject=somebody))
+        except (errors.DuplicateInFlight, errors.Unavailable):
+            return False
+        return True
+
+    eventually(answered)
+    assert not answers[0].replayed
+    assert (lab.runs("ring"), lab.notes()) == (1, ["x"])
+
+
+def test_whoever_lost_the_lease_undoes_its_effect(lab_on: Lab, somebody: Subject) -> None:
+    container = lab_on.start()
+    slow = eventlet.spawn(lab_on.ring, "one", key="k", subject=somebody, seconds=0.5)
+    eventually(lambda: keys(lab_on) == 1)
+    _end_leases(container.runtime.db)
+    second = lab_on.ring("one", key="k", subject=somebody, seconds=0.5)
+    with pytest.raises(errors.DuplicateInFlight):
+        slow.wait()
+    assert (lab_on.runs("ring"), lab_on.notes()) == (2, ["one"])
+    assert lab_on.ring("one", key="k", subject=somebody, seconds=0.5).value == second.value
+
+
+def _end_leases(db: Database) -> None:
+    with db.write() as session:
+        for row in session.execute(select(IDEMPOTENCY)).all():
+            over = row.answer | {"$until": "2000-01-01T00:00:00+00:00"}
+            session.execute(update(IDEMPOTENCY).where(IDEMPOTENCY.c.key == row.key).values(answer=over))
+
+
+def test_the_row_tells_nothing_of_what_was_asked(lab: Lab, somebody: Subject) -> None:
+    container = lab.start()
+    lab.ring("a secret in the request", key="k", subject=somebody, keep=False, seconds=0.01)
+    row = lab.rows(select(IDEMPOTENCY))[0]
+    assert "secret" not in row.fingerprint
+    claim = Claim(somebody.id, "ring", "k", row.fingerprint)
+    with container.runtime.db.write() as session:
+        assert claim.known(session)
+        claim.release(session, "nobody")
+        assert claim.known(session), "only a lease can be released"

@@ -18,9 +18,12 @@ _CREDENTIAL = re.compile(
         ([a-z_-]*(?:password|passwd|secret|token|api[_-]?key|rest[_-]?key|authorization|credential)[a-z_-]*)
         \1 (\s*[:=]\s*) ( "(?:[^"\\]|\\.)*" | '[^']*' | [^\s,;&}"'\]]+ )"""
 )
-_EMAIL = re.compile(r"([A-Za-z0-9._%+-]{1,64})@([A-Za-z0-9.-]{1,190})")
+_EMAIL = re.compile(r"([A-Za-z0-9._%+-]{1,64}?)(?:@|%40)([A-Za-z0-9.-]{1,190})")
+# ASCII only, not \w: in Chinese a number stands between letters without a space.
 _PHONE = re.compile(
-    r"(?<![\w.])(\+\d{1,3}[ -]?)?(1[3-9]\d)[ -]?\d{4}[ -]?(\d{4})(?!\w)|(?<!\w)(\+\d{3})\d{3,9}(\d{3})(?!\w)"
+    r"""(?x) (?<![A-Za-z0-9_.]) ( (?: (?:\+|%2[Bb])\d{1,3} | (?:00)?86 ) [ .-]? )?
+        (1[3-9]\d) [ .-]? \d{4} [ .-]? (\d{4}) (?![A-Za-z0-9_])
+        | (?<![A-Za-z0-9_]) ( (?: \+ | %2[Bb] ) \d{3} ) \d{3,9} (\d{3}) (?![A-Za-z0-9_])"""
 )
 
 

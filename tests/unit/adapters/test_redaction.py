@@ -37,9 +37,17 @@ def test_what_is_named_like_a_credential_is_not_shown(text: str) -> None:
         ("call 13800138000 now", "call 138****8000 now"),
         ('"+8613800138000"', '"+86138****8000"'),
         ("+86 138 0013 8000", "+86 138****8000"),
+        ("8613800138000, 008613800138000", "86138****8000, 0086138****8000"),
+        ("138-0013-8000 or 138.0013.8000", "138****8000 or 138****8000"),
+        ("手机号13800138000已被占用", "手机号138****8000已被占用"),
+        ("/parties?phone=%2B8613800138000&x=1", "/parties?phone=%2B86138****8000&x=1"),
         ("+442071838750", "+442****750"),
+        ("tel=%2B442071838750", "tel=%2B442****750"),
+        ("邮箱wang.wei@example.com已被占用", "邮箱w***@example.com已被占用"),
+        ("?email=wang.wei%40example.com", "?email=w***@example.com"),
         ("wang.wei@example.com", "w***@example.com"),
         ("order 2026112200017 of 199.00", "order 2026112200017 of 199.00"),
+        ("SKU13800138000", "SKU13800138000"),
     ],
 )
 def test_people_are_not_shown_in_full(text: str, shown: str) -> None:

@@ -7,6 +7,7 @@ older listener. `Sensitive` fields are ciphertext in every message: the chassis 
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -86,6 +87,31 @@ class Sensitive(fields.String):
             return _require_codec().open(text, "wire")
         except ValueError as error:
             raise ValidationError("Cannot be decrypted with this hub's keys.") from error
+
+
+class SensitiveObject(fields.Dict):
+    """A JSON object that is one ciphertext, `{"sealed": "..."}`, in every message.
+
+    One that comes in clear is taken as it is: what an older sender says is understood for ever.
+    """
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        if value is None or not _on_the_wire.get() or self.is_public(obj):
+            return super()._serialize(value, attr, obj, **kwargs)  # type: ignore[no-untyped-call]
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return {"sealed": _require_codec().seal(text, "wire")}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if _on_the_wire.get() and isinstance(value, Mapping) and value.keys() == {"sealed"}:
+            try:
+                value = json.loads(_require_codec().open(value["sealed"], "wire"))
+            except ValueError as error:
+                raise ValidationError("Cannot be decrypted with this hub's keys.") from error
+        return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+
+    def is_public(self, obj: Any) -> bool:
+        """Tell whether the object, in its message `obj`, holds nothing about a person and may travel in clear."""
+        return False
 
 
 class Money(fields.Field[Decimal]):

@@ -117,6 +117,10 @@ class AdapterSpec:
         pulled: those of them that `changes` reports.
         address: settings that decide where the secrets are sent; changing one takes the credential away until it is put
             again. None, for an adapter that does not say, stands for every setting of its own.
+        accounts: those entities whose records lie in the account of the person they are assigned to; the account comes
+            as `Write.references["account"]`, and one that belongs to nobody is not brought there.
+        consent: entity → the channel for which a record's consent must be granted; without it a record that is there
+            is deleted (unsubscribed) and one that is not is left out. Granted again, it is written to the same id.
     """
 
     name: str
@@ -127,12 +131,16 @@ class AdapterSpec:
     entities: tuple[str, ...]
     pulled: tuple[str, ...] = ()
     address: tuple[str, ...] | None = None
+    accounts: tuple[str, ...] = ()
+    consent: Mapping[str, str] = field(default_factory=dict)
     capabilities: frozenset[Capability]
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if not set(self.pulled) <= set(self.entities):
             raise ValueError(f"{self.name}: `pulled` names entities that `entities` lacks")
+        if not {*self.accounts, *self.consent} <= set(self.entities):
+            raise ValueError(f"{self.name}: `accounts` or `consent` names entities that `entities` lacks")
         if self.pulled and Capability.INCREMENTAL not in self.capabilities:
             raise ValueError(f"{self.name}: `pulled` needs the capability `incremental`")
         if set(self.secret_fields) & set(self.config_schema.get("properties", {})):
@@ -180,7 +188,8 @@ class Write:
         idempotency_key: the same for every attempt of this change.
         expected_version: what `Written.remote_version` said last; for targets with `conditional_write`.
         source_version: our version of the record.
-        references: entity → external id of bound records that this one points at ({"customer": "17"}).
+        references: entity → external id of bound records that this one points at ({"customer": "17"}); "account" is
+            the account of the person it is assigned to, for the entities that `AdapterSpec.accounts` names.
     """
 
     local_id: str
@@ -199,12 +208,15 @@ class Written:
     Args:
         remote_version: changes whenever a field that we own changes there; compared, never ordered.
         adopted: it was there before this attempt and has been taken over instead of created.
+        body: the record as it stands there now, in the form in which `get` and `changes` tell it; what both sides agree
+            on from here on. None if the answer does not tell: the next change there is then told as a whole.
         details: for people: the number there, its state, and `warnings`, a list of sentences.
     """
 
     external_id: str
     remote_version: str | None = None
     adopted: bool = False
+    body: Json | None = None
     details: Json = field(default_factory=dict)
 
 
@@ -223,7 +235,11 @@ class Change:
     """Something changed at the target.
 
     The same change may be reported again (overlap, redelivery): drop it by (entity, external_id, version). `version`
-    is unique per reported state, so a record that goes A, B, A reports three of them.
+    is unique per reported state, so a record that goes A, B, A reports three of them. It is of the same kind as
+    `Written.remote_version` and `Remote.version`: a change that carries the version of our own write is an echo.
+
+    Args:
+        account: the account in which the record lies, for the entities that `AdapterSpec.accounts` names.
     """
 
     entity: str
@@ -233,6 +249,7 @@ class Change:
     body: Json
     version: str
     changed_at: datetime | None = None
+    account: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

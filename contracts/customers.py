@@ -1,4 +1,9 @@
-"""What the customers service is asked, answers and announces: who a company deals with, and how to reach them."""
+"""What the customers service is asked, answers and announces: who a company deals with, and what is done about them.
+
+Consent. No entry of a channel means that nobody said yes: nothing may be sent there. A person sets it through the API.
+What another system reports is taken over, except that a refusal wins: a refusal always applies, a grant only where the
+hub holds no refusal.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,13 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from contracts import errors
+from contracts import errors, tasks
 from contracts.event import EventType
+from contracts.integrations import ExternalRefusal
 from contracts.operation import Operation, Permission
 from contracts.schema import (
     ById,
+    Empty,
     Entries,
     Identifier,
     OneOf,
@@ -30,6 +37,27 @@ LIFECYCLE = ("prospect", "active", "dormant", "ended")
 INVOICE_TYPES = ("general", "special", "electronic")
 REACHED_BY = ("phone", "email", "wechat_id")
 """A customer has at least one of these, so that somebody can answer."""
+CHANNELS = ("email", "phone", "wechat")
+CONSENT = ("granted", "refused")
+
+
+class Consent(Record):
+    """What was said of one channel, when, and where: `hub`, or the name of the connection that told it."""
+
+    state = fields.String(required=True, validate=OneOf(*CONSENT))
+    at = Timestamp(required=True)
+    source = fields.String(required=True)
+
+
+def _consent() -> fields.Dict:
+    return fields.Dict(keys=fields.String(), values=fields.Nested(Consent), metadata={
+        "description": "By channel; a channel that is absent has not been granted."})
+
+
+def _consent_asked() -> Entries:
+    return Entries(keys=fields.String(validate=OneOf(*CHANNELS)), values=fields.String(validate=OneOf(*CONSENT)),
+                   metadata={"description": "Channel (`email`, `phone`, `wechat`) to `granted` or `refused`; "
+                                            "a channel that is absent stays."})
 
 
 class Address(Record):
@@ -77,6 +105,7 @@ class _CustomerFields(Request):
     preferences = Entries(keys=Text(least=1, most=60), values=Text(most=500), validate=validate.Length(max=50))
     next_follow_up_at = Timestamp(allow_none=True)
     team_id = Identifier(allow_none=True)
+    consent = _consent_asked()
 
 
 class CustomerCreate(_CustomerFields):
@@ -141,6 +170,7 @@ class Customer(Record):
     tags = fields.List(fields.String())
     preferences = fields.Dict(keys=fields.String(), values=fields.String())
     next_follow_up_at = Timestamp(allow_none=True)
+    consent = _consent()
     owner_id = fields.String(required=True, allow_none=True)
     team_id = fields.String(allow_none=True)
     created_by = fields.String(required=True)
@@ -159,6 +189,7 @@ class _ContactFields(Request):
     email = Sensitive(allow_none=True, validate=validate.Length(max=254))
     role = Text(most=100)
     primary = fields.Boolean()
+    consent = _consent_asked()
 
 
 class ContactCreate(_ContactFields):
@@ -207,9 +238,33 @@ class Contact(Record):
     email = Sensitive(required=True, allow_none=True)
     role = fields.String()
     primary = fields.Boolean(required=True)
+    consent = _consent()
     created_by = fields.String(required=True)
     created_at = Timestamp(required=True)
     updated_at = Timestamp(required=True)
+
+
+class ConsentChanged(Record):
+    """Somebody granted or refused the channels in `changed`; `customer` or `contact` is the record as it is now."""
+
+    entity = fields.String(required=True, validate=OneOf("customer", "contact"))
+    changed = fields.List(fields.String(validate=OneOf(*CHANNELS)), required=True)
+    customer = fields.Nested(Customer, required=True, allow_none=True)
+    contact = fields.Nested(Contact, required=True, allow_none=True)
+
+
+class ExternalConsent(Record):
+    """What another system says of one channel; `at` is when it was said there, if that is known."""
+
+    state = fields.String(required=True, validate=OneOf(*CONSENT))
+    at = Timestamp(load_default=None, allow_none=True)
+
+
+class ExternalContact(Record):
+    """What customers takes from an `external.changed` whose entity is `contact` or `customer`."""
+
+    consent = fields.Dict(keys=fields.String(validate=OneOf(*CHANNELS)), values=fields.Nested(ExternalConsent),
+                          load_default=dict)
 
 
 READ = Permission("customer", "read")
@@ -239,12 +294,75 @@ LIST_CONTACTS_OF_CUSTOMER = Operation(SERVICE, "list_contacts_of_customer", Cont
 CHANGE_CONTACT = Operation(SERVICE, "change_contact", ContactChange, Contact, CHANGE, _CHANGE_REFUSALS,
                            summary="Change a contact")
 
-CUSTOMER_CREATED = EventType(SERVICE, "customer.created", "customer", Customer)
-CUSTOMER_UPDATED = EventType(SERVICE, "customer.updated", "customer", CustomerUpdated)
-CUSTOMER_SNAPSHOT = EventType(SERVICE, "customer.snapshot", "customer", Customer)
-CONTACT_CREATED = EventType(SERVICE, "contact.created", "contact", Contact, expects_listener=False)
-CONTACT_UPDATED = EventType(SERVICE, "contact.updated", "contact", Contact, expects_listener=False)
+TASK_READ = Permission("task", "read")
+TASK_CREATE = Permission("task", "create")
+TASK_CHANGE = Permission("task", "change")
+TASK_DELETE = Permission("task", "delete")
+TASK_ASSIGN = Permission("task", "assign")
+"""The right to say whose task it is. At depth `own` it reaches nobody else."""
+ACTIVITY_READ = Permission("activity", "read")
+ACTIVITY_CREATE = Permission("activity", "create")
+
+_STEP_REFUSALS = (errors.NotFound, errors.StaleVersion, errors.InvalidTransition)
+_LIST_REFUSALS = (errors.InvalidCursor, errors.NotFound)
+
+CREATE_TASK = Operation(SERVICE, "create_task", tasks.TaskCreate, tasks.Task, TASK_CREATE,
+                        (errors.NotFound, errors.Invalid), summary="Create a task")
+GET_TASK = Operation(SERVICE, "get_task", ById, tasks.Task, TASK_READ, (errors.NotFound,), mutates=False,
+                     summary="Read a task")
+LIST_TASKS = Operation(SERVICE, "list_tasks", tasks.TaskList, page_of(tasks.Task), TASK_READ, (errors.InvalidCursor,),
+                       mutates=False, summary="List the tasks within your reach")
+LIST_TASKS_OF_CUSTOMER = Operation(SERVICE, "list_tasks_of_customer", tasks.TasksOfCustomer, page_of(tasks.Task),
+                                   TASK_READ, _LIST_REFUSALS, mutates=False, summary="List the tasks of a customer")
+CHANGE_TASK = Operation(SERVICE, "change_task", tasks.TaskChange, tasks.Task, TASK_CHANGE, _CHANGE_REFUSALS,
+                        summary="Change a task")
+COMPLETE_TASK = Operation(SERVICE, "complete_task", tasks.TaskStep, tasks.Task, TASK_CHANGE, _STEP_REFUSALS,
+                          summary="Complete a task")
+REOPEN_TASK = Operation(SERVICE, "reopen_task", tasks.TaskStep, tasks.Task, TASK_CHANGE, _STEP_REFUSALS,
+                        summary="Reopen a task that is done")
+CANCEL_TASK = Operation(SERVICE, "cancel_task", tasks.TaskCancel, tasks.Task, TASK_CHANGE, _STEP_REFUSALS,
+                        summary="Cancel a task")
+DELETE_TASK = Operation(SERVICE, "delete_task", tasks.TaskDelete, Empty, TASK_DELETE,
+                        (errors.NotFound, errors.StaleVersion), summary="Remove a task")
+
+LOG_ACTIVITY = Operation(SERVICE, "log_activity", tasks.ActivityLog, tasks.Activity, ACTIVITY_CREATE,
+                         (errors.NotFound, errors.Invalid), summary="Log what was done")
+GET_ACTIVITY = Operation(SERVICE, "get_activity", ById, tasks.Activity, ACTIVITY_READ, (errors.NotFound,),
+                         mutates=False, summary="Read an activity")
+LIST_ACTIVITIES = Operation(SERVICE, "list_activities", tasks.ActivityList, page_of(tasks.Activity), ACTIVITY_READ,
+                            (errors.InvalidCursor,), mutates=False, summary="List the activities within your reach")
+LIST_ACTIVITIES_OF_CUSTOMER = Operation(
+    SERVICE, "list_activities_of_customer", tasks.ActivitiesOfCustomer, page_of(tasks.Activity), ACTIVITY_READ,
+    _LIST_REFUSALS, mutates=False, summary="List what people did about a customer")
+GET_TIMELINE = Operation(SERVICE, "get_timeline", tasks.Timeline, page_of(tasks.Activity), ACTIVITY_READ,
+                         _LIST_REFUSALS, mutates=False, summary="Read the timeline of a customer")
+
+CUSTOMER_CREATED = EventType(SERVICE, "customer.created", "customer", Customer, schemaversion=2)
+CUSTOMER_UPDATED = EventType(SERVICE, "customer.updated", "customer", CustomerUpdated, schemaversion=2)
+CUSTOMER_SNAPSHOT = EventType(SERVICE, "customer.snapshot", "customer", Customer, schemaversion=2)
+CONTACT_CREATED = EventType(SERVICE, "contact.created", "contact", Contact, schemaversion=2, expects_listener=False)
+CONTACT_UPDATED = EventType(SERVICE, "contact.updated", "contact", Contact, schemaversion=2, expects_listener=False)
+CONTACT_SNAPSHOT = EventType(SERVICE, "contact.snapshot", "contact", Contact, expects_listener=False)
+CONSENT_CHANGED = EventType(SERVICE, "consent.changed", "consent", ConsentChanged, expects_listener=False)
+"""Beside `contact.updated` or `customer.updated`, for whoever cares for this alone; its subject is the record's id."""
+
+TASK_CREATED = EventType(SERVICE, "task.created", "task", tasks.TaskChanged, expects_listener=False)
+TASK_UPDATED = EventType(SERVICE, "task.updated", "task", tasks.TaskChanged, expects_listener=False)
+TASK_COMPLETED = EventType(SERVICE, "task.completed", "task", tasks.TaskChanged, expects_listener=False)
+TASK_REOPENED = EventType(SERVICE, "task.reopened", "task", tasks.TaskChanged, expects_listener=False)
+TASK_CANCELLED = EventType(SERVICE, "task.cancelled", "task", tasks.TaskChanged, expects_listener=False)
+TASK_DELETED = EventType(SERVICE, "task.deleted", "task", tasks.TaskChanged, expects_listener=False)
+"""The task as it last was; its version is one above that."""
+TASK_SNAPSHOT = EventType(SERVICE, "task.snapshot", "task", tasks.Task, expects_listener=False)
+ACTIVITY_LOGGED = EventType(SERVICE, "activity.logged", "activity", tasks.Activity, expects_listener=False)
+EXTERNAL_REFUSED = EventType(SERVICE, "external.refused", "external", ExternalRefusal, expects_listener=False)
+"""An inbound change of a task, contact or customer that the rules here do not allow."""
 
 OPERATIONS = (CREATE_CUSTOMER, GET_CUSTOMER, LIST_CUSTOMERS, CHANGE_CUSTOMER,
-              CREATE_CONTACT, GET_CONTACT, LIST_CONTACTS, LIST_CONTACTS_OF_CUSTOMER, CHANGE_CONTACT)
-EVENTS = (CUSTOMER_CREATED, CUSTOMER_UPDATED, CUSTOMER_SNAPSHOT, CONTACT_CREATED, CONTACT_UPDATED)
+              CREATE_CONTACT, GET_CONTACT, LIST_CONTACTS, LIST_CONTACTS_OF_CUSTOMER, CHANGE_CONTACT,
+              CREATE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_OF_CUSTOMER, CHANGE_TASK, COMPLETE_TASK, REOPEN_TASK,
+              CANCEL_TASK, DELETE_TASK, LOG_ACTIVITY, GET_ACTIVITY, LIST_ACTIVITIES, LIST_ACTIVITIES_OF_CUSTOMER,
+              GET_TIMELINE)
+EVENTS = (CUSTOMER_CREATED, CUSTOMER_UPDATED, CUSTOMER_SNAPSHOT, CONTACT_CREATED, CONTACT_UPDATED, CONTACT_SNAPSHOT,
+          CONSENT_CHANGED, TASK_CREATED, TASK_UPDATED, TASK_COMPLETED, TASK_REOPENED, TASK_CANCELLED, TASK_DELETED,
+          TASK_SNAPSHOT, ACTIVITY_LOGGED, EXTERNAL_REFUSED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contracts.operation import Operation
 from gateway.route import Route
 from gateway.routes import (
+    activities,
     adapters,
     api_keys,
     connections,
@@ -17,13 +18,15 @@ from gateway.routes import (
     roles,
     sessions,
     sync_routes,
+    tasks,
     teams,
     users,
 )
 
 ROUTES: tuple[Route, ...] = (
     *sessions.ROUTES, *me.ROUTES, *users.ROUTES, *teams.ROUTES, *roles.ROUTES, *api_keys.ROUTES,
-    *customers.ROUTES, *contacts.ROUTES, *products.ROUTES, *orders.ROUTES,
+    *customers.ROUTES, *contacts.ROUTES, *tasks.ROUTES, *activities.ROUTES,
+    *products.ROUTES, *orders.ROUTES,
     *adapters.ROUTES, *connections.ROUTES, *sync_routes.ROUTES, *deliveries.ROUTES,
 )
 

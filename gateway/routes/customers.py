@@ -9,4 +9,7 @@ ROUTES = (
     Route("GET", "/customers/{id}", customers.GET_CUSTOMER),
     Route("PATCH", "/customers/{id}", customers.CHANGE_CUSTOMER),
     Route("GET", "/customers/{id}/contacts", customers.LIST_CONTACTS_OF_CUSTOMER),
+    Route("GET", "/customers/{id}/tasks", customers.LIST_TASKS_OF_CUSTOMER),
+    Route("GET", "/customers/{id}/activities", customers.LIST_ACTIVITIES_OF_CUSTOMER),
+    Route("GET", "/customers/{id}/timeline", customers.GET_TIMELINE),
 )

@@ -42,6 +42,7 @@ class Row:
         owned: whether the record has an owner: `all` alone reaches another's. Else any depth reaches it.
         old: whether If-Match names a version that has passed, so that whoever may change the record does not.
         theirs: the right that reaches another's record where the operation itself is open to ANYBODY.
+        also: the right that the record at the path needs, where the operation's own right is for what hangs on it.
     """
 
     right: str
@@ -52,6 +53,7 @@ class Row:
     owned: bool = True
     old: bool = False
     theirs: str = ""
+    also: str = ""
 
 
 def _list(right: str) -> Row:
@@ -68,6 +70,7 @@ def _unknown(right: str, body: Any = None, *, old: bool = False) -> Row:
 
 
 USER, CUSTOMER, CONTACT, TEAM, ROLE = "{user}", "{customer}", "{contact}", "{team}", "{role}"
+TASK, ACTIVITY = "{task}", "{activity}"
 RIGHTS: dict[str, Row] = {
     "GET /sessions": _list(ANYBODY),
     "DELETE /sessions/{id}": Row(ANYBODY, 200, path="{session}", theirs="session.delete"),
@@ -104,6 +107,20 @@ RIGHTS: dict[str, Row] = {
     "POST /contacts": Row("customer.change", 201, body={"customer_id": CUSTOMER, "name": "Li Na"}),
     "GET /contacts/{id}": Row("customer.read", 200, path=CONTACT),
     "PATCH /contacts/{id}": Row("customer.change", 412, path=CONTACT, body={"name": "Other"}, old=True),
+    "GET /customers/{id}/tasks": Row("task.read", 200, path=CUSTOMER, also="customer.read"),
+    "GET /customers/{id}/activities": Row("activity.read", 200, path=CUSTOMER, also="customer.read"),
+    "GET /customers/{id}/timeline": Row("activity.read", 200, path=CUSTOMER, also="customer.read"),
+    "GET /tasks": _list("task.read"),
+    "POST /tasks": _made("task.create", {"title": "Call back"}),
+    "GET /tasks/{id}": Row("task.read", 200, path=TASK),
+    "PATCH /tasks/{id}": Row("task.change", 412, path=TASK, body={"title": "Other"}, old=True),
+    "DELETE /tasks/{id}": Row("task.delete", 412, path=TASK, old=True),
+    "POST /tasks/{id}/complete": Row("task.change", 412, path=TASK, old=True),
+    "POST /tasks/{id}/reopen": Row("task.change", 412, path=TASK, old=True),
+    "POST /tasks/{id}/cancel": Row("task.change", 412, path=TASK, old=True),
+    "GET /activities": _list("activity.read"),
+    "POST /activities": _made("activity.create", {"subject": {"entity": "order", "id": NOBODYS_ID}, "kind": "note"}),
+    "GET /activities/{id}": Row("activity.read", 200, path=ACTIVITY),
     "GET /products": _list("product.read"),
     "GET /products/{id}": _unknown("product.read"),
     "GET /orders": _list("order.read"),
@@ -150,6 +167,9 @@ class World:
             "customer": self._made("/customers", {"name": "Matrix", "phone": "+86 138 0013 8000"}),
         }
         self._kept["contact"] = self._made("/contacts", {"customer_id": self._kept["customer"], "name": "Matrix"})
+        self._kept["task"] = self._made("/tasks", {"title": "Matrix"})
+        self._kept["activity"] = self._made("/activities", {"subject": {"entity": "order", "id": NOBODYS_ID},
+                                                            "kind": "note"})
 
     def _made(self, path: str, body: Any) -> str:
         answer = self.hub.post(path, body)
@@ -188,6 +208,7 @@ def expected(row: Row, role: str) -> int:
     depth = depth_of(ROLES[role], *right.split(".")) if right else "all"
     if row.right and depth == "none":
         return 403
+    depth = depth_of(ROLES[role], *row.also.split(".")) if row.also else depth
     return row.reached if depth == "all" or not row.owned else row.beyond
 
 

@@ -26,7 +26,8 @@ def perform(target: Target, job: Job, clock: Clock, deadline_s: float) -> Outcom
     failed: Failed | None = None
     try:
         failpoint("engine.before_call")
-        answer = _ASK[job.action](target, job, target.context(clock, deadline_s, seen.append, job.traceparent))
+        with target.calling(clock, deadline_s, seen.append, job.traceparent) as ctx:
+            answer = _ASK[job.action](target, job, ctx)
     except Exception as error:
         failed = failed_with(target, error)
         answer = {"found": "unanswered"} if job.action == "find" else {}

@@ -123,8 +123,8 @@ class Poller:
     def _page(self, target: Target, pull: Pull, checkpoint: str | None) -> Page[Change] | None:
         """Return the next page, or None after recording why it could not be had."""
         try:
-            ctx = target.context(self._clock, self._settings.call_deadline_s, lambda exchange: None)
-            return target.adapter.changes(ctx, pull.entity, checkpoint, target.adapter.spec.limits.page_size)
+            with target.calling(self._clock, self._settings.call_deadline_s, lambda exchange: None) as ctx:
+                return target.adapter.changes(ctx, pull.entity, checkpoint, target.adapter.spec.limits.page_size)
         except Exception as error:
             failed = calls.failed_with(target, error)
             log.warning("poll_failed", connection_id=pull.connection_id, entity=pull.entity, kind=failed.kind,

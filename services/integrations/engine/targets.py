@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,39 @@ class Pace:
             time.sleep(wait)
 
 
+class Line:
+    """The transport to one target, closed as soon as it has been replaced and no call uses it."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._replaced = False
+
+    @contextmanager
+    def used(self) -> Iterator[Transport]:
+        """Keep the transport open for one call."""
+        with self._lock:
+            self._calls += 1
+        try:
+            yield self.transport
+        finally:
+            with self._lock:
+                self._calls -= 1
+            self._close_if_done()
+
+    def replace(self) -> None:
+        """Say that no further call is meant for it. One that was claimed before may still begin, and closes it anew."""
+        self._replaced = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        with self._lock:
+            done = self._replaced and self._calls == 0
+        if done:
+            self.transport.close()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """One connection, ready to be called."""
@@ -59,7 +93,7 @@ class Target:
     adapter: Adapter
     config: dict[str, Any]
     secrets: dict[str, str] = field(repr=False)
-    transport: Transport
+    line: Line
     pace: Pace
 
     @property
@@ -81,13 +115,19 @@ class Target:
         """Return what the target or its adapter said, fit to be kept and shown."""
         return Redactor(self.secrets.values()).text(text)
 
-    def context(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None],
-                traceparent: str | None = None) -> Context:
-        """Return what one call of the adapter is lent."""
-        http = self.transport.session(secrets=self.secrets.values(), total_s=deadline_s, observer=observer,
-                                      admit=self.pace.admit, traceparent=traceparent)
-        return Context(http=http, secrets=self.secrets, config=self.config, clock=clock,
-                       deadline=clock() + dt.timedelta(seconds=deadline_s))
+    @contextmanager
+    def calling(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None],
+                traceparent: str | None = None) -> Iterator[Context]:
+        """Lend what one call of the adapter needs, until it is over."""
+        with self.line.used() as transport:
+            http = transport.session(secrets=self.secrets.values(), total_s=deadline_s, observer=observer,
+                                     admit=self.pace.admit, traceparent=traceparent)
+            yield Context(http=http, secrets=self.secrets, config=self.config, clock=clock,
+                          deadline=clock() + dt.timedelta(seconds=deadline_s))
+
+    def replace(self) -> None:
+        """Let go what is kept open, once the calls under way have ended."""
+        self.line.replace()
 
 
 class CredentialMissing(Exception):
@@ -100,6 +140,7 @@ class Targets:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._ready: dict[str, Target] = {}
+        self._lock = threading.Lock()
 
     def get(self, session: Session, connection: Connection) -> Target:
         """Return the target of a connection row.
@@ -110,7 +151,11 @@ class Targets:
         """
         ready = self._ready.get(connection.id)
         if ready is None or ready.setup_version != connection.setup_version:
-            ready = self._ready[connection.id] = self._make(session, connection)
+            ready = self._make(session, connection)
+            with self._lock:  # another thread may have made one meanwhile
+                old, self._ready[connection.id] = self._ready.get(connection.id), ready
+            if old is not None:
+                old.replace()
         return ready
 
     def usable(self, session: Session, connection: Connection) -> Target:
@@ -136,6 +181,6 @@ class Targets:
     def _make(self, session: Session, connection: Connection) -> Target:
         return Target(
             connection_id=connection.id, setup_version=connection.setup_version, config=dict(connection.config),
-            adapter=registry.load(connection.adapter), transport=Transport(HttpPolicy.of(connection.config)),
+            adapter=registry.load(connection.adapter), line=Line(Transport(HttpPolicy.of(connection.config))),
             secrets=credentials.secrets_of(session, self._keyring, connection.id),
             pace=Pace(connection.rate_per_s, connection.burst))

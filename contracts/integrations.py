@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import fields, validate
 
 from contracts import errors
@@ -16,6 +18,7 @@ from contracts.schema import (
     Record,
     Request,
     Sensitive,
+    SensitiveObject,
     Text,
     Timestamp,
     page_of,
@@ -30,6 +33,8 @@ DIRECTIONS = ("push", "pull", "both")
 ROUTE_STATES = ("draft", "active", "inactive")
 DELIVERY_STATES = ("pending", "leased", "retry_wait", "in_doubt", "blocked",
                    "delivered", "skipped", "superseded", "dead", "cancelled")
+PUBLIC = ("product",)
+"""Entities whose records hold nothing about a person."""
 GUARANTEES = ("effectively_once", "at_least_once")
 
 CONNECTION_READ = Permission("connection", "read")
@@ -384,8 +389,18 @@ OPERATIONS = (
 # --- events -------------------------------------------------------------------------------------------------------
 
 
+class _Told(SensitiveObject):
+    """What a target told of a record: it may hold anything about anybody, except for a product."""
+
+    def is_public(self, obj: Any) -> bool:
+        return bool(obj["entity"] in PUBLIC)
+
+
 class ExternalChange(Record):
     """A record that a target owns is new, different or gone. `record` is its full state in the hub's own words.
+
+    The event's `entityversion` rises with every change that is told of one record (`connection_id`, `entity`,
+    `external_id`); a listener drops what is not above the one it knows, and asks no clock.
 
     `keys` are ours: `id` of the record that it is bound to, `account_user_id` of the user in whose account it lies.
     """
@@ -395,7 +410,7 @@ class ExternalChange(Record):
     entity = fields.String(required=True)
     external_id = fields.String(required=True)
     keys = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
-    record = fields.Dict(required=True)
+    record = _Told(required=True)
     changed = fields.List(fields.String(), allow_none=True, metadata={
         "description": "The fields of `record` that differ from what both sides agreed on last; null or absent: all."})
     deleted = fields.Boolean(required=True)

@@ -3,14 +3,17 @@
 from services.integrations.models.attempt import Attempt
 from services.integrations.models.base import Base
 from services.integrations.models.binding import Binding
+from services.integrations.models.conflict import Conflict
 from services.integrations.models.connection import Connection
 from services.integrations.models.credential import Credential
 from services.integrations.models.cursor import Cursor
 from services.integrations.models.delivery import Delivery
 from services.integrations.models.ledger import LedgerRow
+from services.integrations.models.own_write import OwnWrite
+from services.integrations.models.receipt import Receipt
 from services.integrations.models.record import Record
 from services.integrations.models.route import Route
 from services.integrations.models.sighting import Sighting
 
-__all__ = ["Attempt", "Base", "Binding", "Connection", "Credential", "Cursor", "Delivery", "LedgerRow", "Record",
-           "Route", "Sighting"]
+__all__ = ["Attempt", "Base", "Binding", "Conflict", "Connection", "Credential", "Cursor", "Delivery", "LedgerRow",
+           "OwnWrite", "Receipt", "Record", "Route", "Sighting"]

@@ -22,3 +22,6 @@ class Sighting(Base):
     remote_version: Mapped[str] = mapped_column(sa.String(200))
     version: Mapped[int] = mapped_column(default=1, comment="ours: rises with every change that was told")
     seen_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    changed_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime, comment="when it changed, as the target says")
+    state_sealed: Mapped[str | None] = mapped_column(
+        sa.Text, comment="sealed: the record as it was seen or written last, of entities that we write too")

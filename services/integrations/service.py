@@ -64,9 +64,9 @@ class IntegrationsService(Service):
     """Answers for connections, routes and deliveries; hears what travels."""
 
     name = contract.SERVICE
-    # Three workers, not one that starts two: the chassis keeps each going by itself.
+    # Four workers, not one that starts three: the chassis keeps each going by itself.
     background = (lambda runtime: _engine(runtime).dispatcher, lambda runtime: _engine(runtime).sweeper,
-                  lambda runtime: _engine(runtime).poller)
+                  lambda runtime: _engine(runtime).poller, lambda runtime: _engine(runtime).pruner)
 
     # --- adapters and connections ---------------------------------------------------------------------------------
 

@@ -19,6 +19,10 @@ class IntegrationsSettings(Settings):
                              doc="Calls that this process makes at once, over all connections.")
     sweep_every_s: float = setting(5.0, env="INTEGRATIONS_SWEEP_EVERY_S", unit="s", least=0.1, most=60,
                                    doc="How often forgotten rows are looked for in every state that is not final.")
+    delivery_retention_days: int = setting(
+        90, env="INTEGRATIONS_DELIVERY_RETENTION_DAYS", unit="days", least=1, most=3660,
+        doc="How long settled deliveries and their attempts are kept; what is dead stays.",
+    )  # fmt: skip
     poll_every_s: float = setting(60.0, env="INTEGRATIONS_POLL_EVERY_S", unit="s", least=1, most=86_400,
                                   doc="Pause between two polls of a target for its changes.")
     doubt_proof_s: float = setting(5.0, env="INTEGRATIONS_DOUBT_PROOF_S", unit="s", least=1, most=600,

@@ -12,6 +12,8 @@ Op = Literal["upsert", "delete", "append"]
 
 STATES: tuple[State, ...] = get_args(State)
 TERMINAL: tuple[State, ...] = ("delivered", "skipped", "superseded", "dead", "cancelled")
+PRUNABLE: tuple[State, ...] = ("delivered", "skipped", "superseded", "cancelled")
+"""Settled, and nobody's business any more; a dead one waits for a person, however long."""
 CLAIMABLE: tuple[State, ...] = ("pending", "retry_wait")
 """States from which a delivery is taken when it is due."""
 WAITING: tuple[State, ...] = (*CLAIMABLE, "blocked")

@@ -1,4 +1,4 @@
-"""The engine of one process: dispatcher, sweeper and poller, which share targets and wake each other."""
+"""The engine of one process: dispatcher, sweeper, poller and pruner, which share targets and wake each other."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from chassis.database import Database
 from services.integrations.engine import owner
 from services.integrations.engine.dispatcher import Dispatcher
 from services.integrations.engine.poller import Poller
+from services.integrations.engine.pruner import Pruner
 from services.integrations.engine.sweeper import Sweeper
 from services.integrations.engine.targets import Targets
 from services.integrations.settings import IntegrationsSettings
@@ -23,6 +24,7 @@ class Engine:
         self.dispatcher = Dispatcher(db, keyring, self.targets, settings, me)
         self.sweeper = Sweeper(db, settings.sweep_every_s, self.dispatcher.wake)
         self.poller = Poller(db, self.targets, settings, me)
+        self.pruner = Pruner(db, settings.delivery_retention_days)
 
     def wake(self, connection_ids: Iterable[str]) -> None:
         """Say that these connections have something to send."""

@@ -1,0 +1,58 @@
+"""Forgetting what was settled long ago, with its attempts; the ledger keeps the count, in the same transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from services.integrations.domain.deliveries import PRUNABLE
+from services.integrations.models import Attempt, Delivery, LedgerRow
+from services.integrations.queries.statements import table_of
+
+BATCH = 500
+"""Rows that one transaction looks at: some ten milliseconds, during which SQLite takes no other writer."""
+_ATTEMPT, _DELIVERY, _LEDGER = table_of(Attempt), table_of(Delivery), table_of(LedgerRow)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where the walk stands: how many rows went, and the id to go on after; None at the end."""
+
+    pruned: int
+    after: str | None
+
+
+def prune(session: Session, after: str, before: dt.datetime) -> Page:
+    """Delete what was settled before `before` among the next `BATCH` deliveries after the id `after`.
+
+    Ids rise with time, so the walk along the primary key sees the oldest first and needs no index of its own, which
+    every delivery would have to pay for. What needs a person (dead) or is still to be done stays, however old it is.
+    """
+    old = _DELIVERY.c
+    seen = session.execute(sa.select(old.id, old.created_at, old.state, old.settled_at)
+                           .where(old.id > after).order_by(old.id).limit(BATCH)).all()
+    settled = [row.id for row in seen if row.state in PRUNABLE and row.settled_at and row.settled_at < before]
+    pruned = _delete(session, settled) if settled else 0
+    at_end = len(seen) < BATCH or seen[-1].created_at >= before
+    return Page(pruned, None if at_end else seen[-1].id)
+
+
+def _delete(session: Session, ids: list[str]) -> int:
+    """Delete these settled deliveries; each is counted by the one process that holds it."""
+    ours = sa.select(_DELIVERY.c.id, _DELIVERY.c.connection_id, _DELIVERY.c.state).where(_DELIVERY.c.id.in_(ids))
+    held = session.execute(ours.order_by(_DELIVERY.c.id).with_for_update(skip_locked=True)).all()
+    gone = [row.id for row in held]
+    session.execute(sa.delete(_ATTEMPT).where(_ATTEMPT.c.delivery_id.in_(gone)))
+    session.execute(sa.delete(_DELIVERY).where(_DELIVERY.c.id.in_(gone)))
+    counted: dict[str, Counter[str]] = {}
+    for row in held:
+        counted.setdefault(row.connection_id, Counter())[row.state] += 1
+    for connection_id, states in sorted(counted.items()):
+        risen: dict[str, Any] = {state: _LEDGER.c[state] + many for state, many in states.items()}
+        session.execute(sa.update(_LEDGER).where(_LEDGER.c.connection_id == connection_id).values(risen))
+    return len(gone)

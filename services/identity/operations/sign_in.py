@@ -20,6 +20,7 @@ from services.identity.domain.lockout import Patience
 from services.identity.models import LoginEvent, Session, User
 from services.identity.operations import attempts
 from services.identity.operations.hashing import Hasher
+from services.identity.queries import users
 from services.identity.settings import IdentitySettings
 
 log = telemetry.logger(__name__)
@@ -77,7 +78,7 @@ def sign_in(gate: Gate, request: dict[str, Any]) -> dict[str, Any]:
     counters = {by_user: gate.user_patience, by_source: gate.source_patience}
     with gate.db.write() as session:
         attempts.begin(session, counters, utcnow())
-        user = session.scalars(select(User).where(User.username == username)).one_or_none()
+        user = users.named(session, username)
         kept = user.password_hash if user is not None and user.status == "active" else None
     matches = gate.judge(kept, request["password"], counters)
     renewed = gate.hasher.hash(request["password"]) if matches and kept and gate.hasher.outdated(kept) else None

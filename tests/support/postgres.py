@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -105,6 +106,10 @@ class Postgres:
                 continue
         self._server.wait(30)
 
+    def log(self) -> str:
+        """What the server has said, by its own settings: a statement that failed is told with all its values."""
+        return (self.directory / "server.log").read_text(errors="replace")
+
     def execute(self, statement: str | sql.Composed, parameters: Sequence[object] = ()) -> None:
         """Run one statement in the maintenance database, outside any transaction."""
         connection = psycopg2.connect(
@@ -147,9 +152,9 @@ def _quit_with_parent() -> None:
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGQUIT)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """The test run's own PostgreSQL cluster, started at first use."""
+@contextlib.contextmanager
+def private_cluster() -> Iterator[Postgres]:
+    """A running cluster that nobody else uses; gone at the end."""
     # Not under pytest's folder: that one is closed to the operating system's user postgres.
     directory = Path(tempfile.mkdtemp(prefix="hub-postgres-"))
     cluster = Postgres(directory)
@@ -160,6 +165,13 @@ def postgres() -> Iterator[Postgres]:
     finally:
         cluster.stop(signal.SIGQUIT)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The test run's own PostgreSQL cluster, started at first use."""
+    with private_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,14 @@ from typing import Any
 import requests
 
 from chassis import launcher, migrations
+from tests.support.broker import Management
 from tests.support.processes import ROOT, Process, Processes, free_port
 from tests.support.rooms import make_keys
 
 
 @dataclass
 class Hub:
-    """The running rooms, and an administrator signed in at the gateway."""
+    """The running rooms, and an administrator signed in at the gateway; `settings` are told to every room."""
 
     home: Path
     amqp_uri: str
@@ -27,11 +30,13 @@ class Hub:
     http: requests.Session = field(default_factory=requests.Session)
     username: str = "admin"
     password: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
         """What every room is told."""
-        return {"HUB_HOME": str(self.home), "AMQP_URI": self.amqp_uri}
+        cheap = {"IDENTITY_PASSWORD_HASH_MEMORY_MIB": "19"}  # the least there may be: a hash is a tenth of a second
+        return {"HUB_HOME": str(self.home), "AMQP_URI": self.amqp_uri, **cheap, **self.settings}
 
     def start(self, *rooms: str) -> None:
         """Make keys and databases, start the rooms and the gateway, sign in."""
@@ -82,3 +87,18 @@ class Hub:
     def patch(self, path: str, body: Any, **options: Any) -> requests.Response:
         """PATCH below /api/v1."""
         return self.http.patch(f"{self.url}/api/v1{path}", json=body, timeout=20, **options)
+
+
+@contextlib.contextmanager
+def running_hub(broker: Management, home: Path, *rooms: str) -> Iterator[Hub]:
+    """Rooms and the gateway as processes on a virtual host of their own; both are gone at the end."""
+    broker.start()
+    vhost = broker.create_vhost()
+    running = Hub(home, vhost.amqp_uri, Processes(home))
+    try:
+        running.start(*rooms)
+        yield running
+    finally:
+        running.processes.stop_all()
+        broker.start()
+        broker.delete_vhost(vhost.name)

@@ -9,8 +9,9 @@ import pytest
 
 from services.integrations.models import Delivery
 from tests.service.integrations.conftest import Hub
-from tests.support.fake_target import ADAPTERS, FakeTarget
-from tests.support.processes import ROOT, Process, Processes, eventually
+from tests.support.fake_target import FakeTarget
+from tests.support.plugged import plug_in
+from tests.support.processes import Process, Processes, eventually
 from tests.support.rooms import make_keys
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -30,15 +31,11 @@ def hub(processes: Processes, db_uri: str) -> Iterator[Hub]:
 @pytest.fixture
 def start(hub: Hub, processes: Processes, db_uri: str, amqp_uri: str, tmp_path: Path) -> Start:
     """Starts the integrations service as a process that has the fake adapters plugged in from outside."""
-    plugged = tmp_path / "plugged" / "fake_adapters-1.0.dist-info"
-    plugged.mkdir(parents=True)
-    (plugged / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-adapters\nVersion: 1.0\n")
-    lines = [f"{name} = tests.support.fake_target:{adapter.__name__}" for name, adapter in ADAPTERS.items()]
-    (plugged / "entry_points.txt").write_text("\n".join(["[crm_hub.adapters]", *lines, ""]))
+    python_path = plug_in(tmp_path / "plugged")
 
     def begin(**environ: str) -> Process:
         return processes.room("integrations", {
-            "AMQP_URI": amqp_uri, "DB_URI_INTEGRATIONS": db_uri, "PYTHONPATH": f"{ROOT}:{plugged.parent}", **environ})
+            "AMQP_URI": amqp_uri, "DB_URI_INTEGRATIONS": db_uri, "PYTHONPATH": python_path, **environ})
 
     return begin
 

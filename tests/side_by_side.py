@@ -1,66 +1,186 @@
-"""Runs the tests in two processes at once: `python tests/side_by_side.py [pytest options]`.
+"""Runs the tests in several processes at once: `python tests/side_by_side.py [--parts N] [pytest options]`.
 
-Most of a test here is waiting: for a broker to start, a lease to run out, a killed process to come back. Two runs
-beside each other, each with a broker and databases of its own, take little more than half the time. pytest-xdist cannot
-do it: its workers talk through threads that eventlet replaces under their feet.
+Most of a test here is waiting: for a broker to start, a lease to run out, a killed process to come back. Several parts
+beside each other, each with a broker and databases of its own, wait at the same time. Each is given the next file when
+it is done with its last, the longest first. pytest-xdist cannot do it: its workers talk through threads that eventlet
+replaces under their feet.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-HALVES = (
-    ("tests/service/chassis", "tests/service/identity", "tests/service/gateway", "tests/service/customers",
-     "tests/service/counts", "tests/service/sales", "tests/unit"),
-    ("tests/adapters", "tests/contracts", "tests/flows", "tests/faults", "tests/house", "tests/service/integrations",
-     "tests/service/local"),
+TOGETHER = (
+    ("tests/adapters/tryton/",),  # an ERP
+    ("tests/flows/test_one_order.py", "tests/faults/test_one_process_killed.py"),  # a whole hub
 )
-COUNTED = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
+"""Files that share something dear that a session keeps: one part takes them all."""
+MEMORY = Path("/dev/shm")  # noqa: S108
+NEEDED_BYTES = 1 << 30
+"""What one part writes, and some."""
+LONGEST = (
+    "tests/service/chassis/test_events.py",
+)
+"""Begun first, so that no part ends long after the others; every run names the slowest."""
+DOTS = re.compile(r"([.FEsxXR]+( +\[ *\d+%\])?)?\n")
 
 
-def left_out() -> set[str]:
-    """The folders with tests that no half names: a new one must not be forgotten."""
-    named = {folder for half in HALVES for folder in half}
-    folders = {file.parent.relative_to(ROOT).as_posix() for file in (ROOT / "tests").rglob("test_*.py")}
-    return {f for f in folders if not any(f == name or f.startswith(f"{name}/") for name in named)}
+class Run:
+    """What is left to do and what came of the rest; shared by the threads that each look after one part."""
+
+    def __init__(self, groups: list[list[str]]) -> None:
+        self.left = groups
+        self.files = {file for group in groups for file in group}
+        self.seconds: dict[tuple[str, ...], float] = {}
+        self.counts: Counter[str] = Counter()
+        self.troubles: list[str] = []
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> list[str]:
+        """Return the files to run next, none at the end."""
+        with self._lock:
+            return self.left.pop(0) if self.left else []
+
+    def done(self, part: int, files: list[str], answer: dict[str, Any]) -> None:
+        """Tell what came of files."""
+        counts = Counter(answer["counts"])
+        with self._lock:
+            self._done += len(files)
+            self.counts += counts
+            self.seconds[tuple(files)] = answer["seconds"]
+            told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items()) or "nothing to run"
+            say(f"[{self._done:3}/{len(self.files)}] part {part} {answer['seconds']:6.1f} s  {named(files)}: {told}")
+            for test in answer["failed"]:
+                say(f"          FAILED {test}")
+
+    def trouble(self, text: str) -> None:
+        """Note what is wrong with the run itself."""
+        with self._lock:
+            self.troubles.append(text)
 
 
-def run(name: str, folders: tuple[str, ...], options: list[str], counts: Counter[str], codes: dict[str, int]) -> None:
-    """Run one half; pass its lines on under its name."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *folders]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as half:
-        assert half.stdout is not None
-        last = ""
-        for line in half.stdout:
-            sys.stdout.write(f"[{name}] {line}")
-            sys.stdout.flush()
-            last = line if COUNTED.search(line) else last
-        codes[name] = half.wait()
-    counts.update({what.rstrip("s") if what.startswith("error") else what: int(n) for n, what in COUNTED.findall(last)})
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def named(files: list[str] | tuple[str, ...]) -> str:
+    return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+
+
+def groups() -> list[list[str]]:
+    """Return every file with tests, in the order in which they are given out; those that belong together in one.
+
+    Raises:
+        SystemExit: a file that is named above does not exist.
+    """
+    files = sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / "tests").rglob("test_*.py"))
+    shared = [[file for file in files if file.startswith(names)] for names in TOGETHER]
+    apart = set(files).difference(*shared)
+    if gone := [name for name in LONGEST if name not in apart] + [names[0] for names in TOGETHER for name in names
+                                                                  if not any(f.startswith(name) for f in files)]:
+        sys.exit(f"tests/side_by_side.py names what is not there: {', '.join(gone)}")
+    return [*shared, *([file] for file in LONGEST), *([file] for file in sorted(apart.difference(LONGEST)))]
+
+
+def folder(parts: int) -> Path:
+    """Return a new folder for what the tests write: in memory where there is room, else on the disk.
+
+    A broker and a database make sure of each commit. Memory does that at once and outlives a killed process as the disk
+    does; only a power cut tells them apart, and no test cuts the power. What a failed run left there is cleared away.
+    """
+    within: Path | None = None
+    if MEMORY.is_dir() and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        for left in MEMORY.glob("hub-tests-*-*"):
+            if not Path(f"/proc/{left.name.split('-')[2]}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+        available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+        free = min(shutil.disk_usage(MEMORY).free, int(available[1]) * 1024 // 2 if available else 0)
+        within = MEMORY if free > parts * NEEDED_BYTES else None
+    made = Path(tempfile.mkdtemp(prefix=f"hub-tests-{os.getpid()}-", dir=within))
+    made.chmod(0o711)  # PostgreSQL has a user of its own
+    return made
+
+
+def look_after(part: int, options: list[str], home: Path, run: Run) -> None:
+    """Run one part: give it files until there are none left, then show what it has to say."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.support.part",
+               "--turns", str(theirs.fileno()), *options, "tests"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                          stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()],
+                          env={**os.environ, "TMPDIR": str(home)}) as process:
+        theirs.close()
+        said: list[str] = []
+        reader = threading.Thread(target=lambda: said.extend(process.stdout or ()))
+        reader.start()
+        in_hand = give_out(part, ours, run)
+        code = process.wait()
+        reader.join()
+    if in_hand or code not in (0, 1, 5):
+        run.trouble(f"part {part} ended with {code}" + (f" in {named(in_hand)}" if in_hand else ""))
+    sys.stdout.write("".join(f"[{part}] {line}" for line in said if not DOTS.fullmatch(line)))
+
+
+def give_out(part: int, line: socket.socket, run: Run) -> list[str]:
+    """Give a part files until there are none left or it ends; return those that it did not finish."""
+    files: list[str] = []
+    with line, line.makefile("rw") as turns:
+        for text in turns:
+            answer = json.loads(text)
+            if files:
+                run.done(part, files, answer)
+            elif forgotten := set(answer["files"]) ^ run.files:
+                run.trouble(f"pytest and tests/side_by_side.py find other files: {', '.join(sorted(forgotten))}")
+            files = run.take()
+            turns.write(f"{json.dumps(files)}\n")
+            turns.flush()
+            if not files:
+                break
+    return files
 
 
 def main() -> int:
-    """Run both halves; return 0 when both passed."""
-    if forgotten := left_out():
-        sys.stderr.write(f"tests/side_by_side.py names no half for {', '.join(sorted(forgotten))}\n")
-        return 2
-    counts: Counter[str] = Counter()
-    codes: dict[str, int] = {}
-    halves = [threading.Thread(target=run, args=(str(n), folders, sys.argv[1:], counts, codes))
-              for n, folders in enumerate(HALVES, 1)]
-    for half in halves:
-        half.start()
-    for half in halves:
-        half.join()
-    failed = counts["failed"] + counts["error"]
-    sys.stdout.write(f"\n{counts['passed']} passed, {failed} failed, {counts['skipped']} skipped\n")
-    return max(codes.values(), default=2)
+    """Run every file; return 0 when all passed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--parts", type=int, default=2 * (os.cpu_count() or 1), help="twice the processors")
+    asked, options = parser.parse_known_args()
+    run, began, home = Run(groups()), time.monotonic(), folder(asked.parts)
+    parts = [threading.Thread(target=look_after, args=(n, options, home, run)) for n in range(1, asked.parts + 1)]
+    for part in parts:
+        part.start()
+    for part in parts:
+        part.join()
+
+    if never := [file for group in run.left for file in group]:
+        run.trouble(f"never run: {', '.join(never)}")
+    slowest = sorted(run.seconds.items(), key=lambda item: -item[1])[:10]
+    say("\nslowest files:\n" + "\n".join(f"{seconds:7.1f} s  {named(files)}" for files, seconds in slowest))
+    for trouble in run.troubles:
+        say(f"TROUBLE {trouble}")
+    failed = run.counts["failed"] + run.counts["error"]
+    if failed or run.troubles:
+        say(f"what the tests wrote is in {home}")
+    else:
+        shutil.rmtree(home, ignore_errors=True)
+    say(f"\n{run.counts['passed']} passed, {failed} failed, {run.counts['skipped']} skipped"
+        f" in {time.monotonic() - began:.0f} s")
+    return 1 if failed or run.troubles or not run.counts["passed"] else 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROCESS_FILE = ROOT / "deploy" / "local" / "supervisord.conf"
 FIRST_HEALTH_PORT = 8181
 DEFAULT_HUB_PORT = 8080
-DEFAULT_TRYTON_PORT = 8010
+SANDBOX_PORTS = {"tryton": ("HUB_TRYTON_PORT", 8010), "radicale": ("HUB_RADICALE_PORT", 5232)}
+"""Where each sandbox listens: the setting that moves it, and the port without it."""
 LAUNCHER = "-m chassis.launcher"
 
 
@@ -151,8 +152,9 @@ class Installation:
         """The TCP ports that a program listens on, each with the setting that moves it."""
         if program.name == "broker":
             return dict.fromkeys(self.broker.ports().values(), "HUB_BROKER_PORT")
-        if program.name == "tryton":
-            return {self._port("HUB_TRYTON_PORT", DEFAULT_TRYTON_PORT): "HUB_TRYTON_PORT"}
+        if program.name in SANDBOX_PORTS:
+            variable, default = SANDBOX_PORTS[program.name]
+            return {self._port(variable, default): variable}
         room = program.room
         ports = {_port_of(self.health_address(room)): f"HEALTH_ADDRESS_{room.upper()}"} if room else {}
         if room == "gateway":

@@ -47,6 +47,7 @@ class LocalHub:
             "HUB_BROKER_PORT": str(free_ports_in_a_row(3)),
             "HUB_PORT": str(free_port()),
             "HUB_TRYTON_PORT": str(free_port()),
+            "HUB_RADICALE_PORT": str(free_port()),
             **{f"HEALTH_ADDRESS_{room.upper()}": f"127.0.0.1:{free_port()}" for room in ROOMS},
             **environ,
         }

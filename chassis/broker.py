@@ -32,6 +32,8 @@ PARKED_FOR_MS = 24 * 3600 * 1000
 CONNECT_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 1.0
 HEARTBEAT_S = 15
+READ_AHEAD = 16_384
+"""Bytes asked of the socket at once: py-amqp would take each frame in three turns through the event loop."""
 CRASH_LIMIT = 20
 """Returns after which the broker itself parks an event. A handler that fails is parked by the chassis long before; this
 bounds events whose handler ends the whole process. It is no setting: a queue keeps the arguments it was made with."""
@@ -66,10 +68,17 @@ def connected(amqp_uri: str, *, heartbeat: int = HEARTBEAT_S) -> Iterator[Connec
         with Timeout(tries * CONNECT_TIMEOUT_S + 0.5, TimeoutError("the broker takes the connection and says nothing")):
             connection.ensure_connection(max_retries=tries - 1, interval_start=0, interval_step=0, interval_max=0)
         link = connection.connection
+        _read_ahead(link.transport)
         yield connection
     finally:
         if link is not None:
             close(link)
+
+
+def _read_ahead(transport: Any) -> None:
+    """Let the transport ask for more than the piece it needs now; it keeps the rest (a private name of py-amqp 5)."""
+    receive = transport._quick_recv
+    transport._quick_recv = lambda size: receive(max(size, READ_AHEAD))
 
 
 def close(link: amqp.Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,9 @@ from chassis.failpoints import failpoint
 from chassis.patience import AtMost
 from chassis.publishing import BrokerAway, Lookout, Publisher, Unroutable
 from contracts.errors import DeadlineExceeded, HubError, Unavailable
+from contracts.in_clear import in_clear
 from contracts.operation import Operation
-from contracts.schema import pack, unpack
+from contracts.schema import Record, pack, unpack
 
 log = telemetry.logger(__name__)
 
@@ -45,12 +47,24 @@ class Answer:
     """What a service answered.
 
     Attributes:
-        value: the unpacked response.
+        schema: of the response.
+        packed: the response as it travelled.
         replayed: whether this is the kept answer to an earlier request with the same key.
     """
 
-    value: dict[str, Any]
+    schema: type[Record]
+    packed: Mapping[str, Any]
     replayed: bool = False
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The response as Python values."""
+        return unpack(self.schema, self.packed)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The response JSON-ready and in clear: for the HTTP side of the gateway, never for a message."""
+        return in_clear(self.schema, self.packed)
 
 
 class _Replies(ReplyListener):
@@ -137,7 +151,7 @@ class Caller(DependencyProvider):
         if "error" in reply:
             raise HubError.from_wire(reply["error"])
         failpoint(f"{operation.name}.answered")
-        return Answer(unpack(operation.response, reply["result"]), bool(reply.get("replayed")))
+        return Answer(operation.response, reply["result"], bool(reply.get("replayed")))
 
     def _publish(self, operation: Operation, body: bytes, headers: dict[str, Any], correlation_id: str,
                  limit: float) -> None:

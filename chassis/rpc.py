@@ -38,7 +38,7 @@ from contracts.errors import (
     Unavailable,
 )
 from contracts.operation import Operation
-from contracts.schema import dump, pack, unpack
+from contracts.schema import canonical, pack, unpack
 
 log = telemetry.logger(__name__)
 
@@ -264,10 +264,9 @@ def _claim(operation: Operation, asked: Asked, call: Call) -> Claim:
     key = str(asked.headers.get(KEY) or asked.request_id)
     if not key or len(key) > 255:
         raise BadRequest("A changing request needs a key of at most 255 characters")
-    canonical = json.dumps(dump(operation.request, call.request), sort_keys=True, ensure_ascii=False)
     # One key may serve two records, as it may two paths of HTTP.
     scope = "/".join(filter(None, (operation.name, str(call.request.get("id", "")))))
-    return Claim(call.subject.id, scope, key, fingerprint(call.runtime.master, canonical.encode()))
+    return Claim(call.subject.id, scope, key, fingerprint(call.runtime.master, canonical(call.request).encode()))
 
 
 def _replay(door: _Door, claim: Claim, call: Call) -> Mapping[str, Any]:

@@ -179,7 +179,7 @@ class Application:
             # The client is known; it is our own token that the service does not accept.
             log.error("context_token_refused", service=arrived.route.operation.service, reason=error.message)
             raise InternalError from error
-        return exchange.answer(arrived, asked, answer.value, replayed=answer.replayed)
+        return exchange.answer(arrived, asked, answer.document, replayed=answer.replayed)
 
     def _finish(self, request: Request, response: Response, request_id: str) -> None:
         """Add the headers that every answer carries."""

@@ -20,6 +20,11 @@ class Answer(Protocol):
         ...
 
     @property
+    def document(self) -> dict[str, Any]:
+        """The operation's answer JSON-ready and in clear, as a client is told it."""
+        ...
+
+    @property
     def replayed(self) -> bool:
         """Whether it is the kept answer to an earlier request with the same key."""
         ...

@@ -224,13 +224,12 @@ def _idempotency_key(arrived: Arrived) -> str | None:
     return given
 
 
-def answer(arrived: Arrived, asked: Asked, value: Mapping[str, Any], *, replayed: bool) -> Response:
-    """Return the HTTP answer that tells what the operation answered."""
+def answer(arrived: Arrived, asked: Asked, body: dict[str, Any], *, replayed: bool) -> Response:
+    """Return the HTTP answer that tells what the operation answered: `body`, JSON-ready and in clear."""
     route = arrived.route
     if route.status == 204:
         response = Response(status=204)
     else:
-        body = schema.dump(route.operation.response, value)
         response = Response(json.dumps(_selected(route, body, asked.select), ensure_ascii=False), content_type=JSON)
         response.status_code = route.status
         _describe(response, arrived, body)

@@ -19,6 +19,7 @@ import contracts
 from contracts import schema
 from contracts.envelope import Envelope
 from contracts.event import EventType
+from contracts.in_clear import in_clear
 from contracts.schema import pack, unpack
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -72,6 +73,12 @@ def test_a_listener_of_any_version_finds_every_field_in_what_is_sent_today(event
     said = sample(event, version)
     again = pack(event.data, unpack(event.data, said["data"]))
     assert list(_missing(said["data"], again)) == []
+
+
+@pytest.mark.parametrize(("event", "version"), EVERY_VERSION)
+def test_a_record_opened_without_a_check_is_the_record_that_was_checked(event: EventType, version: int) -> None:
+    checked = unpack(event.data, sample(event, version)["data"])
+    assert in_clear(event.data, pack(event.data, checked)) == schema.dump(event.data, checked)
 
 
 def _missing(old: Any, new: Any, at: str = "") -> Iterator[str]:

@@ -11,7 +11,20 @@ from marshmallow import Schema, fields
 
 from contracts import schema
 from contracts.errors import Invalid
-from contracts.schema import Identifier, Money, PageRequest, Record, Request, Sensitive, Text, Timestamp, load, page_of
+from contracts.in_clear import in_clear
+from contracts.schema import (
+    Identifier,
+    Money,
+    PageRequest,
+    Record,
+    Request,
+    Sensitive,
+    SensitiveObject,
+    Text,
+    Timestamp,
+    load,
+    page_of,
+)
 
 
 class Line(Request):
@@ -87,6 +100,63 @@ def test_sensitive_fields_travel_sealed_and_are_clear_on_both_sides(monkeypatch:
     assert load(Order, order)["phone"] == "138"
     with pytest.raises(Invalid, match="refused"):
         schema.unpack(Order, order)  # in clear on the wire
+
+
+class _Place(Record):
+    street = Sensitive(load_default="")
+    city = fields.String()
+
+
+class _Told(Record):
+    phone = Sensitive(allow_none=True)
+    place = fields.Nested(_Place, allow_none=True)
+    places = fields.List(fields.Nested(_Place))
+    named = fields.Dict(keys=fields.String(), values=Sensitive(allow_none=True))
+    answer = SensitiveObject()
+    price = Money()
+    at = Timestamp()
+    tags = fields.List(fields.String(), load_default=list)
+
+
+@pytest.mark.parametrize("told", [
+    {"phone": "138", "place": {"street": "南京东路", "city": "上海"}, "places": [{"street": "x"}, {"street": "y"}],
+     "named": {"a": "1", "b": None}, "answer": {"code": 7}, "price": Decimal("1.50"),
+     "at": dt.datetime(2026, 11, 22, tzinfo=dt.UTC), "tags": ["vip"]},
+    {"phone": None, "place": None},
+    {},
+])
+def test_an_answer_is_opened_without_a_check_as_it_would_be_with_one(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(schema, "_codec", _Reversing())
+    packed = schema.pack(_Told, told) | {"added_later": 1}
+    assert in_clear(_Told, packed) == schema.dump(_Told, schema.unpack(_Told, packed))
+
+
+def test_an_answer_that_is_not_sealed_is_not_passed_on_as_if_it_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_codec", _Reversing())
+    with pytest.raises(ValueError):  # noqa: PT011 (the codec says why)
+        in_clear(_Told, {"phone": "138"})
+
+
+def test_a_record_packed_once_is_packed_no_second_time_but_for_another_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_codec", _Reversing())
+    place = {"street": "x", "city": "上海"}
+    made = schema.Packed.of(_Place, place)
+    place["city"] = "北京"
+    assert schema.pack(_Place, made) is made.data
+    assert made.data["city"] == "上海"
+    with pytest.raises(TypeError, match="packed as"):
+        schema.pack(_Told, made)
+
+
+def test_one_request_written_in_two_ways_has_one_canonical_form() -> None:
+    one, other = ({"lines": [{"sku": "a", "price": price}]} for price in ("1.5", "1.500"))
+    assert schema.canonical(load(Order, one)) == schema.canonical(load(Order, other))
+    dear, cheap = ({"lines": [{"sku": "a", "price": price}]} for price in ("150", "1.5"))
+    assert schema.canonical(load(Order, dear)) != schema.canonical(load(Order, cheap))
+    at = [schema.canonical(load(_Told, {"at": text})) for text in ("2026-11-22T08:00:00+08:00", "2026-11-22T00:00:00Z")]
+    assert at[0] == at[1] == '{"at": "2026-11-22T00:00:00.000000Z", "tags": []}'
 
 
 def test_nothing_sensitive_travels_without_a_codec(monkeypatch: pytest.MonkeyPatch) -> None:

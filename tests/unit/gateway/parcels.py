@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from marshmallow import fields, validate
@@ -25,6 +25,7 @@ from contracts.schema import (
     Sensitive,
     Text,
     Timestamp,
+    dump,
     page_of,
 )
 from gateway.auth import Introspected
@@ -131,6 +132,11 @@ ROUTES = (
 class Answered:
     value: dict[str, Any]
     replayed: bool = False
+    schema: type[Record] = Parcel
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return dump(self.schema, self.value)
 
 
 def parcel(**more: Any) -> dict[str, Any]:
@@ -149,7 +155,7 @@ class FakeServices:
         answer = self.answers.get(operation.name, parcel())
         if isinstance(answer, BaseException):
             raise answer
-        return answer if isinstance(answer, Answered) else Answered(answer)
+        return replace(answer if isinstance(answer, Answered) else Answered(answer), schema=operation.response)
 
     @property
     def request(self) -> dict[str, Any]:

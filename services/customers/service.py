@@ -6,6 +6,7 @@ from chassis.entrypoints import Call, Service, exposes
 from chassis.paging import Page
 from chassis.snapshot import SnapshotSource
 from contracts import customers as contract
+from contracts.schema import Packed
 from services.customers import models
 from services.customers.operations import contacts as contact_operations
 from services.customers.operations import customers as customer_operations
@@ -25,7 +26,7 @@ class CustomersService(Service):
     snapshots = (SnapshotSource(contract.CUSTOMER_SNAPSHOT, customer_queries.snapshot),)
 
     @exposes(contract.CREATE_CUSTOMER, again=customer_queries.get)
-    def create_customer(self, call: Call) -> models.Customer:
+    def create_customer(self, call: Call) -> Packed:
         """Create a customer."""
         return customer_operations.create(call.session, call.request, call.subject, _region(call))
 

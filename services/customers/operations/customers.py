@@ -13,7 +13,7 @@ from chassis.context import Subject
 from contracts import customers as contract
 from contracts.errors import Invalid, NotFound
 from contracts.operation import Permission
-from contracts.schema import attributes
+from contracts.schema import Packed, attributes
 from services.customers.domain import lifecycle, reach
 from services.customers.models import Customer
 from services.customers.operations import changes as history
@@ -23,8 +23,8 @@ TRANSFER = Permission("customer", "transfer")
 """The right to say whose customer it is. At depth `own` it reaches nobody else."""
 
 
-def create(session: Session, asked: dict[str, Any], by: Subject, region: str) -> Customer:
-    """Create a customer that belongs to its creator, and announce it.
+def create(session: Session, asked: dict[str, Any], by: Subject, region: str) -> Packed:
+    """Create a customer that belongs to its creator, and announce it; what is announced is what is answered.
 
     Raises:
         Invalid: phone or email cannot be one, or the team is out of the creator's reach.
@@ -35,9 +35,9 @@ def create(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     customer = Customer(**values, name_key=values["name"].casefold(), created_by=by.id, owner_id=by.id, team_id=team)
     session.add(customer)
     session.flush()
-    outbox.record(session, contract.CUSTOMER_CREATED, subject=customer.id, version=customer.version, data=customer,
-                  by=by)
-    return customer
+    made = Packed.of(contract.Customer, customer)
+    outbox.record(session, contract.CUSTOMER_CREATED, subject=customer.id, version=customer.version, data=made, by=by)
+    return made
 
 
 def change(session: Session, asked: dict[str, Any], by: Subject, region: str) -> Customer:

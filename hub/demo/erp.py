@@ -96,8 +96,12 @@ class Erp:
 
     def party_by_code(self, code: str) -> dict[str, Any] | None:
         """Return the party with this code, or None."""
-        found = self._read("party.party", [["code", "=", code]], ["code", "name"])
+        found = self.parties(code)
         return found[0] if found else None
+
+    def parties(self, code: str) -> list[dict[str, Any]]:
+        """Return every party with this code."""
+        return self._read("party.party", [["code", "=", code]], ["code", "name"])
 
     def _sale(self, row: Mapping[str, Any]) -> Sale:
         lines = self._read("sale.line", [["sale", "=", row["id"]]], ["product.code", "quantity", "unit_price"])

@@ -71,12 +71,15 @@ def keyset_page(session: Session, query: sa.Select[Any], order: Order, *, limit:
         InvalidCursor: not a cursor of this list.
     """
     mark = hashlib.sha256(json.dumps(scope, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    by_id = order.by is order.id  # named twice, SQLite would not see that an index of (filter, id) is in this order
     if cursor is not None:
         key, last = _open(cursor, mark, sealer)
-        place, pair = sa.tuple_(order.by, order.id), sa.tuple_(sa.bindparam(None, key, type_=order.by.type), last)
+        bound = sa.bindparam(None, key, type_=order.by.type)
+        place, pair = (order.id, last) if by_id else (sa.tuple_(order.by, order.id), sa.tuple_(bound, last))
         query = query.where(place < pair if order.descending else place > pair)
     way = sa.desc if order.descending else sa.asc
-    rows = session.execute(query.order_by(way(order.by), way(order.id)).limit(limit + 1)).scalars().all()
+    query = query.order_by(way(order.id)) if by_id else query.order_by(way(order.by), way(order.id))
+    rows = session.execute(query.limit(limit + 1)).scalars().all()
     if len(rows) <= limit:
         return Page(rows, None)
     last_row = rows[limit - 1]

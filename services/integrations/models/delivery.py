@@ -73,7 +73,11 @@ class Delivery(Base):
         partial("ix_delivery_blocked_due", "due_at", where=sa.text("state = 'blocked'")),
         partial("ix_delivery_blocked_on", "blocked_entity", "blocked_id", "connection_id",
                 where=sa.text("state = 'blocked'")),
-        partial("ix_delivery_attention", "state", "id", where=one_of("state", ("dead", "in_doubt", "blocked"))),
+        # One for each filter of the list, in its order. Whoever filters by two walks the rows of one.
+        partial("ix_delivery_error", "error_class", "id", where=sa.text("error_class IS NOT NULL")),
+        sa.Index("ix_delivery_connection", "connection_id", "id"),
+        sa.Index("ix_delivery_entity", "entity", "id"),
+        sa.Index("ix_delivery_any_state", "state", "id"),
         sa.Index("ix_delivery_state", "connection_id", "state", "id"),
         sa.Index("ix_delivery_record", "local_id", "id"),
     )

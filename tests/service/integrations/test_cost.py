@@ -19,7 +19,7 @@ from services.integrations.models import Delivery
 from services.integrations.operations import claims, intake
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.settlements import Outcome, settle
-from services.integrations.queries import deliveries, lanes
+from services.integrations.queries import lanes
 from tests.service.integrations.conftest import Hub
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -171,12 +171,6 @@ def test_a_claim_walks_along_its_index_and_sorts_nothing(hub: Hub, target: FakeT
     ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), (), 500)),
     ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), ("a", "b"), 500)),
     ("ix_delivery_blocked_due", lambda c: lanes.blocked_due(utcnow(), 500)),
-    ("ix_delivery_state", lambda c: deliveries.filtered({"connection_id": c, "state": "delivered"})
-     .where(Delivery.id < new_id()).order_by(Delivery.id.desc()).limit(50)),
-    ("ix_delivery_attention", lambda c: deliveries.filtered({"state": "dead"})
-     .where(Delivery.id < new_id()).order_by(Delivery.id.desc()).limit(50)),
-    ("ix_delivery_record", lambda c: deliveries.filtered({"entity": "customer", "local_id": "c1"})
-     .order_by(Delivery.id.desc()).limit(50)),
 ])
 def test_what_is_asked_again_and_again_has_an_index(hub: Hub, target: FakeTarget, name: str, query: object) -> None:
     connection_id = hub.connect(target, "customer")

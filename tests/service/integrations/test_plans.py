@@ -1,0 +1,132 @@
+"""Every filter of every list is answered by an index in the list's order: a million rows cost what a page does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chassis.database import Database, new_id, utcnow
+from contracts import integrations as contract
+from contracts.schema import PageRequest, load
+from services.integrations.models import Attempt, Connection, Delivery
+from services.integrations.operations import intake
+from services.integrations.queries import deliveries
+from tests.service.integrations.conftest import ADMIN
+from tests.support.plans import Plainly, plan_of, searched_by, shared_database, sorts
+
+MANY = 3000
+CONNECTIONS = [new_id() for _ in range(2)]
+NOW = utcnow()
+
+OF_DELIVERIES: dict[str, tuple[Any, str]] = {
+    "connection_id": (CONNECTIONS[1], "connection_id"),
+    "state": ("dead", "state"),
+    "entity": ("order", "entity"),
+    "local_id": ("r7", "local_id"),
+    "error_class": ("invalid", "error_class"),
+    "created_from": (NOW.isoformat(), "id"),
+    "created_to": (NOW.isoformat(), "id"),
+}
+"""Filter → a value that few rows have, and the column that its search goes by."""
+WHOLE = {"list_connections": "set up by a person, dozens", "list_routes": "set up by a person, dozens"}
+"""Lists whose tables do not grow with use, and may be read whole."""
+FILTERED = {"list_deliveries": OF_DELIVERIES, "list_attempts": {"id": ("", "delivery_id")}}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def db(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """Some thousand deliveries, most of them delivered customers of one connection."""
+    yield from shared_database(request, tmp_path_factory.mktemp("plans"), "integrations", _fill)
+
+
+def _fill(session: Any) -> None:
+    common = {"kind": "erp", "adapter": "x", "adapter_version": "1", "guarantee": "at_least_once", "config": {},
+              "rate_per_s": 1.0, "burst": 1, "max_in_flight": 1, "created_by": "u", "created_at": NOW,
+              "updated_at": NOW}
+    session.execute(sa.insert(Connection), [{"id": id, "name": id, **common} for id in CONNECTIONS])
+    rows = []
+    for n in range(MANY):
+        connection = CONNECTIONS[1] if n % 100 == 1 else CONNECTIONS[0]
+        row = intake.plan(connection, "order" if n % 100 == 2 else "customer", f"r{n}", "upsert", 1, NOW)
+        dead = n % 100 == 3
+        rows.append(row | {"state": "dead" if dead else "delivered", "error_class": "invalid" if dead else None})
+    session.execute(sa.insert(Delivery), rows)
+    session.execute(sa.insert(Attempt), [{"delivery_id": row["id"], "n": 1, "fence": 1, "action": "write",
+                                          "started_at": NOW} for row in rows])
+
+
+def plan(db: Database, **asked: Any) -> str:
+    request = load(contract.ListDeliveries, asked)
+    with db.read() as session:
+        return plan_of(session, lambda: deliveries.listed(session, request, ADMIN, Plainly()))
+
+
+def filters_of(request: type[PageRequest]) -> set[str]:
+    return set(request().fields) - set(PageRequest().fields)
+
+
+def test_every_list_of_the_room_is_looked_at_here_with_each_of_its_filters() -> None:
+    lists = {one.name: one.request for one in contract.OPERATIONS if issubclass(one.request, PageRequest)}
+    assert set(lists) == {*FILTERED, *WHOLE}, "say how the new list is read, or that its table stays small"
+    for name, filters in FILTERED.items():
+        assert filters_of(lists[name]) == set(filters), f"{name}: give the new filter an index, and a line here"
+
+
+@pytest.mark.parametrize("later_page", [False, True])
+@pytest.mark.parametrize("name", OF_DELIVERIES)
+def test_each_filter_is_searched_by_its_own_index_and_nothing_is_sorted(
+    db: Database, name: str, later_page: bool
+) -> None:
+    value, column = OF_DELIVERIES[name]
+    asked: dict[str, Any] = {name: value}
+    if later_page:
+        asked["cursor"] = _cursor(db, asked)
+    shown = plan(db, **asked)
+    assert any(column in by for by in searched_by(shown, "delivery")), shown
+    assert not sorts(shown), shown
+
+
+def _cursor(db: Database, asked: dict[str, Any]) -> str | None:
+    with db.read() as session:
+        request = load(contract.ListDeliveries, asked | {"limit": 1})
+        return deliveries.listed(session, request, ADMIN, Plainly()).next
+
+
+@pytest.mark.parametrize(("one", "other"), itertools.combinations(OF_DELIVERIES, 2))
+def test_two_filters_walk_the_rows_of_one_of_them_and_nothing_is_sorted(db: Database, one: str, other: str) -> None:
+    shown = plan(db, **{name: OF_DELIVERIES[name][0] for name in (one, other)})
+    columns = {OF_DELIVERIES[name][1] for name in (one, other)}
+    assert any(column in by for by in searched_by(shown, "delivery") for column in columns), shown
+    assert not sorts(shown) or "local_id" in (one, other), shown  # of one record there are dozens
+
+
+def test_without_a_filter_the_newest_are_read_from_the_end_of_the_primary_key(db: Database) -> None:
+    shown = plan(db)
+    assert "sqlite_autoindex_delivery_1" in shown or "Backward using delivery_pkey" in shown, shown
+    assert not sorts(shown)
+
+
+def test_the_attempts_of_a_delivery_are_searched_by_it_in_their_order(db: Database) -> None:
+    with db.read() as session:
+        id = session.scalars(sa.select(Delivery.id).limit(1)).one()
+        request = load(contract.ListAttempts, {"id": id})
+        shown = plan_of(session, lambda: deliveries.attempts(session, request, ADMIN, Plainly()))
+    assert any("delivery_id" in by for by in searched_by(shown, "attempt")), shown
+    assert "Seq Scan" not in shown
+    assert not sorts(shown), shown
+
+
+@pytest.mark.parametrize(("asked", "found"), [
+    ({"created_from": -1}, 3000), ({"created_to": -1}, 0), ({"created_to": 1}, 3000), ({"created_from": 1}, 0),
+    ({"created_from": -1, "created_to": 1}, 3000), ({"created_from": -10_000, "created_to": -9_000}, 0),
+])
+def test_a_time_range_finds_what_was_created_in_it(db: Database, asked: dict[str, int], found: int) -> None:
+    given = {name: (NOW + dt.timedelta(seconds=s)).isoformat() for name, s in asked.items()}
+    with db.read() as session:
+        query = deliveries.filtered(load(contract.ListDeliveries, given))
+        assert session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) == found

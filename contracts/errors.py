@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 _BY_CODE: dict[str, type[HubError]] = {}
@@ -129,6 +130,34 @@ class Invalid(HubError):
     def of(cls, pointer: str, code: str, message: str) -> Invalid:
         """Return the error for a single refused field."""
         return cls("The request holds values that were refused", errors=[_refusal(pointer, code, message)])
+
+
+class Refusals:
+    """Collects refused fields, so that a caller hears of all of them at once.
+
+    >>> refusals = Refusals()
+    >>> with refusals.noted():
+    ...     raise Invalid.of("/phone", "invalid", "Is not a phone number.")
+    >>> refusals.settle()
+    Traceback (most recent call last):
+    contracts.errors.Invalid: The request holds values that were refused
+    """
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, str]] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Go on after an `Invalid`, and remember what it refused."""
+        try:
+            yield
+        except Invalid as error:
+            self.found += error.fields["errors"]
+
+    def settle(self) -> None:
+        """Raise `Invalid` with everything refused so far, if anything was."""
+        if self.found:
+            raise Invalid("The request holds values that were refused", errors=self.found)
 
 
 def _refusal(pointer: str, code: str, message: str) -> dict[str, str]:

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import phonenumbers
 
-from contracts.errors import Invalid
+from contracts.errors import Invalid, Refusals
+
+
+def normalised(asked: Mapping[str, Any], region: str) -> dict[str, Any]:
+    """Return what was asked with its `phone` and `email`, where given, in their one form.
+
+    Raises:
+        Invalid: one of them, or each, cannot be one.
+    """
+    values, refusals = dict(asked), Refusals()
+    if values.get("phone"):
+        with refusals.noted():
+            values["phone"] = phone(values["phone"], region)
+    if values.get("email"):
+        with refusals.noted():
+            values["email"] = email(values["email"])
+    refusals.settle()
+    return values
 
 
 def phone(text: str, region: str) -> str:

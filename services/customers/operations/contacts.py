@@ -26,7 +26,7 @@ def create(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
         Invalid: phone or email cannot be one.
     """
     customer = customer_for_write(session, asked["customer_id"], by)
-    values = _normalised(asked, region)
+    values = reach.normalised(asked, region)
     first = session.scalar(select(Contact.id).where(Contact.customer_id == customer.id).limit(1)) is None
     values["primary"] = values.get("primary", False) or first
     if values["primary"] and not first:
@@ -48,7 +48,7 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     """
     contact = _for_write(session, asked["id"], by)
     history.check_version(contact, asked["expected_version"])
-    changes = _normalised(asked["changes"], region)
+    changes = reach.normalised(asked["changes"], region)
     if changes.get("primary") and not contact.primary:
         _step_down(session, contact.customer_id, by)
     if history.apply(session, contact, changes, by):
@@ -74,12 +74,3 @@ def _step_down(session: Session, customer_id: str, by: Subject) -> None:
     for former in session.scalars(query):
         history.apply(session, former, {"primary": False}, by)
         outbox.record(session, contract.CONTACT_UPDATED, subject=former.id, version=former.version, data=former, by=by)
-
-
-def _normalised(asked: dict[str, Any], region: str) -> dict[str, Any]:
-    values = dict(asked)
-    if values.get("phone"):
-        values["phone"] = reach.phone(values["phone"], region)
-    if values.get("email"):
-        values["email"] = reach.email(values["email"])
-    return values

@@ -11,7 +11,7 @@ from chassis import outbox
 from chassis.access import covers
 from chassis.context import Subject
 from contracts import customers as contract
-from contracts.errors import Invalid, NotFound
+from contracts.errors import Invalid, NotFound, Refusals
 from contracts.operation import Permission
 from contracts.schema import Packed, attributes
 from services.customers.domain import lifecycle, reach
@@ -29,9 +29,13 @@ def create(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     Raises:
         Invalid: phone or email cannot be one, or the team is out of the creator's reach.
     """
-    values = _normalised(asked, region)
+    refusals, values = Refusals(), dict(asked)
     team = values.pop("team_id", None) or (by.teams[0] if by.teams else None)
-    _check_placement(by, owner=by.id, team=team)
+    with refusals.noted():
+        values = _normalised(values, region)
+    with refusals.noted():
+        _check_placement(by, owner=by.id, team=team)
+    refusals.settle()
     customer = Customer(**values, name_key=values["name"].casefold(), created_by=by.id, owner_id=by.id, team_id=team)
     session.add(customer)
     session.flush()
@@ -102,9 +106,5 @@ def _check_placement(by: Subject, *, owner: str | None, team: str | None) -> Non
 
 
 def _normalised(asked: dict[str, Any], region: str) -> dict[str, Any]:
-    values = dict(asked)
-    if values.get("phone"):
-        values["phone"] = reach.phone(values["phone"], region)
-    if values.get("email"):
-        values["email"] = reach.email(values["email"])
+    values = reach.normalised(asked, region)
     return {name: value if value != "" or name not in contract.REACHED_BY else None for name, value in values.items()}

@@ -35,7 +35,8 @@ def create(session: DbSession, request: dict[str, Any], by: Subject) -> User:
     if by.depth("user", "create") != "all" and not team_ids:
         raise Forbidden("A new user must be in one of your teams")
     user = User(id=new_id(), created_by=by.id, **request)
-    user.memberships = _memberships(session, team_ids)
+    _refuse_strangers(session, team_ids=team_ids, role_ids=role_ids)
+    user.memberships = _memberships(team_ids)
     user.roles = _roles(session, role_ids, by)
     session.add(user)
     _flush(session)
@@ -59,9 +60,10 @@ def change(
     access.refuse_above(session, user, by)
     was_admin = access.is_admin(user)
     if "team_ids" in changes:
-        wanted = changes.pop("team_ids")
-        _refuse_unreachable_teams(by, contract.USER_CHANGE, set(wanted) ^ set(user.team_ids))
-        _replace_memberships(session, user, wanted)
+        _refuse_unreachable_teams(by, contract.USER_CHANGE, set(changes["team_ids"]) ^ set(user.team_ids))
+    _refuse_strangers(session, team_ids=changes.get("team_ids", []), role_ids=changes.get("role_ids", []))
+    if "team_ids" in changes:
+        _replace_memberships(session, user, changes.pop("team_ids"))
     if "role_ids" in changes:
         user.roles = _roles(session, changes.pop("role_ids"), by)
     for name, value in changes.items():
@@ -141,15 +143,12 @@ def _refuse_unreachable_teams(by: Subject, permission: Permission, team_ids: Any
         raise Forbidden("A team is out of your reach", team_ids=beyond)
 
 
-def _memberships(session: DbSession, team_ids: list[str]) -> list[TeamMember]:
-    unique = list(dict.fromkeys(team_ids))
-    known = set(session.scalars(select(Team.id).where(Team.id.in_(unique))))
-    _refuse_unknown("team_ids", unique, known)
-    return [TeamMember(team_id=id, position=position) for position, id in enumerate(unique)]
+def _memberships(team_ids: list[str]) -> list[TeamMember]:
+    return [TeamMember(team_id=id, position=position) for position, id in enumerate(dict.fromkeys(team_ids))]
 
 
 def _replace_memberships(session: DbSession, user: User, team_ids: list[str]) -> None:
-    wanted = _memberships(session, team_ids)
+    wanted = _memberships(team_ids)
     # The old rows go first: a team that stays would collide with its own new row.
     user.memberships = []
     session.flush()
@@ -157,15 +156,18 @@ def _replace_memberships(session: DbSession, user: User, team_ids: list[str]) ->
 
 
 def _roles(session: DbSession, role_ids: list[str], by: Subject) -> list[Role]:
-    unique = list(dict.fromkeys(role_ids))
-    found = list(session.scalars(select(Role).where(Role.id.in_(unique)).order_by(Role.name)))
-    _refuse_unknown("role_ids", unique, {role.id for role in found})
+    found = list(session.scalars(select(Role).where(Role.id.in_(role_ids)).order_by(Role.name)))
     for role in found:
         access.refuse_excess([role.depths], by, f"The role {role.name}")
     return found
 
 
-def _refuse_unknown(field: str, asked: list[str], known: set[str]) -> None:
-    for at, id in enumerate(asked):
-        if id not in known:
-            raise Invalid.of(f"/{field}/{at}", "unknown", "There is no such record.")
+def _refuse_strangers(session: DbSession, *, team_ids: list[str], role_ids: list[str]) -> None:
+    """Refuse ids of no team and of no role, all at once."""
+    unknown: list[dict[str, str]] = []
+    for field, asked, column in (("team_ids", team_ids, Team.id), ("role_ids", role_ids, Role.id)):
+        known = set(session.scalars(select(column).where(column.in_(asked)))) if asked else set()
+        unknown += [{"pointer": f"/{field}/{at}", "code": "unknown", "message": "There is no such record."}
+                    for at, id in enumerate(asked) if id not in known]
+    if unknown:
+        raise Invalid("The request names records that are not there", errors=unknown)

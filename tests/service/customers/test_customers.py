@@ -53,6 +53,14 @@ def test_a_name_alone_is_refused_and_says_what_to_give(hub: Rooms) -> None:
     assert "phone, email and wechat_id" in caught.value.fields["errors"][0]["message"]
 
 
+def test_everything_that_is_wrong_with_a_new_customer_is_told_at_once(hub: Rooms) -> None:
+    asked = {"name": "x", "phone": "12", "email": "nobody", "team_id": new_id()}
+    with pytest.raises(errors.Invalid) as caught:
+        hub.call(contract.CREATE_CUSTOMER, asked, subject=rep())
+    assert [fault["pointer"] for fault in caught.value.fields["errors"]] == ["/phone", "/email", "/team_id"]
+    assert outbox_of(hub) == []
+
+
 def test_a_phone_number_that_cannot_exist_is_refused_by_its_field(hub: Rooms) -> None:
     with pytest.raises(errors.Invalid) as caught:
         hub.call(contract.CREATE_CUSTOMER, {"name": "x", "phone": "12"})

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from chassis.context import Subject
 from contracts.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, StaleVersion, Unauthenticated
-from contracts.identity import CreateRole, ListUsers, UserChanges
+from contracts.identity import CreateRole, CreateUser, ListUsers, UserChanges
 from contracts.schema import load
 from services.identity.domain.roles import BUILT_IN
 from services.identity.models import Role, User
@@ -62,10 +62,15 @@ def test_a_name_or_address_that_is_taken_is_refused_by_name(identity: Any, field
     assert refused.value.fields == {"field": field}
 
 
-def test_an_unknown_team_or_role_is_named(identity: Any) -> None:
-    with pytest.raises(Invalid) as refused:
-        identity.user("wei", team_ids=("0" * 36,))
-    assert refused.value.fields["errors"][0]["pointer"] == "/team_ids/0"
+def test_every_unknown_team_and_role_is_named_at_once(identity: Any, admin: Subject) -> None:
+    unknown = {"team_ids": ["0" * 36], "role_ids": [ROLE["service"], "1" * 36]}
+    wei = identity.user("wei")
+    with pytest.raises(Invalid) as added, identity.db.write() as session:
+        users.create(session, load(CreateUser, {"username": "li", "name": "Li"} | unknown), admin)
+    with pytest.raises(Invalid) as changed, identity.db.write() as session:
+        users.change(session, wei, load(UserChanges, unknown), admin)
+    for refused in (added, changed):
+        assert [fault["pointer"] for fault in refused.value.fields["errors"]] == ["/team_ids/0", "/role_ids/1"]
 
 
 def test_teams_and_roles_are_replaced_and_the_order_is_kept(identity: Any, admin: Subject) -> None:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import secrets
 import unicodedata
 
-from contracts.errors import Invalid
+from zxcvbn import zxcvbn
 
 LONGEST = 200
 """Characters; more would only make the hash slower to feed."""
+
+FEWEST_GUESSES = 1e8
+"""Below it zxcvbn calls a password very guessable: safe against throttled attacks at most."""
+
+EXPECTED = ("crm", "hub", "crmhub")
+"""Words that somebody would try here first."""
+
+_JUDGED = 72
 
 
 def normalised(password: str) -> str:
@@ -16,21 +24,32 @@ def normalised(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
-def check(password: str, *, username: str, shortest: int, pointer: str) -> None:
-    """Refuse a password that is too short, too uniform, or that holds the user name.
+def faults(password: str, *, username: str, shortest: int, pointer: str) -> list[dict[str, str]]:
+    """Return every reason to refuse a password: its length, the user name in it, or that it would be guessed early.
 
-    Raises:
-        Invalid: `pointer` says which field; the code is too_short, too_long, too_uniform or holds_username.
+    No rule asks for capitals or digits; what is common or made by a pattern is refused instead, as NIST SP 800-63B
+    advises (5.1.1.2). The lists of common passwords, names and words, and the estimate of how many guesses reach a
+    password, are those of zxcvbn (Wheeler, USENIX Security 2016).
+
+    Returns:
+        Refusals at `pointer`; the code is too_short, too_long, holds_username or too_common. None if it may be taken.
     """
     text = normalised(password)
+    found: list[tuple[str, str]] = []
     if len(text) < shortest:
-        raise Invalid.of(pointer, "too_short", f"The password needs at least {shortest} characters.")
+        found.append(("too_short", f"The password needs at least {shortest} characters."))
     if len(text) > LONGEST:
-        raise Invalid.of(pointer, "too_long", f"The password may have at most {LONGEST} characters.")
+        found.append(("too_long", f"The password may have at most {LONGEST} characters."))
     if username.casefold() in text.casefold():
-        raise Invalid.of(pointer, "holds_username", "The password holds the user name.")
-    if len(set(text)) < 4:
-        raise Invalid.of(pointer, "too_uniform", "The password repeats the same few characters.")
+        found.append(("holds_username", "The password holds the user name."))
+    if _guesses(text, username) < FEWEST_GUESSES:
+        found.append(("too_common", "The password is common or repeats a pattern: it would be guessed early."))
+    return [{"pointer": pointer, "code": code, "message": message} for code, message in found]
+
+
+def _guesses(text: str, username: str) -> float:
+    """Estimate after how many guesses a password would be found; only its start counts, to bound the work (30 ms)."""
+    return float(zxcvbn(text[:_JUDGED], user_inputs=[username, *EXPECTED])["guesses"]) if text else 0.0
 
 
 def random_password() -> str:

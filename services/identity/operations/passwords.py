@@ -44,16 +44,11 @@ def change_own(gate: Gate, request: dict[str, Any], by: Subject, keep: Keep = _f
         counter = attempts.user_key(gate.keyring, user.username)
         attempts.begin(session, {counter: gate.user_patience}, utcnow())
         kept = user.password_hash
-    if not gate.judge(kept, request["current_password"], {counter: gate.user_patience}):
-        raise Invalid.of("/current_password", "wrong", "This is not the current password.")
-    passwords.check(
-        request["new_password"],
-        username=user.username,
-        shortest=gate.settings.password_min_length,
-        pointer="/new_password",
-    )
-    if passwords.normalised(request["new_password"]) == passwords.normalised(request["current_password"]):
-        raise Invalid.of("/new_password", "unchanged", "The new password is the current one.")
+    wrong = not gate.judge(kept, request["current_password"], {counter: gate.user_patience})
+    refused = [*_WRONG] if wrong else []
+    refused += _refusals(request, user.username, gate.settings.password_min_length)
+    if refused:
+        raise Invalid("The password was not changed", errors=refused)
     made = gate.hasher.hash(request["new_password"])
     with gate.db.write() as session:
         access.changed(session, reason="password", user_id=by.id, by=by)
@@ -66,6 +61,17 @@ def change_own(gate: Gate, request: dict[str, Any], by: Subject, keep: Keep = _f
         attempts.succeeded(session, user=counter)
         keep(session, {})
     return {}
+
+
+_WRONG = ({"pointer": "/current_password", "code": "wrong", "message": "This is not the current password."},)
+
+
+def _refusals(request: dict[str, Any], username: str, shortest: int) -> list[dict[str, str]]:
+    """Return every reason to refuse the new password."""
+    new = request["new_password"]
+    if passwords.normalised(new) == passwords.normalised(request["current_password"]):
+        return [{"pointer": "/new_password", "code": "unchanged", "message": "The new password is the current one."}]
+    return passwords.faults(new, username=username, shortest=shortest, pointer="/new_password")
 
 
 def reset(gate: Gate, user_id: str, by: Subject, keep: Keep = _forget) -> dict[str, str]:

@@ -240,6 +240,22 @@ class TestPasswords:
         assert refused.value.fields["errors"][0]["code"] == code
         assert refused.value.fields["errors"][0]["pointer"] == "/new_password"
 
+    def test_everything_that_is_wrong_is_told_at_once(self, identity: Any) -> None:
+        identity.user("wei")
+        me = identity.introspect(identity.sign_in("wei")["token"])
+        with pytest.raises(Invalid) as refused:
+            passwords.change_own(identity.gate, own(current="wrong", new="wei"), me)
+        told = [(fault["pointer"], fault["code"]) for fault in refused.value.fields["errors"]]
+        assert told == [("/current_password", "wrong"), ("/new_password", "too_short"),
+                        ("/new_password", "holds_username"), ("/new_password", "too_common")]
+
+    def test_a_common_password_is_refused(self, identity: Any) -> None:
+        identity.user("wei")
+        me = identity.introspect(identity.sign_in("wei")["token"])
+        with pytest.raises(Invalid) as refused:
+            passwords.change_own(identity.gate, own(new="password1234"), me)
+        assert [fault["code"] for fault in refused.value.fields["errors"]] == ["too_common"]
+
     def test_a_stolen_session_is_no_place_to_guess_the_password(self, identity: Any) -> None:
         identity.user("wei")
         me = identity.introspect(identity.sign_in("wei")["token"])

@@ -95,13 +95,16 @@ def _wait_for_credential(session: Session, connection: Connection, by: Subject) 
 def pause(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
     """Make no further call over a connection. One row changes, however many deliveries wait.
 
+    Pausing again with another reason keeps the newer one; without a reason it changes nothing.
+
     Raises:
         NotFound: there is none, or it is out of reach.
     """
     connection = connections.for_write(session, request["id"], by, "operate")
-    if connection.desired_state != "paused":
-        connection.desired_state, connection.paused_by = "paused", by.id
-        connection.pause_reason = request["reason"] or None
+    reason = request["reason"] or None
+    paused = connection.desired_state == "paused"
+    if not paused or (reason is not None and reason != connection.pause_reason):
+        connection.desired_state, connection.paused_by, connection.pause_reason = "paused", by.id, reason
         _touch(session, connection)
         announcements.health_changed(session, connection, by)
     return connection
@@ -156,14 +159,15 @@ def _spec(name: str) -> AdapterSpec:
 
 def _require_valid(spec: AdapterSpec, config: Mapping[str, Any], pointer: str = "/config") -> None:
     validator = Draft202012Validator(dict(spec.config_schema))
-    faults = sorted(validator.iter_errors(config), key=lambda fault: fault.json_path)
-    if faults:
-        raise Invalid(f"The config is not what the adapter {spec.name} asks for",
-                      errors=[_refusal(fault, pointer) for fault in faults])
-    try:
-        HttpPolicy.of(config)
-    except (TypeError, ValueError) as error:
-        raise Invalid.of(f"{pointer}/allow_private", "not_allowed", str(error)[:300]) from error
+    refused = [_refusal(fault, pointer) for fault in sorted(validator.iter_errors(config), key=lambda f: f.json_path)]
+    private = f"{pointer}/allow_private"
+    if not any(fault["pointer"].startswith(private) for fault in refused):
+        try:
+            HttpPolicy.of(config)
+        except (TypeError, ValueError) as error:
+            refused.append({"pointer": private, "code": "not_allowed", "message": str(error)[:300]})
+    if refused:
+        raise Invalid(f"The config is not what the adapter {spec.name} asks for", errors=refused)
 
 
 def _refusal(fault: ValidationError, pointer: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -31,7 +32,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cluster
@@ -45,6 +46,9 @@ MODULES = (
 )  # fmt: skip
 READY_WITHIN_S = 60
 STOPS_WITHIN_S = 15
+
+Tell = Callable[[str], None]
+"""Says that a step of the preparation begins."""
 
 
 def fingerprint(*files: Path) -> str:
@@ -71,11 +75,20 @@ def prepare(sandbox: Sandbox) -> None:
     sandbox.state.mkdir(parents=True, exist_ok=True)
     sandbox.state.chmod(0o711)  # the cluster's OS user passes through; files inside are private one by one
     with waiting_lock(sandbox.state / "prepare.lock"):
-        prepare_venv(sandbox)
-        prepare_database(sandbox)
+        tell = steps(sandbox)
+        prepare_venv(sandbox, tell)
+        prepare_database(sandbox, tell)
         write_conf(sandbox)
-        prepare_tables(sandbox)
-        prepare_seed(sandbox)
+        prepare_tables(sandbox, tell)
+        prepare_seed(sandbox, tell)
+
+
+def steps(sandbox: Sandbox) -> Tell:
+    """Return what says that a step begins, as `[2/3] ...`: only the steps that will run are counted."""
+    todo = [environment_missing(sandbox), sandbox.backend == "postgresql", tables_missing(sandbox),
+            seed_missing(sandbox) or not sandbox.tables_marker.exists()]  # fmt: skip
+    numbers = itertools.count(1)
+    return lambda text: say(f"[{next(numbers)}/{sum(todo)}] {text}")
 
 
 @contextlib.contextmanager
@@ -86,16 +99,20 @@ def waiting_lock(file: Path) -> Iterator[None]:
         yield
 
 
-def prepare_venv(sandbox: Sandbox) -> None:
-    wanted, marker = fingerprint(REQUIREMENTS), sandbox.venv / ".complete"
+def environment_missing(sandbox: Sandbox) -> bool:
+    marker = sandbox.venv / ".complete"
+    return not marker.exists() or marker.read_text() != fingerprint(REQUIREMENTS)
+
+
+def prepare_venv(sandbox: Sandbox, tell: Tell) -> None:
     with waiting_lock(sandbox.venv.with_name(sandbox.venv.name + ".lock")):  # several sandboxes may share one venv
-        if marker.exists() and marker.read_text() == wanted:
+        if not environment_missing(sandbox):
             return
         if sandbox.venv.exists():
             if any(sandbox.venv.iterdir()) and not (sandbox.venv / "pyvenv.cfg").exists():
                 raise Stop(f"{sandbox.venv} is not a virtual environment; name another with --venv")
             shutil.rmtree(sandbox.venv)
-        say(f"[1/4] installing Tryton by hash into {sandbox.venv} (about 20 s)")
+        tell(f"installing Tryton by hash into {sandbox.venv} (about 20 s)")
         try:
             run(sandbox, "venv", sys.executable, "-m", "venv", sandbox.venv)
         except Stop as error:
@@ -103,10 +120,10 @@ def prepare_venv(sandbox: Sandbox) -> None:
             raise Stop(f"{error}\nOn Debian or Ubuntu: apt-get install python3-venv") from None
         run(sandbox, "pip", sandbox.python, "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes",
             "--requirement", REQUIREMENTS)  # fmt: skip
-        marker.write_text(wanted)
+        (sandbox.venv / ".complete").write_text(fingerprint(REQUIREMENTS))
 
 
-def prepare_database(sandbox: Sandbox) -> None:
+def prepare_database(sandbox: Sandbox, tell: Tell) -> None:
     """An empty database to make tables in; what a cut-off run left half made is removed first."""
     chosen = sandbox.state / "backend"
     if chosen.exists() and chosen.read_text() != sandbox.backend:
@@ -117,7 +134,7 @@ def prepare_database(sandbox: Sandbox) -> None:
         sandbox.seed_marker.unlink(missing_ok=True)
         sandbox.seed_file.unlink(missing_ok=True)
     if sandbox.backend == "postgresql":
-        say("[2/4] PostgreSQL cluster")
+        tell("PostgreSQL cluster")
         try:
             sandbox.cluster.start()
             if half_made:
@@ -152,12 +169,16 @@ email_from = news@example.test
     )
 
 
-def prepare_tables(sandbox: Sandbox) -> None:
+def tables_missing(sandbox: Sandbox) -> bool:
+    marker = sandbox.tables_marker
+    return not marker.exists() or marker.read_text() != fingerprint(REQUIREMENTS)
+
+
+def prepare_tables(sandbox: Sandbox, tell: Tell) -> None:
     """Create the tables, or update them in place when the pinned modules changed since."""
-    wanted = fingerprint(REQUIREMENTS)
-    if sandbox.tables_marker.exists() and sandbox.tables_marker.read_text() == wanted:
+    if not tables_missing(sandbox):
         return
-    say("[3/4] making the ERP's tables (about 20 s)")
+    tell("making the ERP's tables (about 20 s)")
     password_file = sandbox.state / "admin.password"
     write_private(password_file, sandbox.password("admin") + "\n")
     try:
@@ -166,21 +187,29 @@ def prepare_tables(sandbox: Sandbox) -> None:
             env=sandbox.environment() | {"TRYTONPASSFILE": str(password_file)})  # fmt: skip
     finally:
         password_file.unlink()
-    sandbox.tables_marker.write_text(wanted)
+    sandbox.tables_marker.write_text(fingerprint(REQUIREMENTS))
 
 
-def prepare_seed(sandbox: Sandbox) -> None:
+def seed_wanted() -> str:
+    return f"{fingerprint(ROOM / 'seed.py')} {time.strftime('%Y')}"
+
+
+def seed_missing(sandbox: Sandbox) -> bool:
+    marker = sandbox.seed_marker
+    return not sandbox.seed_file.exists() or not marker.exists() or marker.read_text() != seed_wanted()
+
+
+def prepare_seed(sandbox: Sandbox, tell: Tell) -> None:
     """Company, products, stock, the hub's user; again when seed.py changed or a new year needs a fiscal year."""
-    wanted = f"{fingerprint(ROOM / 'seed.py')} {time.strftime('%Y')}"
-    if sandbox.seed_file.exists() and sandbox.seed_marker.exists() and sandbox.seed_marker.read_text() == wanted:
+    if not seed_missing(sandbox):
         return
-    say("[4/4] seeding company, products, stock and the hub's user (about 5 s)")
+    tell("seeding company, products, stock and the hub's user (about 5 s)")
     fresh = sandbox.state / "seed.json.new"
     write_private(fresh, "")
     run(sandbox, "seed", sandbox.python, ROOM / "seed.py", sandbox.conf, DATABASE, fresh,
         env=sandbox.environment() | {"HUB_ERP_PASSWORD": sandbox.password("hub")})  # fmt: skip
     fresh.replace(sandbox.seed_file)
-    sandbox.seed_marker.write_text(wanted)
+    sandbox.seed_marker.write_text(seed_wanted())
 
 
 # --- serve -----------------------------------------------------------------------------------------------------------

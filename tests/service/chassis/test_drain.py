@@ -72,6 +72,10 @@ def test_twenty_slow_handlers_drain_in_time_and_what_was_not_begun_goes_back(lab
     done = lab.effects()
     eventually(lambda: lab.depth(HAPPENED) == 30 - done)
     assert lab.runs("heard") == done
+    lab.process()
+    eventually(lambda: lab.effects() == 30, 15)
+    eventually(lambda: lab.depth(HAPPENED) == 0)
+    assert lab.runs("heard") == 30, "something ran twice"
 
 
 def test_a_message_of_a_process_that_hangs_in_its_handler_is_cut_off_and_given_back(

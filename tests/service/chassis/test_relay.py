@@ -95,7 +95,7 @@ def test_a_relay_killed_after_it_published_sends_again_under_the_same_id(lab: La
     assert len(lab.unsent()) == 1
     began = time.monotonic()
     lab.process()
-    eventually(lambda: not lab.unsent(), 15)
+    eventually(lambda: not lab.unsent(), 10)
     measured(f"{failpoint}: sent again {time.monotonic() - began:.1f} s after the start of the next process")
     ids = ear.ids()
     assert len(ids) in {1, 2}

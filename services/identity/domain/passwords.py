@@ -11,7 +11,7 @@ LONGEST = 200
 """Characters; more would only make the hash slower to feed."""
 
 FEWEST_GUESSES = 1e8
-"""Below it zxcvbn calls a password very guessable: safe against throttled attacks at most."""
+"""Below it zxcvbn calls a password somewhat guessable, or worse (its scores 0 to 2)."""
 
 EXPECTED = ("crm", "hub", "crmhub")
 """Words that somebody would try here first."""
@@ -35,16 +35,19 @@ def faults(password: str, *, username: str, shortest: int, pointer: str) -> list
         Refusals at `pointer`; the code is too_short, too_long, holds_username or too_common. None if it may be taken.
     """
     text = normalised(password)
-    found: list[tuple[str, str]] = []
+    found = []
     if len(text) < shortest:
-        found.append(("too_short", f"The password needs at least {shortest} characters."))
+        found.append({"pointer": pointer, "code": "too_short",
+                      "message": f"The password needs at least {shortest} characters."})
     if len(text) > LONGEST:
-        found.append(("too_long", f"The password may have at most {LONGEST} characters."))
+        found.append({"pointer": pointer, "code": "too_long",
+                      "message": f"The password may have at most {LONGEST} characters."})
     if username.casefold() in text.casefold():
-        found.append(("holds_username", "The password holds the user name."))
+        found.append({"pointer": pointer, "code": "holds_username", "message": "The password holds the user name."})
     if _guesses(text, username) < FEWEST_GUESSES:
-        found.append(("too_common", "The password is common or repeats a pattern: it would be guessed early."))
-    return [{"pointer": pointer, "code": code, "message": message} for code, message in found]
+        found.append({"pointer": pointer, "code": "too_common",
+                      "message": "The password is common or repeats a pattern: it would be guessed early."})
+    return found
 
 
 def _guesses(text: str, username: str) -> float:

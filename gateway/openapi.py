@@ -241,6 +241,12 @@ def _description(route: Route) -> str:
         said.append(f"Needs the right `{operation.permission.entity}:{operation.permission.action}`.")
     if route.key_required:
         said.append("Needs an `Idempotency-Key`.")
+    if route.public:
+        said.append("Takes no `Idempotency-Key`: nobody has signed in whose key it could be. Repeating it opens another "
+                    "session; one whose token was lost ends by itself.")
+    elif route.operation.unsaved:
+        said.append("The answer shows a secret once and is not kept: a repeat with the same `Idempotency-Key` changes "
+                    "nothing and answers `409 conflict`.")
     return "\n\n".join(text for text in said if text)
 
 

@@ -242,8 +242,8 @@ def _description(route: Route) -> str:
     if route.key_required:
         said.append("Needs an `Idempotency-Key`.")
     if route.public:
-        said.append("Takes no `Idempotency-Key`: nobody has signed in whose key it could be. Repeating it opens another "
-                    "session; one whose token was lost ends by itself.")
+        said.append("Takes no `Idempotency-Key`: nobody has signed in whose key it could be. Repeating it opens "
+                    "another session; one whose token was lost ends by itself.")
     elif route.operation.unsaved:
         said.append("The answer shows a secret once and is not kept: a repeat with the same `Idempotency-Key` changes "
                     "nothing and answers `409 conflict`.")

@@ -82,7 +82,7 @@ OF_FIELDS = _compiled((
     (r"The password needs at least (?P<least>\d+) characters\.", "密码至少需要 {least} 个字符。"),
     (r"The password may have at most (?P<most>\d+) characters\.", "密码最多 {most} 个字符。"),
     (r"The password holds the user name\.", "密码中不能包含用户名。"),
-    (r"The password is common or repeats a pattern: it would be guessed early\.", "密码过于常见或有规律，很容易被猜中。"),
+    (r"The password is common or repeats a pattern: it would be guessed early\.", "密码过于常见，容易被猜中。"),
     (r"The owner may not do: (?P<rights>.*)\.", "所有者没有这些权限：{rights}。"),
     (r"Must lie within the next (?P<days>\d+) days\.", "必须在今后 {days} 天之内。"),
     (r"An order has at least one line\.", "订单至少要有一行。"),

@@ -118,7 +118,7 @@ def prepared(site: Site, route: Route) -> tuple[Client, str, Any, dict[str, str]
     path, headers, client = route.path, {}, site.admin
     if "{id}" in path:
         record = site.made(f"/{path.split('/')[1]}")
-        record = BEFORE.get(path, lambda _, made: made)(site, record)
+        record = BEFORE[path](site, record) if path in BEFORE else record
         path = path.replace("{id}", record["id"])
         headers = {"If_Match": f'"{record["version"]}"'} if route.takes_version else {}
     if path == "/me/password":

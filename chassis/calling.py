@@ -71,6 +71,7 @@ class _Replies(ReplyListener):
     """Collects answers on this process's reply queue."""
 
     queue_consumer = DrainingConsumer()
+    prompt = True
 
     def setup(self) -> None:
         """Declare the exchange that stock nameko would have made under another name."""

@@ -100,6 +100,8 @@ class Provider(Protocol):
     """Whoever takes the messages of one queue."""
 
     queue: Queue
+    prompt: bool
+    """Whether `handle_message` never waits, so that it needs no greenlet of its own."""
 
     def declare(self, connection: Connection) -> None:
         """Declare what the queue needs; called at every (re)connection, before it is consumed."""
@@ -257,6 +259,9 @@ class DrainingConsumer(SharedExtension):
 
     def _take(self, provider: Provider, body: Any, message: Message) -> None:
         self._in_hand.add(message)
+        if provider.prompt:
+            self._hand_over(provider, body, message)
+            return
         self.container.spawn_managed_thread(partial(self._hand_over, provider, body, message), identifier="hand over")
 
     def _unreadable(self, provider: Provider, message: Message, error: Exception) -> None:

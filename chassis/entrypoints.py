@@ -105,6 +105,7 @@ class _Hears(Entrypoint):
     """The entrypoint behind `@hears`."""
 
     queue_consumer = EventConsumer()
+    prompt = False
     pool = "events"
 
     def __init__(self, *, event: EventType, **kwargs: Any) -> None:
@@ -213,6 +214,7 @@ class _Broadcasts(Entrypoint):
     """The entrypoint behind `@broadcasts`."""
 
     queue_consumer = EventConsumer()
+    prompt = False
     pool = "events"
 
     def __init__(self, *, event: EventType, **kwargs: Any) -> None:

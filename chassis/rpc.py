@@ -285,6 +285,7 @@ class _RequestConsumer(RpcConsumer):
     """Consumes the service's request queue; answers once, and parks what nobody could answer."""
 
     queue_consumer = DrainingConsumer()
+    prompt = False
 
     def __init__(self) -> None:
         self._running: set[tuple[Any, Any]] = set()

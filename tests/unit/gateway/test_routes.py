@@ -8,6 +8,7 @@ import re
 
 import contracts
 from contracts.operation import Operation
+from gateway import openapi
 from gateway.routes import ROUTES, UNROUTED, routed
 
 
@@ -42,11 +43,14 @@ def test_paths_are_kebab_case_nouns() -> None:
 
 def test_what_changes_something_is_never_a_get_and_what_reads_is() -> None:
     for route in ROUTES:
-        if route.operation.mutates:
-            assert route.method != "GET", route.path
-        elif route.method != "GET":
-            # It reads the hub and asks the outside world: a check of a connection is a POST.
-            assert route.method == "POST", route.path
+        assert route.operation.mutates == (route.method != "GET"), route.path
+
+
+def test_every_post_takes_a_key_but_signing_in() -> None:
+    without = [route.path for route in ROUTES if route.method == "POST" and not route.takes_key]
+    assert without == ["/sessions"]
+    document = openapi.document(ROUTES)
+    assert "Takes no `Idempotency-Key`" in document["paths"]["/api/v1/sessions"]["post"]["description"]
 
 
 def test_a_changed_record_with_a_version_is_changed_under_if_match() -> None:

@@ -33,7 +33,16 @@ MEMORY = Path("/dev/shm")  # noqa: S108
 NEEDED_BYTES = 1 << 30
 """What one part writes, and some."""
 LONGEST = (
-    "tests/service/chassis/test_events.py",
+    "tests/flows/test_api_contract.py",
+    "tests/service/identity/test_sign_in.py",
+    "tests/service/local/test_hub_up.py",
+    "tests/service/integrations/test_invariants.py",
+    "tests/service/identity/test_users.py",
+    "tests/flows/test_role_matrix.py",
+    "tests/service/chassis/test_resend.py",
+    "tests/service/integrations/test_crashes.py",
+    "tests/service/sales/test_orders.py",
+    "tests/service/gateway/test_broker_away.py",
 )
 """Begun first, so that no part ends long after the others; every run names the slowest."""
 DOTS = re.compile(r"([.FEsxXR]+( +\[ *\d+%\])?)?\n")
@@ -67,6 +76,12 @@ class Run:
             say(f"[{self._done:3}/{len(self.files)}] part {part} {answer['seconds']:6.1f} s  {named(files)}: {told}")
             for test in answer["failed"]:
                 say(f"          FAILED {test}")
+
+    def stop(self) -> None:
+        """Give out no more."""
+        with self._lock:
+            self.troubles.append(f"interrupted; never run: {sum(map(len, self.left))} files")
+            self.left.clear()
 
     def trouble(self, text: str) -> None:
         """Note what is wrong with the run itself."""
@@ -164,8 +179,13 @@ def main() -> int:
     parts = [threading.Thread(target=look_after, args=(n, options, home, run)) for n in range(1, asked.parts + 1)]
     for part in parts:
         part.start()
-    for part in parts:
-        part.join()
+    try:
+        for part in parts:
+            part.join()
+    except KeyboardInterrupt:
+        run.stop()
+        for part in parts:
+            part.join()
 
     if never := [file for group in run.left for file in group]:
         run.trouble(f"never run: {', '.join(never)}")

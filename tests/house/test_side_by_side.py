@@ -1,0 +1,65 @@
+"""The run of all tests loses none of them: what fails, dies or is out of sight makes it fail and is named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.side_by_side import LONGEST, ROOT, TOGETHER
+
+PASSES = "def test_it():\n    pass\n"
+
+
+def make(root: Path, files: dict[str, str]) -> None:
+    """Make a project that has the files which the run names, and `files`."""
+    named = {f"{name}test_it.py" if name.endswith("/") else name for names in TOGETHER for name in names}
+    for name, text in {**dict.fromkeys((*named, *LONGEST), PASSES), **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    for name in ("tests/side_by_side.py", "tests/support/part.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    (root / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\nmarkers = faults: long\n")
+
+
+def side_by_side(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run all tests of a project."""
+    return subprocess.run([sys.executable, "tests/side_by_side.py", "--parts=2", *options], cwd=root, check=False,
+                          env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True)
+
+
+def test_every_file_is_run_once_and_its_session_lasts_as_long_as_the_part(tmp_path: Path) -> None:
+    session = "import pytest\n@pytest.fixture(scope='session')\ndef dear():\n    yield\n    print('given back')\n"
+    uses = "import pytest\ndef test_a(dear):\n    pass\n@pytest.mark.faults\ndef test_b():\n    assert 0\n"
+    make(tmp_path, {"tests/a/conftest.py": session, "tests/a/test_a.py": uses, "tests/a/test_b.py": uses})
+    done = side_by_side(tmp_path, "--capture=no", "-m", "not faults")
+    named = {name for names in TOGETHER for name in names}
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(named) + len(LONGEST) + 2} passed, 0 failed, 0 skipped" in done.stdout
+    assert 1 <= done.stdout.count("given back") <= 2, "once in each part that used it"
+
+
+@pytest.mark.parametrize(("name", "text", "told"), [
+    ("tests/a/test_a.py", "def test_a():\n    assert 1 == 2\n", "FAILED tests/a/test_a.py::test_a"),
+    ("tests/a/test_a.py", "import nowhere\n", "FAILED tests/a/test_a.py"),
+    ("tests/a/test_a.py", "import os\ndef test_a():\n    os._exit(0)\n", "in tests/a/test_a.py"),
+    ("tests/build/test_a.py", PASSES, "find other files: tests/build/test_a.py"),
+    ("tests/a/a_test.py", PASSES, "find other files: tests/a/a_test.py"),
+], ids=["fails", "cannot-be-imported", "dies", "not-seen-by-pytest", "seen-by-pytest-alone"])
+def test_what_fails_dies_or_is_out_of_sight_fails_the_run(tmp_path: Path, name: str, text: str, told: str) -> None:
+    make(tmp_path, {name: text})
+    done = side_by_side(tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert told in done.stdout, done.stdout + done.stderr
+
+
+def test_a_name_that_is_not_there_fails_the_run(tmp_path: Path) -> None:
+    make(tmp_path, {})
+    (tmp_path / LONGEST[0]).unlink()
+    done = side_by_side(tmp_path)
+    assert (done.returncode, LONGEST[0] in done.stderr) == (1, True)

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis.database import Id
 from chassis.sealed import Sealed
 from services.customers.models.base import Base, Versioned
+from services.customers.models.consent import Consenting
 
 
-class Contact(Versioned, Base):
+class Contact(Versioned, Consenting, Base):
     """A person at a customer; one at most is primary, which the partial unique index holds."""
 
     __tablename__ = "contact"

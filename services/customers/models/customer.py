@@ -11,9 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis.database import ByteOrdered, Id, Json, UtcDateTime
 from chassis.sealed import Sealed
 from services.customers.models.base import Base, Versioned
+from services.customers.models.consent import Consenting
 
 
-class Customer(Versioned, Base):
+class Customer(Versioned, Consenting, Base):
     """Somebody the company deals with. `name_key` is the name case-folded, for searching by its start."""
 
     __tablename__ = "customer"
@@ -40,7 +41,10 @@ class Customer(Versioned, Base):
         Index("ix_customer_created_at_id", "created_at", "id"),
         Index("ix_customer_updated_at_id", "updated_at", "id"),
         Index("ix_customer_name_id", "name", "id"),
-        Index("ix_customer_name_key", "name_key"),
+        Index("ix_customer_name_key", "name_key", "id"),
+        Index("ix_customer_lifecycle_created_at", "lifecycle", "created_at", "id"),
+        Index("ix_customer_lifecycle_updated_at", "lifecycle", "updated_at", "id"),
+        Index("ix_customer_lifecycle_name", "lifecycle", "name", "id"),
         Index("ix_customer_owner_id_created_at", "owner_id", "created_at", "id"),
         Index("ix_customer_team_id_created_at", "team_id", "created_at", "id"),
     )

@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 from chassis.context import Subject
 from chassis.database import utcnow
 from contracts.errors import StaleVersion
-from services.customers.models import Contact, Customer, FieldChange
+from services.customers.models import Contact, Customer, FieldChange, Task
 
-SEALED = {"phone", "email", "wechat_id", "address"}
+SEALED = {"phone", "email", "wechat_id", "address", "description"}
 """Fields whose history tells that they changed, not what they were."""
 
 
-def check_version(record: Customer | Contact, expected: int) -> None:
+def check_version(record: Customer | Contact | Task, expected: int) -> None:
     """Refuse a change to a version that is no longer the newest.
 
     Raises:
@@ -27,7 +27,7 @@ def check_version(record: Customer | Contact, expected: int) -> None:
         raise StaleVersion("The record has changed since you read it; read it again", version=record.version)
 
 
-def apply(session: Session, record: Customer | Contact, changes: Mapping[str, Any], by: Subject) -> list[str]:
+def apply(session: Session, record: Customer | Contact | Task, changes: Mapping[str, Any], by: Subject) -> list[str]:
     """Set what differs, write the history and raise the version.
 
     Returns:
@@ -48,4 +48,6 @@ def apply(session: Session, record: Customer | Contact, changes: Mapping[str, An
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
     return value.isoformat() if isinstance(value, dt.datetime) else value

@@ -14,6 +14,7 @@ from contracts.errors import NotFound
 from services.customers.domain import reach
 from services.customers.models import Contact, Customer
 from services.customers.operations import changes as history
+from services.customers.operations import consents
 from services.customers.operations.customers import for_write as customer_for_write
 from services.customers.queries import customers
 
@@ -26,7 +27,7 @@ def create(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
         Invalid: phone or email cannot be one.
     """
     customer = customer_for_write(session, asked["customer_id"], by)
-    values = reach.normalised(asked, region)
+    values = consents.spoken(reach.normalised(asked, region), {})
     first = session.scalar(select(Contact.id).where(Contact.customer_id == customer.id).limit(1)) is None
     values["primary"] = values.get("primary", False) or first
     if values["primary"] and not first:
@@ -35,6 +36,7 @@ def create(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     session.add(contact)
     session.flush()
     outbox.record(session, contract.CONTACT_CREATED, subject=contact.id, version=contact.version, data=contact, by=by)
+    consents.announce(session, contact, {}, by)
     return contact
 
 
@@ -48,12 +50,14 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     """
     contact = _for_write(session, asked["id"], by)
     history.check_version(contact, asked["expected_version"])
-    changes = reach.normalised(asked["changes"], region)
+    before = contact.consent
+    changes = consents.spoken(reach.normalised(asked["changes"], region), before)
     if changes.get("primary") and not contact.primary:
         _step_down(session, contact.customer_id, by)
     if history.apply(session, contact, changes, by):
         outbox.record(session, contract.CONTACT_UPDATED, subject=contact.id, version=contact.version, data=contact,
                       by=by)
+        consents.announce(session, contact, before, by)
     return contact
 
 

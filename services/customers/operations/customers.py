@@ -17,6 +17,7 @@ from contracts.schema import Packed, attributes
 from services.customers.domain import lifecycle, reach
 from services.customers.models import Customer
 from services.customers.operations import changes as history
+from services.customers.operations import consents
 from services.customers.queries import customers
 
 TRANSFER = Permission("customer", "transfer")
@@ -32,7 +33,7 @@ def create(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     refusals, values = Refusals(), dict(asked)
     team = values.pop("team_id", None) or (by.teams[0] if by.teams else None)
     with refusals.noted():
-        values = _normalised(values, region)
+        values = consents.spoken(_normalised(values, region), {})
     with refusals.noted():
         _check_placement(by, owner=by.id, team=team)
     refusals.settle()
@@ -41,6 +42,7 @@ def create(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     session.flush()
     made = Packed.of(contract.Customer, customer)
     outbox.record(session, contract.CUSTOMER_CREATED, subject=customer.id, version=customer.version, data=made, by=by)
+    consents.announce(session, customer, {}, by)
     return made
 
 
@@ -55,7 +57,8 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     """
     customer = for_write(session, asked["id"], by)
     history.check_version(customer, asked["expected_version"])
-    changes = _normalised(asked["changes"], region)
+    before = customer.consent
+    changes = consents.spoken(_normalised(asked["changes"], region), before)
     reason = changes.pop("lifecycle_reason", "")
     if "lifecycle" in changes:
         changes["lifecycle"] = lifecycle.move(customer.lifecycle, changes["lifecycle"], reason)
@@ -70,6 +73,7 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
         session.flush()
         outbox.record(session, contract.CUSTOMER_UPDATED, subject=customer.id, version=customer.version,
                       data=attributes(contract.Customer, customer) | {"changed": changed}, by=by)
+        consents.announce(session, customer, before, by)
     return customer
 
 

@@ -195,6 +195,56 @@ class IntegrationsService(Service):
         """Know the customers that were there before this room was, so that their orders can go."""
         _accept(event, customers.CUSTOMER_SNAPSHOT)
 
+    @hears(customers.CONTACT_CREATED)
+    def contact_created(self, event: Heard) -> None:
+        """Bring a new contact to its targets."""
+        _accept(event, customers.CONTACT_CREATED)
+
+    @hears(customers.CONTACT_UPDATED)
+    def contact_updated(self, event: Heard) -> None:
+        """Bring a changed contact to its targets."""
+        _accept(event, customers.CONTACT_UPDATED)
+
+    @hears(customers.CONTACT_SNAPSHOT)
+    def contact_snapshot(self, event: Heard) -> None:
+        """Know the contacts that were there before this room was."""
+        _accept(event, customers.CONTACT_SNAPSHOT)
+
+    @hears(customers.TASK_CREATED)
+    def task_created(self, event: Heard) -> None:
+        """Bring a new task to its assignee's list."""
+        _accept(event, customers.TASK_CREATED)
+
+    @hears(customers.TASK_UPDATED)
+    def task_updated(self, event: Heard) -> None:
+        """Bring a changed task to its assignee's list."""
+        _accept(event, customers.TASK_UPDATED)
+
+    @hears(customers.TASK_COMPLETED)
+    def task_completed(self, event: Heard) -> None:
+        """Tick the task off there too."""
+        _accept(event, customers.TASK_COMPLETED)
+
+    @hears(customers.TASK_REOPENED)
+    def task_reopened(self, event: Heard) -> None:
+        """Open the task there again."""
+        _accept(event, customers.TASK_REOPENED)
+
+    @hears(customers.TASK_CANCELLED)
+    def task_cancelled(self, event: Heard) -> None:
+        """Cancel the task there too."""
+        _accept(event, customers.TASK_CANCELLED)
+
+    @hears(customers.TASK_DELETED)
+    def task_deleted(self, event: Heard) -> None:
+        """Take the task away there too."""
+        _accept(event, customers.TASK_DELETED)
+
+    @hears(customers.TASK_SNAPSHOT)
+    def task_snapshot(self, event: Heard) -> None:
+        """Know the tasks that were there before this room was."""
+        _accept(event, customers.TASK_SNAPSHOT)
+
     @hears(sales.ORDER_CONFIRMED)
     def order_confirmed(self, event: Heard) -> None:
         """Bring a confirmed order to its targets."""

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -50,6 +50,8 @@ class Row:
     version: int = 1
     source_version: int = 0
     changed: int = 0
+    account: str = ""
+    gone: bool = False
 
 
 @dataclass
@@ -94,6 +96,8 @@ class FakeTarget:
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
+        self.graves: dict[str, Row] = {}
+        """What was deleted, for whoever asks what has gone since."""
         self.seen: list[Seen] = []
         self.faults: list[Fault] = []
         self.accepted_key = GOOD_KEY
@@ -140,6 +144,15 @@ class FakeTarget:
             row = next((r for r in self.rows.values() if (r.entity, r.key) == (entity, key)), None)
             return self._write(row, entity, key, body, source_version)
 
+    def remove(self, id: str) -> Row | None:
+        """Delete a record, from whichever side."""
+        with self._lock:
+            row = self.rows.pop(id, None)
+            if row is not None:
+                self._serial += 1
+                self.graves[id] = replace(row, gone=True, version=row.version + 1, changed=self._serial)
+            return row
+
     # --- what the handler asks ------------------------------------------------------------------------------------
 
     def fault(self, method: str, entity: str) -> Fault | None:
@@ -154,10 +167,16 @@ class FakeTarget:
         with self._lock:
             if any((row.entity, row.key) == (entity, given["key"]) for row in self.rows.values()):
                 return None
-            return self._write(None, entity, given["key"], given["body"], given["source_version"])
+            row = self._write(None, entity, given["key"], given["body"], given["source_version"])
+            row.account = given.get("references", {}).get("account", "")
+            return row
 
-    def change(self, row: Row, given: Mapping[str, Any]) -> Row:
+    def change(self, row: Row, given: Mapping[str, Any]) -> Row | None:
+        """Change a row, unless it is no longer at the version that was expected."""
         with self._lock:
+            if given.get("expected") not in (None, str(row.version)):
+                return None
+            row.account = given.get("references", {}).get("account", row.account)
             return self._write(row, row.entity, row.key, given["body"], given["source_version"])
 
     def _write(self, row: Row | None, entity: str, key: str, body: dict[str, Any], source_version: int) -> Row:
@@ -219,7 +238,9 @@ class _Handler(BaseHTTPRequestHandler):
         if "key" in asked:
             return 200, [vars(row) for row in target.of(entity) if row.key == asked["key"][0]]
         since, limit = int(asked["since"][0]), int(asked["limit"][0])
-        newer = sorted((row for row in target.of(entity) if row.changed > since), key=lambda row: row.changed)
+        graves = [row for row in target.graves.values() if row.entity == entity] if "graves" in asked else []
+        rows = [row for row in [*target.of(entity), *graves] if row.changed > since]
+        newer = sorted(rows, key=lambda row: row.changed)
         return 200, [vars(row) for row in newer[:limit]]
 
     def _post(self, entity: str, _id: str | None, given: dict[str, Any]) -> tuple[int, Any]:
@@ -231,10 +252,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put(self, entity: str, id: str | None, given: dict[str, Any]) -> tuple[int, Any]:
         row = self.target.rows.get(id or "")
-        return (200, vars(self.target.change(row, given))) if row is not None else (404, {"message": "no such record"})
+        if row is None:
+            return 404, {"message": "no such record"}
+        changed = self.target.change(row, given)
+        return (200, vars(changed)) if changed is not None else (412, {"message": "another version stands here"})
 
     def _delete(self, _entity: str, id: str | None, _given: dict[str, Any]) -> tuple[int, Any]:
-        gone = self.target.rows.pop(id or "", None)
+        gone = self.target.remove(id or "")
         return (200, {}) if gone is not None else (404, {"message": "no such record"})
 
     def _cut(self) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from chassis.failpoints import failpoint
 from hub_adapter.client import Exchange
-from hub_adapter.failure import Invalid
-from hub_adapter.port import Context, Remote, Write
-from services.integrations.domain import failures
+from hub_adapter.failure import Invalid, NotFound
+from hub_adapter.port import Context, Remote, Write, Written
+from services.integrations.domain import failures, merging
 from services.integrations.engine.targets import Target
 from services.integrations.operations.claims import Job
-from services.integrations.operations.settlements import Failed, Outcome
+from services.integrations.operations.settlements import Failed, Met, Outcome
 
 Clock = Callable[[], dt.datetime]
+MERGES = 3
+"""How often a record is merged and written again within one call."""
 
 
 def perform(target: Target, job: Job, clock: Clock, deadline_s: float) -> Outcome:
@@ -57,10 +60,49 @@ def unanswered(target: Target, job: Job, started_at: dt.datetime, now: dt.dateti
 
 
 def _write(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
-    written = target.adapter.write(ctx, job.entity, Write(
-        local_id=job.local_id, body=job.body, idempotency_key=job.key, source_version=job.version,
-        external_id=job.external_id, expected_version=job.remote_version, references=job.references))
-    return {"external_id": written.external_id, "remote_version": written.remote_version}
+    cmd = Write(local_id=job.local_id, body=job.body, idempotency_key=job.key, source_version=job.version,
+                external_id=job.external_id, expected_version=job.remote_version, references=job.references)
+    try:
+        return _answer(target.adapter.write(ctx, job.entity, cmd))
+    except Exception as error:
+        if job.external_id is None or not _met_another(target, error):
+            raise
+        return _write_merged(target, job, ctx, cmd, error)
+
+
+def _write_merged(target: Target, job: Job, ctx: Context, cmd: Write, conflict: Exception) -> dict[str, Any]:
+    """Write what both sides have made of the record, as often as it changes under our hands, up to `MERGES`.
+
+    Raises:
+        NotFound: the record has gone meanwhile.
+        Exception: the last conflict, or whatever else the adapter raises.
+    """
+    owned = merging.THEIRS.get(job.entity, frozenset())
+    for n in range(1, MERGES + 1):
+        theirs = target.adapter.get(ctx, job.entity, job.external_id or "")
+        if theirs is None:
+            raise NotFound("the record has gone while it was being written")
+        merged = merging.merge(job.base, theirs.body, job.body, owned)
+        # A new key: under the old one a target that honours it could repeat the refusal.
+        key = f"{cmd.idempotency_key}-{n}"
+        again = replace(cmd, body=merged.body, expected_version=theirs.version, idempotency_key=key)
+        try:
+            answer = _answer(target.adapter.write(ctx, job.entity, again))
+        except Exception as error:
+            if not _met_another(target, error):
+                raise
+            conflict = error
+        else:
+            return answer | {"met": Met(version=theirs.version or "", body=theirs.body, kept=merged.kept)}
+    raise conflict
+
+
+def _met_another(target: Target, error: Exception) -> bool:
+    return failed_with(target, error).kind == failures.VERSION_CONFLICT
+
+
+def _answer(written: Written) -> dict[str, Any]:
+    return {"external_id": written.external_id, "remote_version": written.remote_version, "body": written.body}
 
 
 def _delete(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
@@ -72,8 +114,9 @@ def _delete(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
         if not found:
             return {}
         external_id = found[0].external_id
-    target.adapter.delete(ctx, job.entity, external_id, idempotency_key=job.key, expected_version=job.remote_version)
-    return {}
+    gone = target.adapter.delete(ctx, job.entity, external_id, idempotency_key=job.key,
+                                 expected_version=job.remote_version)
+    return {"external_id": external_id, "remote_version": gone.remote_version, "body": gone.body}
 
 
 def _find(target: Target, job: Job, ctx: Context) -> dict[str, Any]:

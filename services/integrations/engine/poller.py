@@ -6,6 +6,7 @@ import datetime as dt
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from chassis import telemetry
@@ -19,7 +20,8 @@ from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
 from services.integrations.operations import pulls
 from services.integrations.operations.claims import Lease
-from services.integrations.operations.pulls import News, Pull
+from services.integrations.operations.inbound import News, Reading
+from services.integrations.operations.pulls import Pull
 from services.integrations.operations.settlements import Failed
 from services.integrations.settings import IntegrationsSettings
 
@@ -41,6 +43,7 @@ class Poller:
         self._woken = threading.Event()
         self._stopping = False
         self._busy = 0
+        self._patience: dict[tuple[str, str, str, str], dt.datetime] = {}
 
     def wake(self) -> None:
         """Say that a poll has become due."""
@@ -87,12 +90,12 @@ class Poller:
             target = self._target(pull)
             if target is None:
                 return
-            checkpoint = pull.checkpoint
             while not self._stopping:
-                page = self._page(target, pull, checkpoint)
-                if page is None or self._take_in(pull, page):
+                since = self._clock()
+                page = self._page(target, pull)
+                if page is None or self._take_in(pull, page, since):
                     return
-                checkpoint = page.next_cursor
+                pull = replace(pull, checkpoint=page.next_cursor)
         except (pulls.LeaseLost, Unavailable) as error:
             log.warning("poll_given_up", connection_id=pull.connection_id, entity=pull.entity, reason=str(error))
         except Exception as error:
@@ -120,11 +123,11 @@ class Poller:
             pulls.fail(session, pull, failed.kind, failed.text, self._clock(), self._chance,
                        retry_after_s=failed.retry_after_s)
 
-    def _page(self, target: Target, pull: Pull, checkpoint: str | None) -> Page[Change] | None:
+    def _page(self, target: Target, pull: Pull) -> Page[Change] | None:
         """Return the next page, or None after recording why it could not be had."""
         try:
             with target.calling(self._clock, self._settings.call_deadline_s, lambda exchange: None) as ctx:
-                return target.adapter.changes(ctx, pull.entity, checkpoint, target.adapter.spec.limits.page_size)
+                return target.adapter.changes(ctx, pull.entity, pull.checkpoint, target.adapter.spec.limits.page_size)
         except Exception as error:
             failed = calls.failed_with(target, error)
             log.warning("poll_failed", connection_id=pull.connection_id, entity=pull.entity, kind=failed.kind,
@@ -132,15 +135,21 @@ class Poller:
             self._fail(pull, failed)
             return None
 
-    def _take_in(self, pull: Pull, page: Page[Change]) -> bool:
-        """Record a page; return whether it was the last."""
+    def _take_in(self, pull: Pull, page: Page[Change], since: dt.datetime) -> bool:
+        """Record a page that was asked for at `since`; return whether nothing more is to be read now."""
         now = self._clock()
-        news = [News(external_id=c.external_id, version=c.version, record=c.body, deleted=c.op == "delete")
-                for c in page.items]
         later = now + dt.timedelta(seconds=self._settings.poll_every_s)
         with self._db.write() as session:
-            told = pulls.take_in(session, pull, news, page.next_cursor, now, next_due=later,
+            told = pulls.take_in(session, pull, [news_of(change) for change in page.items], page.next_cursor,
+                                 Reading(since=since, now=now, patience=self._patience), next_due=later,
                                  lease_until=None if page.complete else self._lease(now).until)
-        if told:
-            log.info("changes_told", connection_id=pull.connection_id, entity=pull.entity, count=told)
-        return page.complete
+        if told.announced or told.held:
+            log.info("changes_told", connection_id=pull.connection_id, entity=pull.entity, count=told.announced,
+                     held=len(told.held))
+        return page.complete or bool(told.held)
+
+
+def news_of(change: Change) -> News:
+    """Return a change as the engine takes it in."""
+    return News(external_id=change.external_id, version=change.version, record=change.body,
+                deleted=change.op == "delete", changed_at=change.changed_at, account=change.account)

@@ -6,10 +6,11 @@ import datetime as dt
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from chassis.database import Id, Json, UtcDateTime, new_id
 from services.integrations.models.base import Base
+from services.integrations.models.route import Route
 
 
 class Connection(Base):
@@ -55,6 +56,16 @@ class Connection(Base):
     created_by: Mapped[str] = mapped_column(sa.String(80))
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+    pulled: Mapped[str | None] = column_property(
+        sa.select(sa.func.aggregate_strings(Route.entity, ","))
+        .where(Route.connection_id == id, Route.state == "active", Route.direction.in_(("pull", "both")))
+        .scalar_subquery(), deferred=True)
+    """Entities that are read from there now, between commas."""
+
+    def pulls(self, entity: str) -> bool:
+        """Tell whether changes of `entity` come back from there."""
+        return entity in (self.pulled or "").split(",")
 
     @property
     def has_credential(self) -> bool:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from chassis import telemetry
 from chassis.crypto import Keyring, SealBroken
 from chassis.database import new_id
+from hub_adapter.port import AdapterSpec
+from services.integrations.adapters import registry
 from services.integrations.domain import failures, retry
 from services.integrations.domain.deliveries import TERMINAL, is_stale
+from services.integrations.domain.gates import barring
 from services.integrations.models import Attempt, Binding, Connection, Delivery
-from services.integrations.operations import announcements, intake, records
+from services.integrations.operations import announcements, intake, records, snapshots
 from services.integrations.operations.bulk import Upsert
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
-from services.integrations.routing import dependencies
+from services.integrations.routing import ACCOUNT, dependencies
 
 log = telemetry.logger(__name__)
 
@@ -51,6 +54,9 @@ class Job:
         references: entity → external id of the records that this one points at.
         traceparent: of the event behind it; the call goes on with that trace.
         deadline_at: until when it may wait for records it needs, from the first time that it had to.
+        tombstone: whether a delete leaves the binding, so that the record can be written to the same id again.
+        pulled: whether changes of such records come back from the target.
+        base: what both sides agreed on last, if they did.
     """
 
     delivery_id: str
@@ -73,6 +79,9 @@ class Job:
     doubt_since: dt.datetime | None = None
     traceparent: str | None = None
     deadline_at: dt.datetime | None = None
+    tombstone: bool = False
+    pulled: bool = False
+    base: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def lane(self) -> lanes.Lane:
@@ -91,7 +100,7 @@ def lock(session: Session, connection_ids: Iterable[str]) -> dict[str, Connectio
 @built_once
 def _locked(ids: Collection[str]) -> sa.Select[Connection]:
     return (sa.select(Connection).where(Connection.id.in_(ids)).order_by(Connection.id)
-            .with_for_update(key_share=True))
+            .options(undefer(Connection.pulled)).with_for_update(key_share=True, of=table_of(Connection)))
 
 
 def room(session: Session, connections: Iterable[Connection], now: dt.datetime) -> list[tuple[Connection, int]]:
@@ -126,7 +135,10 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     if not taken:
         return [], set()
     bodies = _bodies(session, keyring, taken)
-    needs = {row.id: dependencies(row.entity, bodies[row.id][1]) for row in taken if row.id in bodies}
+    by_id = {connection_id: session.get_one(Connection, connection_id) for connection_id in by_connection}
+    specs = {id: registry.load(connection.adapter).spec for id, connection in by_id.items()}
+    needs = {row.id: dependencies(row.entity, bodies[row.id][1], specs[row.connection_id].accounts)
+             for row in taken if row.id in bodies}
     wanted_lanes = {(row.connection_id, *need) for row in taken for need in needs.get(row.id, ())}
     bound = lanes.bindings(session, {_lane(row) for row in taken} | wanted_lanes)
     jobs: list[Job] = []
@@ -134,10 +146,12 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     missing: set[lanes.Lane] = set()
     for row in taken:
         absent = [need for need in needs.get(row.id, ()) if not _is_bound(bound.get((row.connection_id, *need)))]
-        job = _job(row, bound, bodies.get(row.id), needs.get(row.id, ()))
+        job = _job(row, bound, bodies.get(row.id), needs.get(row.id, ()), specs[row.connection_id])
+        if isinstance(job, Job) and by_id[row.connection_id].pulls(row.entity):
+            job = replace(job, pulled=True, base=_base(keyring, bound.get(_lane(row))))
         if isinstance(job, Move):
             moves.append(job)
-        elif absent and row.op != "delete":
+        elif absent and job.action != "delete":
             missing.add((row.connection_id, *absent[0]))
             moves.append(_blocked(row, absent[0], now))
         else:
@@ -183,7 +197,7 @@ def _bodies(session: Session, keyring: Keyring, taken: Sequence[Any]) -> dict[st
 
 
 def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, Any]] | None,
-         needs: Sequence[tuple[str, str]]) -> Job | Move:
+         needs: Sequence[tuple[str, str]], spec: AdapterSpec) -> Job | Move:
     binding = bound.get(_lane(row))
     external_id = binding.external_id if binding else None
     version = copy[0].version if copy else row.source_version
@@ -195,11 +209,15 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
     acked = binding.acked_version if binding is not None and external_id else None
     if row.op == "upsert" and is_stale(version, acked):
         return _end(row, "skipped", f"the target has version {acked}")
+    barred = barring(spec, row.entity, copy[1]) if row.op == "upsert" and copy else None
+    if barred is not None and (binding is None or binding.state in ("unbound", "tombstoned")):
+        return _end(row, "skipped", barred.reason)
     references = {entity: bound[row.connection_id, entity, id].external_id
                   for entity, id in needs if _is_bound(bound.get((row.connection_id, entity, id)))}
     return Job(
         delivery_id=row.id, connection_id=row.connection_id, entity=row.entity, local_id=row.local_id, op=row.op,
-        action="delete" if row.op == "delete" else "write", fence=row.fence, attempts=row.attempts,
+        action="delete" if row.op == "delete" or barred else "write", fence=row.fence,
+        tombstone=barred is not None and barred.may_return, attempts=row.attempts,
         deferrals=row.deferrals, version=version, external_id=external_id, references=references,
         traceparent=row.traceparent, deadline_at=row.deadline_at,
         # Until it is bound, every version of the record is made under one key: else a lost answer doubles it.
@@ -207,6 +225,10 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         remote_version=binding.remote_version if binding else None,
         hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {},
     )
+
+
+def _base(keyring: Keyring, binding: Any) -> dict[str, Any] | None:
+    return snapshots.opened(keyring, "base", _lane(binding), binding.base_snapshot) if binding else None
 
 
 def create_key(lane: lanes.Lane) -> str:
@@ -227,11 +249,13 @@ def _ended(move: Move, taken: Sequence[Any]) -> announcements.Settled:
 
 
 def _blocked(row: Any, need: tuple[str, str], now: dt.datetime) -> Move:
+    waits = f"waits until {need[0]} {need[1]} is at the target" if need[0] != ACCOUNT else (
+        f"the user {need[1]} has no account there: PUT /connections/{row.connection_id}/accounts/{need[1]}")
     return Move(id=row.id, lane=_lane(row), op=row.op, fence=row.fence, before="leased", after="blocked",
                 due_at=now + dt.timedelta(seconds=failures.RECHECK_S), attempts=row.attempts,
                 deferrals=row.deferrals + 1, blocked_on=need,
                 deadline_at=row.deadline_at or now + dt.timedelta(seconds=retry.WINDOW_S),
-                error_class=failures.DEPENDENCY_MISSING, error=f"waits until {need[0]} {need[1]} is at the target")
+                error_class=failures.DEPENDENCY_MISSING, error=waits)
 
 
 def export(session: Session, missing: Iterable[lanes.Lane], now: dt.datetime) -> set[str]:

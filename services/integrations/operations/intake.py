@@ -14,7 +14,7 @@ from chassis.crypto import Keyring
 from chassis.database import new_id
 from services.integrations.domain.deliveries import Op, Wait, is_stale, succeed, supersedes
 from services.integrations.models import Delivery, LedgerRow
-from services.integrations.operations import records
+from services.integrations.operations import agreements, records
 from services.integrations.operations.bulk import update_each
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
@@ -60,6 +60,11 @@ def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime)
         targets += sorted(lanes.waited_for(session, way.entity, change.id) - set(targets))
     if not targets:
         return []
+    for connection_id in targets:
+        came_back = change.origin == connection_id and not stale
+        if came_back or agreements.born_there(change.state, connection_id):
+            agreements.take_over(session, (connection_id, way.entity, change.id), change.state, change.version,
+                                 came_back=came_back)
     plans = [_plan(way.entity, way.verb, change, connection_id, now) for connection_id in targets]
     for plan in plans:
         if stale:

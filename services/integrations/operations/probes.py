@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from services.integrations.models import Delivery
+from services.integrations.models import Connection, Delivery
 from services.integrations.operations.claims import Job, Lease, open_attempts
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
@@ -24,7 +24,9 @@ def claim(session: Session, connection_id: str, limit: int, lease: Lease, now: d
     """
     rows = session.execute(*_leasing(connection_id, now, limit, lease.owner, lease.until)).all()
     bound = lanes.bindings(session, {(row.connection_id, row.entity, row.local_id) for row in rows})
-    jobs = [_job(row, bound.get((row.connection_id, row.entity, row.local_id))) for row in rows]
+    connection = session.get_one(Connection, connection_id)
+    jobs = [_job(row, bound.get((row.connection_id, row.entity, row.local_id)), connection.pulls(row.entity))
+            for row in rows]
     open_attempts(session, jobs, now)
     return jobs
 
@@ -39,9 +41,9 @@ def _leasing(connection_id: str, now: dt.datetime, limit: int, owner: str, until
     )
 
 
-def _job(row: Any, binding: Any) -> Job:
+def _job(row: Any, binding: Any, pulled: bool) -> Job:
     return Job(delivery_id=row.id, connection_id=row.connection_id, entity=row.entity, local_id=row.local_id, op=row.op,
                action="find", fence=row.fence, attempts=row.attempts, deferrals=row.deferrals,
                version=row.source_version, key=row.idempotency_key, probes=row.probes, doubt_since=row.doubt_since,
                external_id=binding.external_id if binding else None, traceparent=row.traceparent,
-               deadline_at=row.deadline_at)
+               deadline_at=row.deadline_at, pulled=pulled)

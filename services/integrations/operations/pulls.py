@@ -10,28 +10,25 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chassis import outbox
-from chassis.outbox import Announcement
 from contracts.errors import Conflict
-from contracts.integrations import EXTERNAL_CHANGED
 from services.integrations.domain import failures
 from services.integrations.domain.retry import Chance
-from services.integrations.models import Connection, Cursor, Route, Sighting
-from services.integrations.operations import health
-from services.integrations.operations.announcements import US
+from services.integrations.models import Connection, Cursor, Route
+from services.integrations.operations import health, inbound
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.claims import Lease
+from services.integrations.operations.inbound import News, Reading, Told
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
 
-_CURSOR, _SIGHTING = table_of(Cursor), table_of(Sighting)
+_CURSOR = table_of(Cursor)
 _DUE_NOW = Upsert(_CURSOR, changing={"due_at": excluded(_CURSOR.c.due_at)})
-_SEEN = Upsert(_SIGHTING, changing={name: excluded(_SIGHTING.c[name])
-                                    for name in ("remote_version", "version", "seen_at")})
 DIRECTION, WHOLE = "pull", ""
 """The direction of a poll's cursor, and the partition of a target that has none."""
 RETRY_MOST_S = 600.0
 BACK_OFF_S = 5.0
+AGAIN = dt.timedelta(seconds=1)
+"""After so long a page is read again in which something crossed a write of ours."""
 
 
 class LeaseLost(Exception):
@@ -47,16 +44,6 @@ class Pull:
     checkpoint: str | None
     fence: int
     failures: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class News:
-    """One changed record, as the adapter tells it."""
-
-    external_id: str
-    version: str
-    record: Mapping[str, Any]
-    deleted: bool = False
 
 
 def start(session: Session, connection_id: str, entity: str, now: dt.datetime) -> None:
@@ -107,12 +94,18 @@ def _leasing(at: dt.datetime, limit: int, owner: str, until: dt.datetime) -> sa.
             .values(lease_owner=owner, lease_until=until, fence=_CURSOR.c.fence + 1).returning(*_CURSOR.c))
 
 
-def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str | None, at: dt.datetime, *,
-            lease_until: dt.datetime | None, next_due: dt.datetime) -> int:
-    """Announce what is new in a page and move the checkpoint behind it; return how many changes were announced.
+def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str | None, reading: Reading, *,
+            lease_until: dt.datetime | None, next_due: dt.datetime) -> Told:
+    """Announce what is new in a page and move the checkpoint behind it.
+
+    Is something held, the checkpoint stays and the cursor is let go: the page is read again in a moment.
 
     Args:
+        session: the transaction.
+        pull: the cursor, with the checkpoint that the page was read from.
+        news: the page.
         checkpoint: where the next page begins.
+        reading: when and how it was read.
         lease_until: None when this was the last page: the cursor is let go.
         next_due: when it is read again.
 
@@ -120,34 +113,14 @@ def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str 
         LeaseLost: nothing was written.
     """
     row = {"checkpoint": checkpoint, "due_at": next_due, "lease_until": lease_until, "failures": 0, "last_error": None,
-           "last_success_at": at}
+           "last_success_at": reading.now}
     _write(session, pull, row | ({"lease_owner": None} if lease_until is None else {}))
-    name = session.execute(sa.select(Connection.name).where(Connection.id == pull.connection_id)).scalar_one()
-    fresh = _unseen(session, pull, {one.external_id: one for one in news}, at)
-    outbox.record_all(session, EXTERNAL_CHANGED, by=US, origin=pull.connection_id, announcements=[
-        Announcement(one.external_id, version, {
-            "connection_id": pull.connection_id, "connection": name, "entity": pull.entity,
-            "external_id": one.external_id, "keys": {}, "record": dict(one.record),
-            "deleted": one.deleted, "remote_version": one.version, "seen_at": at})
-        for one, version in fresh])
-    health.observe(session, [health.Seen(connection_id=pull.connection_id)], at)
-    return len(fresh)
-
-
-def _unseen(session: Session, pull: Pull, news: Mapping[str, News], at: dt.datetime) -> list[tuple[News, int]]:
-    """Return what differs from the last sighting, each with our number of the change, and remember it."""
-    if not news:
-        return []
-    found = sa.and_(Sighting.connection_id == pull.connection_id, Sighting.entity == pull.entity,
-                    Sighting.external_id.in_(list(news)))
-    known = {row.external_id: row for row in session.execute(
-        sa.select(Sighting.external_id, Sighting.remote_version, Sighting.version).where(found)).all()}
-    fresh = [(one, known[id].version + 1 if id in known else 1) for id, one in news.items()
-             if id not in known or known[id].remote_version != one.version]
-    _SEEN.put(session, [
-        {"connection_id": pull.connection_id, "entity": pull.entity, "external_id": one.external_id,
-         "remote_version": one.version, "version": version, "seen_at": at} for one, version in fresh])
-    return fresh
+    told = inbound.tell(session, pull.connection_id, pull.entity, news, reading)
+    if told.held:
+        _write(session, pull, {"checkpoint": pull.checkpoint, "due_at": reading.now + AGAIN, "lease_until": None,
+                               "lease_owner": None})
+    health.observe(session, [health.Seen(connection_id=pull.connection_id)], reading.now)
+    return told
 
 
 def fail(session: Session, pull: Pull, kind: str, message: str, at: dt.datetime, chance: Chance, *,

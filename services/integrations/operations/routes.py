@@ -15,10 +15,7 @@ from services.integrations.adapters import registry
 from services.integrations.models import Connection, Route
 from services.integrations.operations import pulls, readiness
 from services.integrations.queries import connections, routes
-from services.integrations.routing import WAYS
-
-PUSHED = frozenset(way.entity for way in WAYS.values())
-"""Entities that an event brings here."""
+from services.integrations.routing import PUSHED
 
 
 def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:

@@ -10,17 +10,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chassis.crypto import Keyring
+from chassis.sealed import keyring_of
 from services.integrations.domain import failures, retry
 from services.integrations.domain.deliveries import TERMINAL
 from services.integrations.domain.failures import Doubt, Verdict
 from services.integrations.domain.retry import Chance, probe_s
 from services.integrations.models import Attempt, Binding, Delivery
 from services.integrations.models.attempt import sealed_preview
-from services.integrations.operations import announcements, claims, health
+from services.integrations.operations import announcements, claims, health, inbound, snapshots
 from services.integrations.operations.announcements import Settled
 from services.integrations.operations.bulk import Upsert, excluded, update_each
 from services.integrations.operations.claims import Job
 from services.integrations.operations.health import Seen
+from services.integrations.operations.inbound import News, Written
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
@@ -31,7 +34,8 @@ _NEWER = excluded(_BINDING.c.acked_version) > _BINDING.c.acked_version
 _BINDING_NAMED = Upsert(_BINDING, changing={
     **{name: excluded(_BINDING.c[name]) for name in ("external_id", "state", "remote_version", "last_verified_at")},
     "acked_version": sa.case((_NEWER, excluded(_BINDING.c.acked_version)), else_=_BINDING.c.acked_version),
-    "sent_hash": sa.func.coalesce(excluded(_BINDING.c.sent_hash), _BINDING.c.sent_hash)})
+    "sent_hash": sa.func.coalesce(excluded(_BINDING.c.sent_hash), _BINDING.c.sent_hash),
+    "base_snapshot": excluded(_BINDING.c.base_snapshot)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +55,23 @@ class Failed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Met:
+    """What a write met at the target, and which of its fields it kept."""
+
+    version: str
+    body: Mapping[str, Any]
+    kept: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of one job.
 
     Attributes:
         failed: None if the call succeeded.
         external_id, remote_version: of the record at the target after a write, or as a look-up found it.
+        body: the record as it stands there after a write, in the target's own fields, if the adapter says.
+        met: what else stood there and has been merged into the write; `kept` names the fields that are theirs.
         found: what a look-up said; None if this was no look-up.
         can_find, honours_key: what the target's adapter is able to.
     """
@@ -67,6 +82,8 @@ class Outcome:
     failed: Failed | None = None
     external_id: str | None = None
     remote_version: str | None = None
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    met: Met | None = field(default=None, repr=False)
     found: failures.Answer | None = None
     can_find: bool = False
     honours_key: bool = False
@@ -100,8 +117,9 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
     plans = [plan for plan in plans if plan.move.id in held]
     _close_attempts(session, plans)
     _bind(session, plans)
+    _remember_writes(session, plans, now)
     woken = _make_anew(session, dict(plan.stale for plan in plans if plan.stale), now)
-    woken |= _release(session, [plan.move.lane for plan in plans if plan.binding.get("external_id")], now)
+    woken |= release(session, [plan.move.lane for plan in plans if plan.binding.get("external_id")], now)
     ended = end_dependents(session, {p.move.lane: p.move.error or "" for p in plans if p.move.after == "dead"}, now)
     health.observe(session, [_seen(plan) for plan in plans], now)
     announcements.deliveries_settled(session, [_settled(p) for p in plans if p.move.after in TERMINAL] + ended)
@@ -110,7 +128,8 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
 
 def _taken_by_others(session: Session, outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
     """Turn a success into a failure where the target named a record that is bound to another one of ours."""
-    keys = {(o.job.connection_id, o.job.entity, o.external_id): o.job.local_id for o in outcomes if o.external_id}
+    keys = {(o.job.connection_id, o.job.entity, o.external_id): o.job.local_id
+            for o in outcomes if o.external_id and o.job.action != "delete"}
     bound = lanes.bound_elsewhere(session, list(keys))
     refused = {}
     for o in outcomes:
@@ -146,11 +165,13 @@ def _move(outcome: Outcome, after: Any, due_at: dt.datetime, **changes: Any) -> 
 def _delivered(outcome: Outcome, now: dt.datetime) -> _Plan:
     job = outcome.job
     plan = _Plan(outcome, _move(outcome, "delivered", now))
-    if job.action == "delete":
+    stays = job.tombstone and outcome.failed is None and job.external_id is not None
+    if job.action == "delete" and not stays:
         plan.binding = {"state": "unbound", "external_id": None}
     else:
-        plan.binding = {"state": "bound", "external_id": outcome.external_id, "acked_version": job.version,
-                        "remote_version": outcome.remote_version, "sent_hash": job.hash, "last_verified_at": now}
+        plan.binding = {"state": "tombstoned" if stays else "bound", "external_id": outcome.external_id,
+                        "acked_version": job.version, "remote_version": outcome.remote_version, "sent_hash": job.hash,
+                        "last_verified_at": now}
     return plan
 
 
@@ -217,6 +238,9 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
                      doubt_since=job.doubt_since, error_class=failures.AMBIGUOUS,
                      error=f"the last look-up failed: {failed.text}" if failed else "looking whether it arrived")
         return _Plan(outcome, move, verdict)
+    if step == "adopt" and job.pulled and job.external_id is not None:
+        # Somebody there may have changed it too: the write, conditional on what we knew, finds out and merges.
+        return _Plan(outcome, _move(outcome, "pending", now))
     if step == "adopt":
         # Found is not yet complete: a draft may have been left half-way. Bound to it, the write does what is missing.
         return _Plan(outcome, _move(outcome, "pending", now), binding={
@@ -253,12 +277,32 @@ def _closed(session: Session, plan: _Plan) -> dict[str, Any]:
 
 def _bind(session: Session, plans: Sequence[_Plan]) -> None:
     """Write bindings: those that now name a record, then those that no longer do."""
-    _BINDING_NAMED.put(session, [_binding_row(plan) for plan in plans if plan.binding.get("external_id")])
+    keyring = keyring_of(session)
+    _BINDING_NAMED.put(session, [_binding_row(keyring, plan) for plan in plans if plan.binding.get("external_id")])
     for forgetting in (True, False):
         rows = [_lane_row(plan) | {"state": plan.binding["state"]} | ({"external_id": None} if forgetting else {})
                 for plan in plans if plan.binding and not plan.binding.get("external_id")
                 and ("external_id" in plan.binding) == forgetting]
         update_each(session, _BINDING, rows, match=("local_id", "entity", "connection_id"))
+
+
+def _remember_writes(session: Session, plans: Sequence[_Plan], now: dt.datetime) -> None:
+    """Remember what now stands at targets that report changes, and tell what was found there on the way."""
+    written = []
+    for plan in plans:
+        o, job = plan.outcome, plan.outcome.job
+        external_id = o.external_id or job.external_id
+        if not job.pulled or plan.move.after != "delivered" or external_id is None:
+            continue
+        place = (job.connection_id, job.entity, external_id)
+        if o.met is not None and o.met.kept:
+            found = News(external_id=external_id, version=o.met.version, record=o.met.body)
+            inbound.tell_again(session, place, found, list(o.met.kept), job.local_id, now)
+        if job.action == "delete":
+            written.append(Written(place=place, version=inbound.GONE))
+        if o.remote_version is not None:
+            written.append(Written(place=place, version=o.remote_version, body=o.body))
+    inbound.wrote(session, written, now)
 
 
 def _make_anew(session: Session, stale: Mapping[lanes.Lane, str], now: dt.datetime) -> set[str]:
@@ -275,12 +319,13 @@ def _lane_row(plan: _Plan) -> dict[str, Any]:
     return {"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id}
 
 
-def _binding_row(plan: _Plan) -> dict[str, Any]:
+def _binding_row(keyring: Keyring, plan: _Plan) -> dict[str, Any]:
     empty = {"acked_version": 0, "sent_hash": None, "create_key": claims.create_key(plan.move.lane)}
-    return empty | _lane_row(plan) | plan.binding
+    base = snapshots.seal(keyring, "base", plan.move.lane, plan.outcome.body if plan.outcome.job.pulled else None)
+    return empty | _lane_row(plan) | plan.binding | {"base_snapshot": base}
 
 
-def _release(session: Session, bound: Collection[lanes.Lane], now: dt.datetime) -> set[str]:
+def release(session: Session, bound: Collection[lanes.Lane], now: dt.datetime) -> set[str]:
     """Let go what was blocked on records that are there now; return the connections concerned."""
     if not bound:
         return set()

@@ -229,6 +229,31 @@ def open_lanes(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     return found
 
 
+def in_flight(session: Session, lanes: Collection[Lane]) -> set[Lane]:
+    """Return those of `lanes` in which a call is on its way or in doubt."""
+    if not lanes:
+        return set()
+    return {(row[0], row[1], row[2]) for row in session.execute(*_lanes_in(list(lanes), states=IN_FLIGHT))}
+
+
+def creations(session: Session, connection_id: str, entity: str) -> list[dt.datetime]:
+    """Return since when each record that is being made at a target, or may have been made there, is under way."""
+    return [begun for begun in session.execute(*_creations(connection_id, entity)).scalars() if begun is not None]
+
+
+@built_once
+def _creations(connection_id: str, entity: str) -> Asked:
+    named = sa.select(1).where(_lane_of(BINDING, DELIVERY), BINDING.external_id.is_not(None)).exists()
+    begun = sa.case((DELIVERY.state == "in_doubt", DELIVERY.created_at), else_=ATTEMPT.started_at)
+    return (
+        sa.select(begun)
+        .select_from(table_of(Delivery).outerjoin(
+            table_of(Attempt), sa.and_(ATTEMPT.delivery_id == DELIVERY.id, ATTEMPT.n == DELIVERY.fence)))
+        .where(DELIVERY.connection_id == connection_id, DELIVERY.entity == entity,
+               one_of("delivery.state", IN_FLIGHT), DELIVERY.op == "upsert", ~named)
+    )
+
+
 @built_once
 def _lanes_in(lanes: Collection[Lane], *, states: tuple[str, ...]) -> Asked:
     return (sa.select(DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id)

@@ -30,6 +30,7 @@ from services.integrations.settings import IntegrationsSettings
 from tests.support import fake_target
 from tests.support.fake_target import GOOD_KEY, FakeTarget
 from tests.support.processes import eventually
+from tests.support.two_way import HOOK
 
 ADMIN = Subject(id=new_id(), kind="user", name="admin", depths={"*": {"*": "all"}})
 CREATED, UPDATED, CONFIRMED = "customers.customer.created", "customers.customer.updated", "sales.order.confirmed"
@@ -44,6 +45,7 @@ def target() -> Iterator[FakeTarget]:
 def _fake_adapters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, adapter in fake_target.ADAPTERS.items():
         monkeypatch.setitem(registry.OURS, name, f"tests.support.fake_target:{adapter.__name__}")
+    monkeypatch.setitem(registry.OURS, "two_way", "tests.support.two_way:TwoWayAdapter")
     registry.load.cache_clear()
     yield
     registry.load.cache_clear()
@@ -91,7 +93,8 @@ class Hub:
         with self.db.write() as session:
             request = {"name": f"c-{new_id()}", "adapter": adapter, "config": target.config, **options}
             connection = connections.create(session, request, by=ADMIN)
-            credentials.put(session, self.keyring, {"id": connection.id, "secrets": {"key": key}}, by=ADMIN)
+            secrets = {"key": key} | ({"hook": HOOK} if adapter == "two_way" else {})
+            credentials.put(session, self.keyring, {"id": connection.id, "secrets": secrets}, by=ADMIN)
         checks.check(self.db, self.keyring, connection.id, 10, by=ADMIN)
         for entity in entities:
             self.route(connection.id, entity, direction)

@@ -14,6 +14,7 @@ from chassis.outbox import OUTBOX
 from contracts.errors import Conflict
 from services.integrations.models import Cursor, Sighting
 from services.integrations.operations import connections, pulls
+from services.integrations.operations.inbound import News, Reading
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -91,10 +92,11 @@ def test_a_reader_that_lost_its_cursor_records_nothing(hub: Hub, target: FakeTar
     late = pulls.Pull(connection_id=connection_id, entity="product", checkpoint=None, fence=0, failures=0)
     with hub.db.write() as session:
         session.execute(sa.update(Cursor).values(fence=1))
-    news = [pulls.News(external_id="1", version="1", record={"sku": "A"})]
+    news = [News(external_id="1", version="1", record={"sku": "A"})]
 
     with pytest.raises(pulls.LeaseLost), hub.db.write() as session:
-        pulls.take_in(session, late, news, "9", utcnow(), lease_until=None, next_due=utcnow())
+        pulls.take_in(session, late, news, "9", Reading(since=utcnow(), now=utcnow()), lease_until=None,
+                      next_due=utcnow())
 
     assert told(hub) == []
     assert cursor(hub).checkpoint is None
@@ -118,11 +120,12 @@ def test_the_version_of_a_record_rises_with_each_change_whatever_the_clock_says(
     connection_id = hub.connect(target, "product", direction="pull")
     now = utcnow()
     for seen, step_h in (("a", 0), ("b", -1), ("b", 2), ("a", -1)):
-        page = [pulls.News(external_id=id, version=seen, record={"sku": id}) for id in ("1", "2")]
-        page.append(pulls.News(external_id="2", version=f"{seen}!", record={"sku": "2"}))
+        page = [News(external_id=id, version=seen, record={"sku": id}) for id in ("1", "2")]
+        page.append(News(external_id="2", version=f"{seen}!", record={"sku": "2"}))
         with hub.db.write() as session:
             pull = pulls.Pull(connection_id=connection_id, entity="product", checkpoint=None, fence=0, failures=0)
-            pulls.take_in(session, pull, page, "9", now + dt.timedelta(hours=step_h), lease_until=None, next_due=now)
+            at = now + dt.timedelta(hours=step_h)
+            pulls.take_in(session, pull, page, "9", Reading(since=at, now=at), lease_until=None, next_due=now)
 
     versions = [(one["subject"], one["entityversion"]) for one in told(hub)]
     assert sorted(versions) == [(id, version) for id in ("1", "2") for version in (1, 2, 3)]

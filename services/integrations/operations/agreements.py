@@ -1,0 +1,85 @@
+"""What the hub has taken over from a target: the owner's own event tells how far both sides agree now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis import telemetry
+from chassis.sealed import keyring_of
+from services.integrations.domain import merging
+from services.integrations.models import Binding
+from services.integrations.operations import snapshots
+from services.integrations.operations.bulk import Upsert, excluded
+from services.integrations.queries import lanes, sightings
+from services.integrations.queries.statements import table_of
+
+log = telemetry.logger(__name__)
+
+_BINDING = table_of(Binding)
+_BORN = Upsert(_BINDING, where=_BINDING.c.external_id.is_(None), changing={
+    name: excluded(_BINDING.c[name])
+    for name in ("external_id", "state", "acked_version", "remote_version", "base_snapshot", "last_verified_at")})
+
+
+def born_there(state: Mapping[str, Any], connection_id: str) -> str | None:
+    """Return their id of a record that was born at this connection's target, as the record says."""
+    ref = state.get("external_ref")
+    if not isinstance(ref, Mapping) or ref.get("connection_id") != connection_id:
+        return None
+    return ref.get("external_id") or None
+
+
+def take_over(session: Session, lane: lanes.Lane, state: Mapping[str, Any], version: int, *, came_back: bool) -> None:
+    """Bind a record that was born at the target, and note what both sides agree on now.
+
+    Args:
+        session: the transaction.
+        lane: of the record.
+        state: the record as its owner has it after the change.
+        version: of that.
+        came_back: whether this very change is the owner's answer to what the target reported.
+    """
+    connection_id, entity, _local_id = lane
+    binding = lanes.bindings(session, [lane]).get(lane)
+    if binding is not None and binding.external_id:
+        if came_back:
+            _agree(session, lane, binding, state)
+        return
+    external_id = born_there(state, connection_id)
+    if external_id is None:
+        return
+    place = (connection_id, entity, external_id)
+    if other := lanes.bound_elsewhere(session, [place]).get(place):
+        log.error("external_ref_taken", connection_id=connection_id, entity=entity, id=lane[2], bound_to=other)
+        return
+    sighting = sightings.of(session, connection_id, entity, [external_id]).get(external_id)
+    seen = snapshots.opened(keyring_of(session), "seen", place, sighting.state_sealed) if sighting else None
+    _BORN.put(session, [{
+        "connection_id": connection_id, "entity": entity, "local_id": lane[2], "external_id": external_id,
+        "state": "bound", "create_key": f"{entity}-{lane[2]}", "acked_version": version if came_back else 0,
+        "remote_version": sighting.remote_version if sighting else None,
+        "base_snapshot": snapshots.seal(keyring_of(session), "base", lane,
+                                        merging.agreed(None, seen, state) if seen else None),
+        "last_verified_at": sighting.seen_at if sighting else None}])
+
+
+def _agree(session: Session, lane: lanes.Lane, binding: Any, state: Mapping[str, Any]) -> None:
+    """Note the fields in which the hub has what was seen there; if in all, their version is the one that we know."""
+    place = (lane[0], lane[1], binding.external_id)
+    sighting = sightings.of(session, lane[0], lane[1], [binding.external_id]).get(binding.external_id)
+    keyring = keyring_of(session)
+    seen = snapshots.opened(keyring, "seen", place, sighting.state_sealed) if sighting else None
+    if sighting is None or seen is None:
+        return
+    base = merging.agreed(snapshots.opened(keyring, "base", lane, binding.base_snapshot), seen, state)
+    whole = merging.changed(seen, base) == []
+    values = {"base_snapshot": snapshots.seal(keyring, "base", lane, base)}
+    session.execute(
+        sa.update(Binding)
+        .where(Binding.connection_id == lane[0], Binding.entity == lane[1], Binding.local_id == lane[2])
+        .values(values | ({"remote_version": sighting.remote_version} if whole else {}))
+        .execution_options(synchronize_session=False))

@@ -1,0 +1,273 @@
+"""What a target tells of a record: our own echo, old news, or a change that its owner must hear of.
+
+A change and a write of ours may cross. Told while our write is on its way, a change could be that write, or what the
+write has just replaced; nobody can know. Such a change is held: it is read again once the write is settled.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis import outbox
+from chassis.outbox import Announcement
+from chassis.sealed import keyring_of
+from contracts.integrations import EXTERNAL_CHANGED
+from services.integrations.domain import merging
+from services.integrations.models import Connection, OwnWrite, Sighting
+from services.integrations.operations import snapshots
+from services.integrations.operations.announcements import US
+from services.integrations.operations.bulk import Upsert, excluded
+from services.integrations.queries import lanes, sightings
+from services.integrations.queries.statements import table_of
+from services.integrations.routing import ACCOUNT, PUSHED
+
+_SIGHTING, _OWN_WRITE = table_of(Sighting), table_of(OwnWrite)
+_SEEN = Upsert(_SIGHTING, changing={
+    name: excluded(_SIGHTING.c[name])
+    for name in ("remote_version", "version", "seen_at", "changed_at", "state_sealed")})
+_WRITTEN = Upsert(_SIGHTING, changing={
+    name: excluded(_SIGHTING.c[name]) for name in ("remote_version", "state_sealed")})
+_OURS = Upsert(_OWN_WRITE, changing={"at": excluded(_OWN_WRITE.c.at)})
+GONE = ""
+"""The version of a record that we have deleted."""
+ECHO_S = 86_400.0
+"""How long our own writes are remembered."""
+HELD_MOST_S = 600.0
+"""After so long a change is told although a write of ours is still in doubt: nothing may stand still for ever."""
+
+Place = tuple[str, str, str]
+"""(connection_id, entity, external_id)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """One changed record, as the adapter tells it."""
+
+    external_id: str
+    version: str
+    record: Mapping[str, Any]
+    deleted: bool = False
+    changed_at: dt.datetime | None = None
+    account: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What came of a page: how many changes were announced, and those that have to be read again."""
+
+    announced: int = 0
+    held: tuple[News, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a page was come by.
+
+    Attributes:
+        since: when the reading began; what we wrote after that may not be in it yet.
+        now: when it was in.
+        current: whether the records are as they stand at the target. A message of a webhook may be late.
+        patience: (connection_id, entity, external_id, version) → when a change was held first; the reader keeps it.
+    """
+
+    since: dt.datetime
+    now: dt.datetime
+    current: bool = True
+    patience: MutableMapping[tuple[str, str, str, str], dt.datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A record as it stands at the target after a call of ours; `version` is `GONE` if it was deleted."""
+
+    place: Place
+    version: str
+    body: Mapping[str, Any] | None = None
+
+
+def tell(session: Session, connection_id: str, entity: str, news: Sequence[News], reading: Reading) -> Told:
+    """Announce what is new in a page and remember it; what crosses a write of ours is held.
+
+    Entities that the hub never writes cost one look at the sightings, others four more: for the whole page.
+    """
+    latest = {one.external_id: one for one in news}
+    if not latest:
+        return Told()
+    known = sightings.of(session, connection_id, entity, list(latest))
+    fresh = [one for one in latest.values() if not _is_old(one, known.get(one.external_id), reading)]
+    bound: dict[Place, str] = {}
+    held: list[News] = []
+    if entity in PUSHED and fresh:
+        ours = sightings.own_writes(session, connection_id, entity, [one.external_id for one in fresh])
+        fresh = [one for one in fresh if not _is_echo(one, ours, known.get(one.external_id), reading)]
+        bound = lanes.bound_elsewhere(session, _named(connection_id, entity, fresh))
+        held = _held(session, connection_id, entity, fresh, ours, bound, reading)
+    changes = [_Change.of(session, (connection_id, entity, one.external_id), one, known.get(one.external_id), bound)
+               for one in fresh if one not in held]
+    _remember(session, changes, reading.now)
+    announced = [change for change in changes if change.is_news]
+    _announce(session, connection_id, announced, reading.now)
+    return Told(announced=len(announced), held=tuple(held))
+
+
+def _is_old(one: News, known: Any, reading: Reading) -> bool:
+    if known is None:
+        return False
+    late = (not reading.current and one.changed_at is not None and known.changed_at is not None
+            and one.changed_at < known.changed_at)
+    return bool(known.remote_version == _version(one)) or late
+
+
+def _version(one: News) -> str:
+    """Return what is remembered of a change; a deletion and a record may carry the same version."""
+    return f"-{one.version}"[:200] if one.deleted else one.version
+
+
+def _is_echo(one: News, ours: Mapping[str, Mapping[str, dt.datetime]], known: Any, reading: Reading) -> bool:
+    """Tell whether a change is our own write.
+
+    A target whose versions come from the content may show one again when a person puts back what we wrote. So in a
+    reading of what stands there now, an own write from before the last change told from there is no echo.
+    """
+    writes = ours.get(one.external_id, {})
+    at = writes.get(GONE if one.deleted else one.version)
+    if at is None:
+        return False
+    if one.deleted:
+        return at == max(writes.values())
+    return not reading.current or known is None or at >= known.seen_at
+
+
+def _named(connection_id: str, entity: str, news: Iterable[News]) -> list[Place]:
+    """Return all that has to be looked up among the bindings: the records, and the accounts they lie in."""
+    accounts = {one.account for one in news if one.account}
+    return [*((connection_id, entity, one.external_id) for one in news),
+            *((connection_id, ACCOUNT, account) for account in sorted(accounts))]
+
+
+def _held(session: Session, connection_id: str, entity: str, news: Sequence[News],
+          ours: Mapping[str, Mapping[str, dt.datetime]], bound: Mapping[Place, str], reading: Reading) -> list[News]:
+    """Return those changes that cross a write of ours."""
+    lane_of = {one.external_id: (connection_id, entity, bound[connection_id, entity, one.external_id])
+               for one in news if (connection_id, entity, one.external_id) in bound}
+    flying = lanes.in_flight(session, lane_of.values())
+    unbound = [one for one in news if one.external_id not in lane_of and not one.deleted]
+    # A record that is being made there has no id of ours yet: what looks new may be it.
+    making = lanes.creations(session, connection_id, entity) if unbound else []
+    held = []
+    for one in news:
+        key = (connection_id, entity, one.external_id, one.version)
+        since = reading.patience.get(key, reading.now)
+        if one.external_id in lane_of:
+            crosses = lane_of[one.external_id] in flying or any(
+                at > reading.since for at in ours.get(one.external_id, {}).values())
+        else:
+            crosses = not one.deleted and any(begun <= since for begun in making)
+        if crosses and (reading.now - since).total_seconds() < HELD_MOST_S:
+            reading.patience[key] = since
+            held.append(one)
+        else:
+            reading.patience.pop(key, None)
+    return held
+
+
+# --- a change -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """A change that is not known yet; `keys` and `fields` are those of `ExternalChange.keys` and `changed`."""
+
+    place: Place
+    news: News
+    number: int
+    keys: Mapping[str, str]
+    fields: list[str] | None
+
+    @classmethod
+    def of(cls, session: Session, place: Place, one: News, known: Any, bound: Mapping[Place, str]) -> _Change:
+        seen = snapshots.opened(keyring_of(session), "seen", place, known.state_sealed) if known else None
+        user_id = bound.get((place[0], ACCOUNT, one.account)) if one.account else None
+        keys = {"id": bound.get(place), "account_user_id": user_id}
+        return cls(place=place, news=one, number=(known.version if known else 0) + 1,
+                   keys={name: value for name, value in keys.items() if value},
+                   fields=None if one.deleted else merging.changed(one.record, seen))
+
+    @property
+    def is_news(self) -> bool:
+        """Whether anything that the hub knows of differs."""
+        return self.fields is None or bool(self.fields)
+
+    @property
+    def last_told(self) -> int:
+        """The number of the last change that was announced of this record."""
+        return self.number if self.is_news else self.number - 1
+
+
+def _remember(session: Session, changes: Sequence[_Change], now: dt.datetime) -> None:
+    keyring = keyring_of(session)
+    _SEEN.put(session, [
+        {"connection_id": change.place[0], "entity": change.place[1], "external_id": change.place[2],
+         "remote_version": _version(change.news), "version": change.last_told, "seen_at": now,
+         "changed_at": change.news.changed_at,
+         "state_sealed": snapshots.seal(keyring, "seen", change.place, change.news.record)
+         if change.place[1] in PUSHED and not change.news.deleted else None}
+        for change in changes])
+
+
+def _announce(session: Session, connection_id: str, changes: Sequence[_Change], now: dt.datetime) -> None:
+    if not changes:
+        return
+    name = session.execute(sa.select(Connection.name).where(Connection.id == connection_id)).scalar_one()
+    outbox.record_all(session, EXTERNAL_CHANGED, by=US, origin=connection_id, announcements=[
+        Announcement(change.news.external_id, change.number, {
+            "connection_id": connection_id, "connection": name, "entity": change.place[1],
+            "external_id": change.news.external_id, "keys": dict(change.keys), "record": dict(change.news.record),
+            "changed": change.fields, "deleted": change.news.deleted, "remote_version": change.news.version,
+            "seen_at": now}) for change in changes])
+
+
+def tell_again(session: Session, place: Place, one: News, fields: list[str] | None, local_id: str | None,
+               now: dt.datetime) -> None:
+    """Announce a record as it stands at the target, whether or not it was told before.
+
+    Args:
+        session: the transaction.
+        place: where it stands.
+        one: how it stands there.
+        fields: what of it the owner is to take over; None for all.
+        local_id: our record, if it is bound.
+        now: when it was read.
+    """
+    known = sightings.of(session, place[0], place[1], [place[2]]).get(place[2])
+    change = _Change(place=place, news=one, number=(known.version if known else 0) + 1,
+                     keys={"id": local_id} if local_id else {}, fields=fields)
+    _remember(session, [change], now)
+    _announce(session, place[0], [change], now)
+
+
+# --- what we wrote ------------------------------------------------------------------------------------------------
+
+
+def wrote(session: Session, written: Sequence[Written], now: dt.datetime) -> None:
+    """Remember what we wrote, so that it is known again when the target reports it."""
+    if not written:
+        return
+    keyring = keyring_of(session)
+    named = [(one, dict(zip(("connection_id", "entity", "external_id"), one.place, strict=True))) for one in written]
+    _OURS.put(session, [row | {"remote_version": one.version, "at": now} for one, row in named])
+    _WRITTEN.put(session, [
+        row | {"remote_version": one.version, "version": 0, "seen_at": now, "changed_at": None,
+               "state_sealed": snapshots.seal(keyring, "seen", one.place, one.body)}
+        for one, row in named if one.version != GONE])
+
+
+def forget(session: Session, now: dt.datetime) -> None:
+    """Forget own writes that are older than any reading can be."""
+    session.execute(sa.delete(OwnWrite).where(OwnWrite.at < now - dt.timedelta(seconds=ECHO_S)))

@@ -1,0 +1,255 @@
+"""Records that change on both sides: what we wrote does not come back, and what they wrote is not lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chassis.database import new_id, utcnow
+from chassis.outbox import OUTBOX
+from contracts.integrations import ExternalChange
+from contracts.schema import unpack
+from services.integrations.models import Cursor, OwnWrite
+from services.integrations.operations import accounts, pulls
+from services.integrations.operations.inbound import News, Reading
+from tests.service.integrations.conftest import ADMIN, Hub
+from tests.support.fake_target import FakeTarget, Row
+from tests.support.processes import eventually
+
+ANN = new_id()
+
+
+def told(hub: Hub) -> list[dict[str, Any]]:
+    """What was announced of the target, in order, opened."""
+    with hub.db.read() as session:
+        bodies = session.scalars(sa.select(OUTBOX.c.body).where(OUTBOX.c.routing_key == "external.changed")
+                                 .order_by(OUTBOX.c.id))
+        return [unpack(ExternalChange, json.loads(body)["data"]) for body in bodies]
+
+
+def connect(hub: Hub, target: FakeTarget, *entities: str) -> str:
+    """A two-way connection on which Ann has an account."""
+    connection_id = hub.connect(target, *entities, adapter="two_way", direction="both")
+    if "task" in entities:
+        with hub.db.write() as session:
+            accounts.put(session, {"id": connection_id, "user_id": ANN, "account": "ann"}, by=ADMIN)
+    return connection_id
+
+
+def task(hub: Hub, version: int = 1, id: str | None = None, *, kind: str = "", origin: str = "hub",
+         **state: Any) -> str:
+    id = id or new_id()
+    told_as = kind or ("created" if version == 1 else "updated")
+    hub.tell(f"customers.task.{told_as}", id, version, origin=origin, **({
+        "title": "回访", "description": "", "due_at": None, "priority": "normal", "progress": 0, "status": "open",
+        "completed_at": None, "assignee_id": ANN, "external_ref": None} | state))
+    return id
+
+
+def row_of(target: FakeTarget, id: str) -> Row:
+    return next(row for row in target.of("task") if row.key == id)
+
+
+def poll(hub: Hub, connection_id: str, *, anew: bool = False) -> None:
+    """Read the target's changes and wait until that is done; `anew` from the first on."""
+    with hub.db.write() as session:
+        session.execute(sa.update(Cursor).values(
+            due_at=utcnow(), last_success_at=None, **({"checkpoint": None} if anew else {})))
+    hub.engine.poller.wake()
+    eventually(lambda: all(c.last_success_at and c.lease_owner is None for c in hub.rows(Cursor)))
+
+
+def test_what_we_wrote_does_not_come_back(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    task(hub, 2, id, title="再次回访")
+    hub.until(id, "delivered", "delivered")
+
+    poll(hub, connection_id)
+    poll(hub, connection_id, anew=True)
+
+    assert told(hub) == []
+    assert len(hub.rows(OwnWrite)) == 2
+
+
+def test_what_they_changed_is_told_by_our_id_with_the_fields_that_changed(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    row = row_of(target, id)
+    target.put("task", id, row.body | {"status": "done", "progress": 100})
+
+    poll(hub, connection_id)
+
+    assert [(one["keys"], one["changed"], one["record"]["title"]) for one in told(hub)] == [
+        ({"id": id, "account_user_id": ANN}, ["progress", "status"], "回访")]
+
+
+def test_a_new_record_in_somebodys_account_is_told_with_its_user_and_bound_when_its_owner_answers(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    row = target.put("task", "theirs", {"title": "买茶", "status": "open", "progress": 0})
+    row.account = "ann"
+    poll(hub, connection_id)
+    assert [(one["keys"], one["changed"]) for one in told(hub)] == [({"account_user_id": ANN}, None)]
+
+    ref = {"connection_id": connection_id, "external_id": row.id}
+    id = task(hub, title="买茶", origin=connection_id, external_ref=ref)
+
+    hub.until(id, "skipped")
+    binding = hub.binding(id)
+    assert (binding.external_id, binding.acked_version, binding.state) == (row.id, 1, "bound")
+    task(hub, 2, id, title="买绿茶", external_ref=ref)
+    hub.until(id, "skipped", "delivered")
+    assert [(one.id, one.body["title"]) for one in target.of("task")] == [(row.id, "买绿茶")]
+    assert hub.ledger(connection_id).balanced
+    poll(hub, connection_id)
+    assert len(told(hub)) == 1
+
+
+def test_the_second_event_of_a_record_that_was_born_there_makes_no_double_when_it_overtakes_the_first(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    row = target.put("task", "theirs", {"title": "买茶", "status": "open"})
+    poll(hub, connection_id)
+    ref = {"connection_id": connection_id, "external_id": row.id}
+
+    id = task(hub, 2, title="买绿茶", external_ref=ref)
+    hub.until(id, "delivered")
+    task(hub, 1, id, title="买茶", origin=connection_id, external_ref=ref)
+
+    hub.until(id, "delivered", "skipped")
+    assert [one.body["title"] for one in target.of("task")] == ["买绿茶"]
+
+
+def test_a_page_that_was_read_before_our_write_does_not_bring_the_old_record_back(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    target.put("task", id, row_of(target, id).body | {"status": "in_progress"})
+    read = hub.engine.poller._page
+
+    def page_then_write(*args: Any) -> Any:
+        page = read(*args)
+        monkeypatch.setattr(hub.engine.poller, "_page", read)
+        task(hub, 2, id, title="改了")
+        hub.until(id, "delivered", "delivered")
+        return page
+
+    monkeypatch.setattr(hub.engine.poller, "_page", page_then_write)
+    poll(hub, connection_id)
+    poll(hub, connection_id)
+
+    # Their step was met by our write, merged and told from there; the page that showed the old title was not.
+    assert [(one["changed"], one["record"]["status"]) for one in told(hub)] == [(["status"], "in_progress")]
+    assert {name: row_of(target, id).body[name] for name in ("title", "status")} == {
+        "title": "改了", "status": "in_progress"}
+
+
+def test_a_record_that_is_being_made_is_not_taken_for_one_of_theirs(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    poll(hub, connection_id)
+    target.fail(method="POST", entity="task", drop="after")
+    id = task(hub)
+    eventually(lambda: hub.states(id) == ["in_doubt"])
+
+    with hub.db.write() as session:
+        session.execute(sa.update(Cursor).values(due_at=utcnow()))
+    hub.engine.poller.wake()
+    eventually(lambda: len(target.calls("GET")) > 4)
+    assert told(hub) == []
+    hub.hurry(id)
+
+    hub.until(id, "delivered")
+    poll(hub, connection_id)
+    assert told(hub) == []
+    assert len(target.of("task")) == 1
+
+
+def test_both_sides_changing_one_record_keeps_what_each_changed(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    target.put("task", id, row_of(target, id).body | {"status": "done", "priority": "low"})
+
+    task(hub, 2, id, title="新标题", priority="high", progress=50)
+    hub.until(id, "delivered", "delivered")
+
+    body = row_of(target, id).body
+    assert (body["title"], body["status"], body["priority"], body["progress"]) == ("新标题", "done", "high", 50)
+    assert [(one["keys"], one["changed"]) for one in told(hub)] == [({"id": id}, ["status"])]
+    poll(hub, connection_id)
+    assert len(told(hub)) == 1
+
+
+def test_a_change_taken_over_is_agreed_on_and_the_next_write_overwrites_nothing(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    row = target.put("task", id, row_of(target, id).body | {"status": "done"})
+    poll(hub, connection_id)
+
+    task(hub, 2, id, kind="completed", status="done", origin=connection_id)
+    hub.until(id, "delivered", "skipped")
+    assert hub.binding(id).remote_version == str(row.version)
+    task(hub, 3, id, kind="reopened", status="open")
+    hub.until(id, "delivered", "skipped", "delivered")
+
+    assert row_of(target, id).body["status"] == "open"
+    assert len(told(hub)) == 1
+
+
+def test_a_record_deleted_there_is_told_and_one_that_we_deleted_is_not(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    ours, theirs = task(hub), task(hub)
+    hub.until(ours, "delivered")
+    hub.until(theirs, "delivered")
+    target.remove(row_of(target, theirs).id)
+    task(hub, 2, ours, kind="deleted")
+    hub.until(ours, "delivered", "delivered")
+
+    poll(hub, connection_id)
+
+    assert [(one["keys"].get("id"), one["deleted"]) for one in told(hub)] == [(theirs, True)]
+
+
+def test_a_connection_that_pulls_nothing_remembers_no_writes(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    hub.run()
+
+    hub.until(hub.customer(), "delivered")
+
+    assert hub.rows(OwnWrite) == []
+
+
+def test_a_poll_of_products_looks_up_nothing_else(make_hub: Callable[..., Hub], target: FakeTarget) -> None:
+    hub = make_hub()
+    connection_id = hub.connect(target, "product", direction="pull")
+    news = [News(external_id="1", version="1", record={"sku": "A"})]
+    texts: list[str] = []
+    sa.event.listen(hub.db.engine, "before_cursor_execute", lambda *given: texts.append(given[2]))
+
+    with hub.db.write() as session:
+        now = utcnow()
+        pull = pulls.Pull(connection_id=connection_id, entity="product", checkpoint=None, fence=0, failures=0)
+        pulls.take_in(session, pull, news, "9", Reading(since=now, now=now), lease_until=None, next_due=now)
+
+    assert not any(table in text for text in texts for table in ("own_write", "binding", "delivery"))

@@ -148,8 +148,9 @@ class CustomerList(PageRequest):
     email = Sensitive(validate=validate.Length(max=254))
     lifecycle = fields.String(validate=OneOf(*LIFECYCLE))
     owner_id = Identifier()
-    sort = fields.String(load_default="-created_at", validate=OneOf("created_at", "-created_at", "name", "-name",
-                                                                   "updated_at", "-updated_at"))
+    sort = fields.String(validate=OneOf("created_at", "-created_at", "name", "-name", "updated_at", "-updated_at"),
+                         metadata={"description": "Default `-created_at`; with `q` it is `name`, the default,"
+                                                  " or `-name`, case-folded."})
 
 
 class Customer(Record):

@@ -44,11 +44,12 @@ class Plainly:
         return sealed
 
 
-def plan_of(session: Session, read: Callable[[], object]) -> str:
+def plan_of(session: Session, read: Callable[[], object], *, may_sort: bool = False) -> str:
     """Return the plan of the last statement that `read` runs, which is that of the page.
 
-    A few thousand rows fit into so few pages that PostgreSQL would rather read and sort them all; with that and bitmaps
-    switched off the plan tells whether it could do otherwise.
+    A few thousand rows fit into so few pages that PostgreSQL would rather read and sort them all; with that
+    switched off the plan tells whether it could do otherwise. With `may_sort` it may still sort what an index finds, as
+    it should where that is little.
     """
     engine = session.get_bind()
     ran: list[tuple[str, Any]] = []
@@ -64,7 +65,7 @@ def plan_of(session: Session, read: Callable[[], object]) -> str:
     statement, parameters = ran[-1]
     on_sqlite = engine.dialect.name == "sqlite"
     if not on_sqlite:
-        for way in ("seqscan", "bitmapscan", "sort"):
+        for way in ("seqscan", "hashjoin", "mergejoin", *([] if may_sort else ["bitmapscan", "sort"])):
             session.connection().exec_driver_sql(f"SET LOCAL enable_{way} = off")
     explain = "EXPLAIN QUERY PLAN " if on_sqlite else "EXPLAIN "
     rows = session.connection().exec_driver_sql(explain + statement, parameters)
@@ -79,6 +80,7 @@ def sorts(plan: str) -> bool:
 def searched_by(plan: str, table: str) -> Iterator[str]:
     """Yield what each search of an index of `table` goes by, such as `connection_id=? AND id<?`."""
     yield from re.findall(rf"SEARCH {table} USING (?:COVERING )?INDEX \w+ \((.*)\)", plan)
+    yield from re.findall(rf"Bitmap Index Scan on \w+_{table}_[^\n]*\n\s+Index Cond:(.*)", plan)
     scans = re.findall(rf"Index (?:Only )?Scan[^\n]* on {table}\b[^\n]*\n((?:\s+\w[\w ]*:.*\n?)*)", plan)
     lines = (line.partition("Index Cond:") for scan in scans for line in scan.splitlines())
     yield from (by for _, found, by in lines if found)

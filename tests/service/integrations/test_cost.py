@@ -15,7 +15,6 @@ from chassis.database import Database, new_id, utcnow
 from chassis.outbox import OUTBOX
 from contracts.integrations import DELIVERY_SETTLED
 from hub_adapter.port import Write, Written
-from services.integrations.models import Delivery
 from services.integrations.operations import claims, intake
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.settlements import Outcome, settle

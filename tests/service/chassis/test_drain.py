@@ -31,7 +31,7 @@ def stock_listens(lab: Lab, queue: str = STOCK_EVENTS) -> bool:
 def test_finished_work_runs_again_after_sigterm_of_plain_nameko_and_not_of_the_chassis(lab: Lab) -> None:
     plain = lab.stock("Listener")
     eventually(lambda: stock_listens(lab))
-    tell_stock(lab, "plain", seconds=4)
+    tell_stock(lab, "plain", seconds=8)  # beyond its heartbeat, which nobody sends while it stops
     eventually(lambda: lab.runs("heard plain") == 1)
     plain.terminate()
     eventually(lambda: lab.depth(STOCK_EVENTS) == 1)  # finished, and yet given out again

@@ -61,6 +61,7 @@ OF_FIELDS = _compiled((
     (r"(Not a valid mapping type|Invalid input type|Must be an object)\.", "必须是对象。"),
     (r"Not a valid date\.", "必须是日期，例如 2026-11-22。"),
     (r"(Not a valid email address|Is not an email address)\.", "不是有效的邮箱地址。"),
+    (r"A search by the start of the name is sorted by name\.", "按名称开头搜索时只能按名称排序。"),
     (r"Not a valid (URL|UUID)\.|String does not match expected pattern\.", "格式不正确。"),
     (r"May be given once only\.", "只能出现一次。"),
     (r"Is not a field of this record: (?P<names>.*)\.", "此记录没有这些字段：{names}。"),

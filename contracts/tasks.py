@@ -40,14 +40,16 @@ def _percent(**kwargs: Any) -> fields.Integer:
 
 
 class About(Record):
-    """The record that a task or an activity is about."""
+    """The record that a task or an activity is about; what the hub itself wrote down may be about a task."""
 
-    entity = fields.String(required=True, validate=OneOf(*SUBJECTS))
+    entity = fields.String(required=True, validate=OneOf(*SUBJECTS, "task"))
     id = Identifier(required=True)
 
 
 class AboutAsked(About):
     """The record that a task or an activity is about, as a caller says it."""
+
+    entity = fields.String(required=True, validate=OneOf(*SUBJECTS))
 
     class Meta(Request.Meta):
         pass

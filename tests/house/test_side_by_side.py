@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,8 +30,11 @@ def make(root: Path, files: dict[str, str]) -> None:
 
 def side_by_side(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run all tests of a project."""
-    return subprocess.run([sys.executable, "tests/side_by_side.py", "--parts=2", *options], cwd=root, check=False,
+    done = subprocess.run([sys.executable, "tests/side_by_side.py", "--parts=2", *options], cwd=root, check=False,
                           env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True)
+    for kept in re.findall(r"^what the tests wrote is in (\S+)$", done.stdout, re.MULTILINE):
+        shutil.rmtree(kept)
+    return done
 
 
 def test_every_file_is_run_once_and_its_session_lasts_as_long_as_the_part(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ Sentences = tuple[tuple[re.Pattern[str], str], ...]
 _WORDS = {
     "zero": "零", "nothing": "无", "draft": "草稿", "confirmed": "已确认", "fulfilled": "已完成", "cancelled": "已取消",
     "prospect": "潜在客户", "active": "活跃", "dormant": "休眠", "ended": "已终止", "paused": "已暂停",
-    "stopped": "已停止",
+    "stopped": "已停止", "open": "待办", "in_progress": "进行中", "done": "已办结",
 }
 
 
@@ -74,6 +74,9 @@ OF_FIELDS = _compiled((
     (r"Give at least one of phone, email and wechat_id\.", "phone、email、wechat_id 请至少填写一项。"),
     (r"Keep at least one of phone, email and wechat_id\.", "phone、email、wechat_id 请至少保留一项。"),
     (r"You may not give customers to this person\.", "您不能把客户交给此人。"),
+    (r"You may not give tasks to this person\.", "您不能把任务交给此人。"),
+    (r"Is not the customer that the subject belongs to\.", "不是 subject 所属的客户。"),
+    (r"Must not lie in the future\.", "不能晚于当前时间。"),
     (r"Keep it in one of your teams\.", "请保留在您的某个团队中。"),
     (r"Is not one of your teams\.", "不是您所在的团队。"),
     (r"There is no such (record|team)\.", "没有对应的记录。"),
@@ -99,6 +102,7 @@ OF_FIELDS = _compiled((
     (r"The adapter (?P<name>\S+) reports changes of: (?P<entities>.*)\.",
      "适配器 {name} 能读取变更的实体：{entities}。"),
     (r"The hub pushes: (?P<entities>.*)\.", "可以推送的实体：{entities}。"),
+    (r"The adapter (?P<name>\S+) knows no accounts\.", "适配器 {name} 没有按用户区分的账户。"),
     (r"The adapter knows no such secret\.", "适配器没有这一项密钥。"),
     (r"The adapter needs this secret\.", "适配器需要这一项密钥。"),
     (r"no adapter named (?P<name>\S+) is installed; there are: (?P<names>.*)",
@@ -135,6 +139,8 @@ OF_DETAILS = _compiled((
     (r"The role admin is fixed.*", "admin 角色不能修改，否则无人能管理系统。"),
     (r"A built-in role stays; .*", "内置角色不能删除；请改为收回持有者的该角色。"),
     (r"Somebody holds the role; take it from them first", "仍有用户持有该角色，请先收回。"),
+    (r"A task that is (?P<before>\S+) cannot become (?P<after>\S+)", "任务当前为{before}，不能变为{after}。"),
+    (r"A task that is (?P<before>\S+) cannot be changed", "任务当前为{before}，不能再修改。"),
     (r"An order that is (?P<before>\S+) cannot become (?P<after>\S+)", "订单{before}，不能变为{after}。"),
     (r"An order that is (?P<before>\S+) cannot be changed", "订单{before}，不能再修改。"),
     (r"(?P<sku>.*): (?P<asked>\S+) asked, (?P<left>\S+) available",
@@ -175,6 +181,13 @@ OF_DETAILS = _compiled((
      "Idempotency-Key 必须是 1 到 255 个可见 ASCII 字符。"),
     (r"(?P<method>\S+) is not known here", "此处不支持 {method} 方法，支持的方法见 Allow 响应头。"),
     (r"There is no such resource", "没有这个地址。"),
+    (r"(?P<account>.+) is the account of another user", "{account} 已经是另一个用户的账户。"),
+    (r"The user has no account there", "该用户在那里没有账户。"),
+    (r"The conflict was decided already: (?P<how>\S+)", "这个冲突已经处理过：{how}。"),
+    (r"No record of the hub is bound to it: .*", "没有与它关联的记录，无法推送本系统的数据。"),
+    (r"The hub keeps no copy of its record: .*", "本系统没有这条记录的副本；修改该记录后会重新推送。"),
+    (r"The connection cannot be used: (?P<why>\S+)", "连接无法使用：{why}。"),
+    (r"The target could not be asked: (?P<why>.*)", "无法向对方系统查询：{why}。"),
     (r"A compressed body is not read here", "不接受压缩的请求体。"),
     (r"This resource is (?P<kind>\S+)", "此资源只能以 {kind} 提供。"),
 ))

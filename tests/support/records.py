@@ -48,3 +48,21 @@ def as_write(body: dict[str, Any], external_id: str | None = None, party: str | 
         external_id=external_id,
         references={"customer": party} if party else {},
     )
+
+
+def a_task(**changed: Any) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "version": 1,
+        "title": "回访上海示例有限公司",
+        "description": "问合同的进展\n并确认交货日期",
+        "subject": None,
+        "customer_id": None,
+        "assignee_id": str(uuid.uuid4()),
+        "due_at": "2026-12-01T09:00:00.000000Z",
+        "priority": "high",
+        "progress": 0,
+        "status": "open",
+        "completed_at": None,
+        **changed,
+    }

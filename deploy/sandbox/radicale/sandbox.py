@@ -39,7 +39,7 @@ from pathlib import Path
 ROOM = Path(__file__).resolve().parent
 REQUIREMENTS = ROOM / "requirements.txt"
 HOME = "/team/"
-HUB = "hub"
+HUB = "crmhub"
 COLLEAGUES = ("zhangsan", "lisi")
 READY_WITHIN_S = 30
 STOPS_WITHIN_S = 10
@@ -181,17 +181,25 @@ def write_users(sandbox: Sandbox) -> None:
 def write_conf(sandbox: Sandbox) -> None:
     write_private(
         sandbox.state / "rights",
-        """[root]
+        f"""[closed]
+user = {HUB}
+collection = team/private-[^/]+
+permissions =
+[looked-at]
+user = {HUB}
+collection = team/readonly-[^/]+
+permissions = r
+[root]
 user = .+
 collection =
 permissions = R
 [principal]
 user = .+
-collection = {user}
+collection = {{user}}
 permissions = RW
 [own]
 user = .+
-collection = {user}/[^/]+
+collection = {{user}}/[^/]+
 permissions = rw
 [team]
 user = .+

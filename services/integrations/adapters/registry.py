@@ -10,6 +10,7 @@ from hub_adapter.port import Adapter, AdapterSpec
 
 GROUP = "crm_hub.adapters"
 OURS = {
+    "caldav": "services.integrations.adapters.caldav.adapter:CaldavAdapter",
     "tryton": "services.integrations.adapters.tryton.adapter:TrytonAdapter",
 }
 

@@ -1,0 +1,78 @@
+"""The adapter against the real task server of deploy/sandbox/radicale."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from hub_adapter.client import Exchange, HttpPolicy, Transport
+from hub_adapter.port import Context
+from services.integrations.adapters.caldav.adapter import CaldavAdapter
+from tests.support.radicale import TaskServer, running_task_server
+
+Open = Callable[..., Context]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "adapters/caldav" in item.path.as_posix():
+            item.add_marker(pytest.mark.radicale)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TaskServer]:
+    with running_task_server(tmp_path_factory.mktemp("tasks")) as running:
+        yield running
+
+
+@pytest.fixture
+def home(server: TaskServer) -> TaskServer:
+    """The server with no calendar in its home: for tests that look at all of them."""
+    folder = server.state / "collections" / "collection-root" / "team"
+    for calendar in [path.name for path in folder.iterdir() if not path.name.startswith(".")]:
+        server.ask("DELETE", f"{calendar}/")
+    return server
+
+
+@pytest.fixture
+def adapter() -> CaldavAdapter:
+    return CaldavAdapter()
+
+
+@pytest.fixture
+def account() -> str:
+    """Somebody's calendar that does not exist yet."""
+    return f"user-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def exchanges() -> list[Exchange]:
+    """What went over the wire in this test, in order."""
+    return []
+
+
+@pytest.fixture
+def ctx(server: TaskServer, exchanges: list[Exchange]) -> Iterator[Open]:
+    """Opens a context as the engine does: `ctx()`, `ctx(dry_run=True)`, `ctx(base_url=…, password=…)`."""
+    transports: list[Transport] = []
+
+    def opened(*, dry_run: bool = False, password: str | None = None, **changed: Any) -> Context:
+        config = server.config(**changed)
+        secrets = server.secrets | ({"password": password} if password else {})
+        transports.append(Transport(HttpPolicy(allow_private=tuple(config["allow_private"]), read_timeout_s=20)))
+        return Context(
+            http=transports[-1].session(secrets=secrets.values(), observer=exchanges.append, dry_run=dry_run),
+            secrets=secrets,
+            config=config,
+            clock=lambda: datetime.now(UTC),
+            deadline=datetime.now(UTC) + timedelta(seconds=25),
+            dry_run=dry_run,
+        )
+
+    yield opened
+    for transport in transports:
+        transport.close()

@@ -68,16 +68,22 @@ def connected(amqp_uri: str, *, heartbeat: int = HEARTBEAT_S) -> Iterator[Connec
         with Timeout(tries * CONNECT_TIMEOUT_S + 0.5, TimeoutError("the broker takes the connection and says nothing")):
             connection.ensure_connection(max_retries=tries - 1, interval_start=0, interval_step=0, interval_max=0)
         link = connection.connection
-        _read_ahead(link.transport)
+        _read_in_one_place(link)
         yield connection
     finally:
         if link is not None:
             close(link)
 
 
-def _read_ahead(transport: Any) -> None:
-    """Let the transport ask for more than the piece it needs now; it keeps the rest (a private name of py-amqp 5)."""
-    receive = transport._quick_recv
+def _read_in_one_place(link: amqp.Connection) -> None:
+    """Let whoever drains a connection be the only one who reads it, a lot at once.
+
+    py-amqp looks for `connection.blocked` with each publish, amid what another greenlet is reading; what the transport
+    has kept of one would be lost to the other. Nobody here acts on that notice: a publish waits for its confirm.
+    """
+    link.client_properties.get("capabilities", {}).pop("connection.blocked", None)
+    transport: Any = link.transport
+    receive = transport._quick_recv  # a private name of py-amqp 5; it keeps what is more than it needs now
     transport._quick_recv = lambda size: receive(max(size, READ_AHEAD))
 
 

@@ -356,7 +356,7 @@ TASK_DELETED = EventType(SERVICE, "task.deleted", "task", tasks.TaskChanged)
 """The task as it last was; its version is one above that."""
 TASK_SNAPSHOT = EventType(SERVICE, "task.snapshot", "task", tasks.Task)
 ACTIVITY_LOGGED = EventType(SERVICE, "activity.logged", "activity", tasks.Activity, expects_listener=False)
-EXTERNAL_REFUSED = EventType(SERVICE, "external.refused", "external", ExternalRefusal, expects_listener=False)
+EXTERNAL_REFUSED = EventType(SERVICE, "external.refused", "external", ExternalRefusal)
 """An inbound change of a task, contact or customer that the rules here do not allow."""
 
 OPERATIONS = (CREATE_CUSTOMER, GET_CUSTOMER, LIST_CUSTOMERS, CHANGE_CUSTOMER,

@@ -11,6 +11,7 @@ from contracts.event import EventType
 from contracts.operation import Operation, Permission
 from contracts.schema import (
     ById,
+    Empty,
     Entries,
     Identifier,
     OneOf,
@@ -31,6 +32,8 @@ DESIRED_STATES = ("active", "paused", "stopped")
 HEALTH = ("ok", "throttled", "open", "half_open", "auth_failed", "mapping_fault")
 DIRECTIONS = ("push", "pull", "both")
 ROUTE_STATES = ("draft", "active", "inactive")
+CONFLICT_STATES = ("open", "resolved")
+RESOLUTIONS = ("keep_local", "keep_remote", "dismissed")
 DELIVERY_STATES = ("pending", "leased", "retry_wait", "in_doubt", "blocked",
                    "delivered", "skipped", "superseded", "dead", "cancelled")
 PUBLIC = ("product",)
@@ -45,6 +48,8 @@ ROUTE_READ = Permission("route", "read")
 ROUTE_CREATE = Permission("route", "create")
 ROUTE_OPERATE = Permission("route", "operate")
 DELIVERY_READ = Permission("delivery", "read")
+CONFLICT_READ = Permission("conflict", "read")
+CONFLICT_OPERATE = Permission("conflict", "operate")
 
 
 # --- adapters -----------------------------------------------------------------------------------------------------
@@ -328,6 +333,79 @@ class ListAttempts(PageRequest):
     id = Identifier(required=True)
 
 
+# --- accounts -----------------------------------------------------------------------------------------------------
+
+
+class Account(Record):
+    """Which account at the target is a user's: what is assigned to the user is brought there."""
+
+    connection_id = Identifier(required=True)
+    user_id = Identifier(required=True)
+    account = fields.String(required=True)
+
+
+class AccountOf(ById):
+    """The account of one user."""
+
+    user_id = Identifier(required=True)
+
+
+class PutAccount(AccountOf):
+    """Says which account is a user's. Whole and without If-Match: the last one counts. What waited for it goes on."""
+
+    account = Text(required=True, least=1, most=200)
+
+
+class DeleteAccount(AccountOf):
+    """Forgets a user's account; what lies in it stays there."""
+
+
+# --- conflicts ----------------------------------------------------------------------------------------------------
+
+
+class Conflict(Record):
+    """What a target reports and the hub cannot apply, or the other way round: a person decides.
+
+    `fields` are those in dispute, none for the whole record; `local_id` is our record, if one is bound.
+    """
+
+    id = Identifier(required=True)
+    version = fields.Integer(required=True)
+    connection_id = Identifier(required=True)
+    entity = fields.String(required=True)
+    external_id = fields.String(required=True)
+    local_id = fields.String(required=True, allow_none=True)
+    code = fields.String(required=True)
+    reason = fields.String(required=True)
+    remote_version = fields.String(required=True, allow_none=True)
+    state = fields.String(required=True, validate=OneOf(*CONFLICT_STATES))
+    resolution = fields.String(required=True, allow_none=True, validate=OneOf(*RESOLUTIONS))
+    note = fields.String(required=True, allow_none=True)
+    opened_at = Timestamp(required=True)
+    updated_at = Timestamp(required=True)
+    resolved_at = Timestamp(required=True, allow_none=True)
+    resolved_by = fields.String(required=True, allow_none=True)
+    # Last, for the name hides the module of the field types; marshmallow keeps it apart from its own attribute.
+    fields = fields.List(fields.String(), required=True)  # type: ignore[assignment]
+
+
+class ListConflicts(PageRequest):
+    """Lists conflicts, newest first."""
+
+    connection_id = Identifier()
+    entity = fields.String(validate=validate.Length(max=40))
+    local_id = fields.String(validate=validate.Length(max=64))
+    state = fields.String(validate=OneOf(*CONFLICT_STATES))
+
+
+class ResolveConflict(ById):
+    """Decides a conflict: `keep_local` brings our record there again, `keep_remote` tells the owner again what stands
+    there now, `dismissed` leaves both as they are."""
+
+    resolution = fields.String(required=True, validate=OneOf(*RESOLUTIONS))
+    note = Text(load_default="", most=500)
+
+
 # --- operations ---------------------------------------------------------------------------------------------------
 
 
@@ -378,11 +456,24 @@ LIST_DELIVERIES = _operation("list_deliveries", "List deliveries",
 LIST_ATTEMPTS = _operation("list_attempts", "List the attempts of a delivery",
                            ListAttempts, page_of(Attempt), DELIVERY_READ,
                            errors.NotFound, mutates=False)
+PUT_ACCOUNT = _operation("put_account", "Say which account is a user's", PutAccount, Account, CONNECTION_CHANGE,
+                         errors.NotFound, errors.AlreadyExists, errors.Invalid)
+GET_ACCOUNT = _operation("get_account", "Read which account is a user's", AccountOf, Account, CONNECTION_READ,
+                         errors.NotFound, mutates=False)
+DELETE_ACCOUNT = _operation("delete_account", "Forget a user's account", DeleteAccount, Empty, CONNECTION_CHANGE,
+                            errors.NotFound)
+GET_CONFLICT = _operation("get_conflict", "Read a conflict", ById, Conflict, CONFLICT_READ, errors.NotFound,
+                          mutates=False)
+LIST_CONFLICTS = _operation("list_conflicts", "List conflicts", ListConflicts, page_of(Conflict), CONFLICT_READ,
+                            mutates=False)
+RESOLVE_CONFLICT = _operation("resolve_conflict", "Decide a conflict", ResolveConflict, Conflict, CONFLICT_OPERATE,
+                              errors.NotFound, errors.Conflict, errors.InvalidTransition, timeout_s=35.0)
 
 OPERATIONS = (
     LIST_ADAPTERS, CREATE_CONNECTION, GET_CONNECTION, LIST_CONNECTIONS, CHANGE_CONNECTION, CHECK_CONNECTION,
     PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
-    ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, LIST_ATTEMPTS,
+    ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, LIST_ATTEMPTS, PUT_ACCOUNT, GET_ACCOUNT,
+    DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT,
 )
 
 

@@ -19,6 +19,7 @@ from marshmallow import fields, validate
 
 from contracts import errors
 from contracts.event import EventType
+from contracts.integrations import ExternalRefusal
 from contracts.operation import Operation, Permission
 from contracts.schema import (
     ById,
@@ -309,5 +310,7 @@ ORDER_CANCELLED = EventType(SERVICE, "order.cancelled", "order", Order)
 ORDER_SNAPSHOT = EventType(SERVICE, "order.snapshot", "order", Order, expects_listener=False)
 """Every order that was ever announced, as it is now; drafts are nobody else's business yet."""
 STOCK_UPDATED = EventType(SERVICE, "stock.updated", "product", StockUpdated, expects_listener=False)
+EXTERNAL_REFUSED = EventType(SERVICE, "external.refused", "external", ExternalRefusal)
+"""An inbound change of an order that the rules here do not allow."""
 
-EVENTS = (ORDER_CONFIRMED, ORDER_CANCELLED, ORDER_SNAPSHOT, STOCK_UPDATED)
+EVENTS = (EXTERNAL_REFUSED, ORDER_CONFIRMED, ORDER_CANCELLED, ORDER_SNAPSHOT, STOCK_UPDATED)

@@ -8,6 +8,7 @@ from gateway.routes import (
     activities,
     adapters,
     api_keys,
+    conflicts,
     connections,
     contacts,
     customers,
@@ -28,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     *customers.ROUTES, *contacts.ROUTES, *tasks.ROUTES, *activities.ROUTES,
     *products.ROUTES, *orders.ROUTES,
     *adapters.ROUTES, *connections.ROUTES, *sync_routes.ROUTES, *deliveries.ROUTES,
+    *conflicts.ROUTES,
 )
 
 UNROUTED: dict[str, str] = {}

@@ -14,5 +14,8 @@ ROUTES = (
     Route("POST", "/connections/{id}/resume", integrations.RESUME_CONNECTION),
     Route("POST", "/connections/{id}/pull", integrations.PULL_NOW),
     Route("PUT", "/connections/{id}/credential", integrations.PUT_CREDENTIAL),
+    Route("PUT", "/connections/{id}/accounts/{user_id}", integrations.PUT_ACCOUNT),
+    Route("GET", "/connections/{id}/accounts/{user_id}", integrations.GET_ACCOUNT),
+    Route("DELETE", "/connections/{id}/accounts/{user_id}", integrations.DELETE_ACCOUNT, status=204),
     Route("GET", "/connections/{id}/ledger", integrations.GET_LEDGER),
 )

@@ -16,13 +16,14 @@ from contracts.event import EventType
 from contracts.schema import dump
 from services.integrations import models
 from services.integrations.domain.ledger import Ledger
-from services.integrations.engine import checks
+from services.integrations.engine import checks, decisions
 from services.integrations.engine.engine import Engine
+from services.integrations.operations import accounts, credentials, intake, pulls
+from services.integrations.operations import conflicts as conflict_operations
 from services.integrations.operations import connections as connection_operations
-from services.integrations.operations import credentials, intake, pulls
 from services.integrations.operations import routes as route_operations
 from services.integrations.operations.records import HASHED
-from services.integrations.queries import adapters, connections, deliveries, routes
+from services.integrations.queries import adapters, conflicts, connections, deliveries, routes
 from services.integrations.settings import IntegrationsSettings
 
 
@@ -177,6 +178,54 @@ class IntegrationsService(Service):
     def list_attempts(self, call: Call) -> Page:
         """List the attempts of a delivery."""
         return deliveries.attempts(call.session, call.request, call.subject, call.runtime.codec)
+
+    # --- accounts and conflicts -----------------------------------------------------------------------------------
+
+    @exposes(contract.PUT_ACCOUNT)
+    def put_account(self, call: Call) -> Mapping[str, Any]:
+        """Say which account is a user's, and let go what waited for it."""
+        account = accounts.put(call.session, call.request, by=call.subject)
+        after_commit(call.session, lambda: _engine(call.runtime).wake([account["connection_id"]]))
+        return account
+
+    @exposes(contract.GET_ACCOUNT)
+    def get_account(self, call: Call) -> Mapping[str, Any]:
+        """Read which account is a user's."""
+        return accounts.get(call.session, call.request, by=call.subject)
+
+    @exposes(contract.DELETE_ACCOUNT)
+    def delete_account(self, call: Call) -> Mapping[str, Any]:
+        """Forget a user's account."""
+        return accounts.delete(call.session, call.request, by=call.subject)
+
+    @exposes(contract.GET_CONFLICT)
+    def get_conflict(self, call: Call) -> models.Conflict:
+        """Read a conflict."""
+        return conflicts.get(call.session, call.request["id"], call.subject)
+
+    @exposes(contract.LIST_CONFLICTS)
+    def list_conflicts(self, call: Call) -> Page:
+        """List conflicts."""
+        return conflicts.listed(call.session, call.request, call.subject, call.runtime.codec)
+
+    @exposes(contract.RESOLVE_CONFLICT, session=False, again=conflicts.get)
+    def resolve_conflict(self, call: Call) -> models.Conflict:
+        """Decide a conflict."""
+        runtime = call.runtime
+        decided, woken = decisions.decide(runtime.db, runtime.keyring, call.request,
+                                          _settings(runtime).call_deadline_s, by=call.subject, keep=call.keep)
+        _engine(runtime).wake(woken)
+        return decided
+
+    @hears(customers.EXTERNAL_REFUSED)
+    def refused_by_customers(self, event: Heard) -> None:
+        """Ask a person about a task, contact or customer that was changed there as our rules do not allow."""
+        conflict_operations.refused(event.session, event.data, utcnow())
+
+    @hears(sales.EXTERNAL_REFUSED)
+    def refused_by_sales(self, event: Heard) -> None:
+        """Ask a person about an order that was changed there as our rules do not allow."""
+        conflict_operations.refused(event.session, event.data, utcnow())
 
     # --- what travels ---------------------------------------------------------------------------------------------
 

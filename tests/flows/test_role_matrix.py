@@ -140,6 +140,9 @@ RIGHTS: dict[str, Row] = {
     "POST /connections/{id}/resume": _unknown("connection.operate"),
     "POST /connections/{id}/pull": _unknown("connection.operate"),
     "PUT /connections/{id}/credential": _unknown("connection.change", {"secrets": {"password": "secret"}}),
+    "PUT /connections/{id}/accounts/{user_id}": _unknown("connection.change", {"account": "ann"}),
+    "GET /connections/{id}/accounts/{user_id}": _unknown("connection.read"),
+    "DELETE /connections/{id}/accounts/{user_id}": _unknown("connection.change"),
     "GET /connections/{id}/ledger": _unknown("connection.read"),
     "GET /routes": _list("route.read"),
     "POST /routes": _unknown("route.create", {"connection_id": NOBODYS_ID, "entity": "order", "direction": "push"}),
@@ -149,6 +152,9 @@ RIGHTS: dict[str, Row] = {
     "GET /deliveries": _list("delivery.read"),
     "GET /deliveries/{id}": _unknown("delivery.read"),
     "GET /deliveries/{id}/attempts": _unknown("delivery.read"),
+    "GET /conflicts": _list("conflict.read"),
+    "GET /conflicts/{id}": _unknown("conflict.read"),
+    "POST /conflicts/{id}/resolve": _unknown("conflict.operate", {"resolution": "dismissed"}),
 }
 
 
@@ -223,6 +229,7 @@ def test_a_route_lets_in_whom_the_roles_let_in(name: str, world: World) -> None:
     answers, wanted = {}, {}
     for who, client in world.clients.items():
         target = path.replace("{id}", world.filled(row.path) if row.path else NOBODYS_ID)
+        target = target.replace("{user_id}", NOBODYS_ID)
         answer = _ask(client, method, target, world.filled(row.body), old=row.old)
         answers[who], wanted[who] = answer, 401 if who == "nobody" else expected(row, who)
     assert answers == wanted
@@ -237,6 +244,6 @@ def test_a_made_up_credential_is_401_at_every_route(all_rooms: Hub) -> None:
     stranger = Client(all_rooms.url, {"Authorization": "Bearer hub_session_" + "A" * 43})
     for name in RIGHTS:
         method, path = name.split(" ")
-        assert stranger.ask(method, path.replace("{id}", NOBODYS_ID), {}).status_code == 401, name
+        assert stranger.ask(method, path.replace("{id}", NOBODYS_ID).replace("{user_id}", NOBODYS_ID), {}).status_code == 401, name
 
 

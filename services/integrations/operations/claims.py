@@ -207,7 +207,8 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
     if row.op == "upsert" and copy is None:
         return _end(row, "dead", "our copy of the record is missing or does not open", failures.INVALID)
     acked = binding.acked_version if binding is not None and external_id else None
-    if row.op == "upsert" and is_stale(version, acked):
+    # What a person decided goes, although the target was brought this version before.
+    if row.op == "upsert" and row.origin != "reconcile" and is_stale(version, acked):
         return _end(row, "skipped", f"the target has version {acked}")
     barred = barring(spec, row.entity, copy[1]) if row.op == "upsert" and copy else None
     if barred is not None and (binding is None or binding.state in ("unbound", "tombstoned")):

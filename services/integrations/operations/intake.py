@@ -77,6 +77,12 @@ def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime)
     return [plan["connection_id"] for plan in fresh]
 
 
+def enqueue(session: Session, op: Op, plans: list[dict[str, Any]], now: dt.datetime) -> None:
+    """Accept deliveries that no event asks for; what waits in their lanes gives way to them."""
+    _replace_waiting(session, op, plans, now)
+    add(session, plans)
+
+
 def add(session: Session, plans: Iterable[Mapping[str, Any]]) -> None:
     """Insert deliveries and count each as accepted."""
     rows = list(plans)

@@ -1,0 +1,71 @@
+"""Deciding a conflict. To keep what the target has, the target is asked for it: between two transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from chassis.context import Subject
+from chassis.crypto import Keyring
+from chassis.database import Database, utcnow
+from contracts.errors import Conflict as Refused
+from contracts.errors import Unavailable
+from services.integrations.engine import calls
+from services.integrations.engine.targets import Targets
+from services.integrations.models import Conflict
+from services.integrations.operations import conflicts as operations
+from services.integrations.operations.inbound import GONE, News
+from services.integrations.queries import conflicts
+
+
+def decide(db: Database, keyring: Keyring, request: Mapping[str, Any], deadline_s: float, *, by: Subject,
+           keep: Callable[[Session, object], None]) -> tuple[Conflict, list[str]]:
+    """Decide a conflict as `request` says; return it, and the connections that have work now.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+        InvalidTransition: it was decided already.
+        Conflict: the target could not be asked, or there is nothing to keep.
+    """
+    found: News | None = None
+    if request["resolution"] == "keep_remote":
+        with db.read() as session:
+            conflict = conflicts.get(session, request["id"], by, "operate")
+            operations.require_open(conflict)
+            place = (conflict.connection_id, conflict.entity, conflict.external_id)
+        found = _ask(db, keyring, place, deadline_s)
+    now = utcnow()
+    with db.write() as session:
+        conflict = conflicts.get(session, request["id"], by, "operate", locked=True)
+        operations.require_open(conflict)
+        woken = [operations.keep_local(session, conflict, now)] if request["resolution"] == "keep_local" else []
+        if found is not None:
+            operations.keep_remote(session, conflict, found, now)
+        decided = operations.resolved(session, conflict, request, now, by=by)
+        keep(session, decided)
+        session.expunge(decided)
+    return decided, woken
+
+
+def _ask(db: Database, keyring: Keyring, place: tuple[str, str, str], deadline_s: float) -> News:
+    """Return the record as it stands at the target now."""
+    connection_id, entity, external_id = place
+    with db.read() as session:
+        try:
+            target = Targets(keyring).load(session, connection_id)
+        except Unavailable:
+            raise
+        except Exception as error:
+            raise Refused(f"The connection cannot be used: {type(error).__name__}") from error
+    try:
+        with target.calling(utcnow, deadline_s, lambda exchange: None) as ctx:
+            remote = target.adapter.get(ctx, entity, external_id)
+    except Exception as error:
+        raise Refused(f"The target could not be asked: {calls.failed_with(target, error).text}") from error
+    finally:
+        target.replace()
+    if remote is None:
+        return News(external_id=external_id, version=GONE, record={}, deleted=True)
+    return News(external_id=external_id, version=remote.version or GONE, record=remote.body)

@@ -1,0 +1,120 @@
+"""Conflicts: opened when a side refuses what the other says, decided by a person."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis import telemetry
+from chassis.context import Subject
+from chassis.database import new_id
+from chassis.sealed import keyring_of
+from contracts.errors import Conflict as Refused
+from contracts.errors import InvalidTransition
+from services.integrations.domain.deliveries import Op
+from services.integrations.models import Binding, Conflict, Connection
+from services.integrations.operations import inbound, intake, snapshots
+from services.integrations.operations.inbound import News
+from services.integrations.queries import lanes, sightings
+
+log = telemetry.logger(__name__)
+
+DELETE_REFUSED = "delete_refused"
+"""The code of a conflict about a record that the target does not let go."""
+
+
+def refused(session: Session, refusal: Mapping[str, Any], now: dt.datetime) -> None:
+    """Open a conflict for what an owner could not apply; one that is open already tells the latest.
+
+    Args:
+        session: the transaction.
+        refusal: as `contracts.integrations.ExternalRefusal`.
+        now: when.
+    """
+    if session.get(Connection, refusal["connection_id"]) is None:
+        log.warning("refusal_of_nobody", connection_id=refusal["connection_id"], entity=refusal["entity"])
+        return
+    said = {"fields": list(refusal["fields"]), "code": refusal["code"], "reason": refusal["reason"][:1000],
+            "local_id": refusal["local_id"], "remote_version": refusal["remote_version"], "updated_at": now}
+    known = session.scalar(
+        sa.select(Conflict).where(
+            Conflict.connection_id == refusal["connection_id"], Conflict.entity == refusal["entity"],
+            Conflict.external_id == refusal["external_id"], sa.text("conflict.state = 'open'")).with_for_update())
+    if known is None:
+        session.add(Conflict(id=new_id(), connection_id=refusal["connection_id"], entity=refusal["entity"],
+                             external_id=refusal["external_id"], opened_at=now, **said))
+        log.warning("conflict_opened", connection_id=refusal["connection_id"], entity=refusal["entity"],
+                    id=refusal["local_id"], code=refusal["code"])
+    else:
+        for name, value in said.items():
+            setattr(known, name, value)
+        known.version += 1
+    session.flush()
+
+
+def require_open(conflict: Conflict) -> None:
+    """Raise unless the conflict is still to be decided.
+
+    Raises:
+        InvalidTransition: it has been.
+    """
+    if conflict.state != "open":
+        raise InvalidTransition(f"The conflict was decided already: {conflict.resolution}", state=conflict.state)
+
+
+def keep_local(session: Session, conflict: Conflict, now: dt.datetime) -> str:
+    """Bring our record there again, or take it away again; return the connection that has work now.
+
+    What stands there counts as known, so that it is overwritten.
+
+    Raises:
+        Conflict: nothing of ours is bound to it, or there is no copy of our record.
+    """
+    if conflict.local_id is None:
+        raise Refused("No record of the hub is bound to it: there is nothing to bring there")
+    lane = (conflict.connection_id, conflict.entity, conflict.local_id)
+    known = lanes.records(session, {lane[1:]}).get(lane[1:])
+    if known is None:
+        raise Refused("The hub keeps no copy of its record: change it, and it is brought there")
+    _yield(session, lane, conflict.external_id)
+    op: Op = "delete" if conflict.code == DELETE_REFUSED else "upsert"
+    plan = intake.plan(*lane, op, known.version, now)
+    plan |= {"origin": "reconcile", "idempotency_key": f"{plan['idempotency_key']}-{conflict.id}"[:160]}
+    intake.enqueue(session, op, [plan], now)
+    return conflict.connection_id
+
+
+def _yield(session: Session, lane: lanes.Lane, external_id: str) -> None:
+    """Take what was last seen there for what both sides started from."""
+    sighting = sightings.of(session, lane[0], lane[1], [external_id]).get(external_id)
+    if sighting is None:
+        return
+    keyring = keyring_of(session)
+    seen = snapshots.opened(keyring, "seen", (lane[0], lane[1], external_id), sighting.state_sealed)
+    session.execute(
+        sa.update(Binding)
+        .where(Binding.connection_id == lane[0], Binding.entity == lane[1], Binding.local_id == lane[2])
+        .values(remote_version=sighting.remote_version, base_snapshot=snapshots.seal(keyring, "base", lane, seen))
+        .execution_options(synchronize_session=False))
+
+
+def keep_remote(session: Session, conflict: Conflict, found: News, now: dt.datetime) -> None:
+    """Tell the owner again what stands at the target: the fields in dispute, or all."""
+    place = (conflict.connection_id, conflict.entity, conflict.external_id)
+    inbound.tell_again(session, place, found, list(conflict.fields) or None, conflict.local_id, now)
+
+
+def resolved(session: Session, conflict: Conflict, request: Mapping[str, Any], now: dt.datetime, *,
+             by: Subject) -> Conflict:
+    """Note how a conflict was decided, by whom and why."""
+    conflict.state, conflict.resolution, conflict.note = "resolved", request["resolution"], request["note"] or None
+    conflict.resolved_at = conflict.updated_at = now
+    conflict.resolved_by = by.id
+    conflict.version += 1
+    session.flush()
+    log.info("conflict_resolved", conflict_id=conflict.id, resolution=conflict.resolution, by=by.id)
+    return conflict

@@ -1,0 +1,84 @@
+"""Consent is asked at the last moment: when a delivery is leased, whatever was true when it was accepted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chassis.database import new_id
+from tests.service.integrations.conftest import Hub
+from tests.service.integrations.test_two_ways import connect, poll, told
+from tests.support.fake_target import FakeTarget, Row
+
+GRANTED = {"email": {"state": "granted", "at": "2026-01-01T00:00:00Z", "source": "hub"}}
+REFUSED = {"email": {"state": "refused", "at": "2026-02-01T00:00:00Z", "source": "hub"}}
+
+
+def contact(hub: Hub, version: int = 1, id: str | None = None, *, consent: Any = GRANTED, wake: bool = True) -> str:
+    id = id or new_id()
+    hub.tell(f"customers.contact.{'created' if version == 1 else 'updated'}", id, version, wake=wake, name="李雷",
+             email="lilei@example.com", consent=consent)
+    return id
+
+
+def subscriber(target: FakeTarget) -> Row:
+    [row] = target.of("contact")
+    return row
+
+
+def test_whoever_did_not_consent_is_never_brought_there(hub: Hub, target: FakeTarget) -> None:
+    connect(hub, target, "contact")
+    hub.run()
+
+    unasked, refused = contact(hub, consent={}), contact(hub, consent=REFUSED)
+
+    hub.until(unasked, "skipped")
+    hub.until(refused, "skipped")
+    assert [row.last_error for row in hub.deliveries(unasked)] == ["no consent for email"]
+    assert target.calls("POST") == []
+
+
+def test_a_refusal_unsubscribes_once_and_a_new_grant_reactivates_the_same_record(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "contact")
+    hub.run()
+    id = contact(hub)
+    hub.until(id, "delivered")
+    there = subscriber(target).id
+
+    contact(hub, 2, id, consent=REFUSED)
+    hub.until(id, "delivered", "delivered")
+    assert subscriber(target).body["consent"]["email"]["state"] == "refused"
+    assert (hub.binding(id).state, hub.binding(id).external_id) == ("tombstoned", there)
+    contact(hub, 3, id, consent=REFUSED)
+    hub.until(id, "delivered", "delivered", "skipped")
+    contact(hub, 4, id)
+    hub.until(id, "delivered", "delivered", "skipped", "delivered")
+
+    assert (subscriber(target).id, subscriber(target).body["consent"]["email"]["state"]) == (there, "granted")
+    assert hub.binding(id).state == "bound"
+    poll(hub, connection_id)
+    assert told(hub) == []
+    assert hub.ledger(connection_id).balanced
+
+
+def test_a_refusal_that_comes_while_a_delivery_waits_keeps_it_from_leaving(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "contact")
+    id = contact(hub, wake=False)
+    contact(hub, 2, id, consent=REFUSED, wake=False)
+    hub.run()
+
+    hub.until(id, "superseded", "skipped")
+
+    assert target.calls("POST", "PUT") == []
+    assert hub.ledger(connection_id).balanced
+
+
+def test_who_unsubscribes_there_is_told_by_our_id(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "contact")
+    hub.run()
+    id = contact(hub)
+    hub.until(id, "delivered")
+    target.put("contact", id, subscriber(target).body | {"consent": {"email": {"state": "refused", "at": None}}})
+
+    poll(hub, connection_id)
+
+    assert [(one["keys"], one["changed"]) for one in told(hub)] == [({"id": id}, ["consent"])]

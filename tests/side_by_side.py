@@ -45,6 +45,8 @@ LONGEST = (
     "tests/service/gateway/test_broker_away.py",
 )
 """Begun first, so that no part ends long after the others; every run names the slowest."""
+TOLD = 5
+"""Failed tests that a file's line names at once."""
 DOTS = re.compile(r"([.FEsxXR]+( +\[ *\d+%\])?)?\n")
 
 
@@ -74,8 +76,10 @@ class Run:
             self.seconds[tuple(files)] = answer["seconds"]
             told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items()) or "nothing to run"
             say(f"[{self._done:3}/{len(self.files)}] part {part} {answer['seconds']:6.1f} s  {named(files)}: {told}")
-            for test in answer["failed"]:
+            for test in answer["failed"][:TOLD]:
                 say(f"          FAILED {test}")
+            if more := len(answer["failed"][TOLD:]):
+                say(f"          and {more} more, which stand at the end")
 
     def stop(self) -> None:
         """Give out no more."""

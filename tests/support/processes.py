@@ -74,7 +74,7 @@ class Process:
         except (OSError, urllib.error.URLError):
             return False
 
-    def wait_ready(self, timeout_s: float = 30.0) -> None:
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Wait for /readyz.
 
         Raises:
@@ -131,7 +131,7 @@ class Processes:
         self._started.append(process)
         return process
 
-    def room(self, room: str, env: Mapping[str, str], *, wait_s: float | None = 30.0) -> Process:
+    def room(self, room: str, env: Mapping[str, str], *, wait_s: float | None = 60.0) -> Process:
         """Start `python -m chassis.launcher ROOM`; wait for /readyz unless `wait_s` is None.
 
         The health address is a free port unless `env` names one.

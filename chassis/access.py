@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, false, or_, true
+from sqlalchemy import Boolean, ColumnElement, Select, false, or_, true
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from chassis.context import Subject
 from contracts.errors import Forbidden
@@ -87,3 +89,34 @@ def covers(
 
 def _teams(subject: Subject, depth: str) -> tuple[str, ...]:
     return {"team": subject.teams, "tree": subject.tree}.get(depth, ())
+
+
+class Among(FunctionElement[bool]):
+    """The condition that a column holds one of some ids: `Among(Note.subject_id, select(...))`, for use in an OR.
+
+    PostgreSQL cannot use an index for `IN (SELECT ...)` inside an OR: to find that somebody has no rows it read all
+    40,000 (20 ms). With an array it combines two indexes (1 ms, however many rows others have), as SQLite does.
+    """
+
+    name = "among"
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: Any, ids: Any) -> None:
+        super().__init__(column, ids.scalar_subquery())
+
+    def self_group(self, against: Any = None) -> Any:
+        """Stay as it is in an OR: for SQLite, a Boolean function would become `... = 1`, which no index answers."""
+        return self
+
+
+@compiles(Among)
+def _in_select(element: Among, compiler: Any, **kwargs: Any) -> str:
+    column, ids = (compiler.process(part, **kwargs) for part in element.clauses)
+    return f"{column} IN {ids}"
+
+
+@compiles(Among, "postgresql")
+def _in_array(element: Among, compiler: Any, **kwargs: Any) -> str:
+    column, ids = (compiler.process(part, **kwargs) for part in element.clauses)
+    return f"{column} = ANY (ARRAY{ids})"

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from chassis import outbox
 from chassis.context import Subject
 from chassis.database import new_id, utcnow
+from chassis.projection import keep_newest
 from contracts.sales import SERVICE, STOCK_UPDATED, ProductState
 from contracts.schema import load
 from services.sales.domain import stock
@@ -54,16 +55,10 @@ def follow(session: Session, change: dict[str, Any], version: int) -> None:
 
 def _is_news(session: Session, change: dict[str, Any], version: int, state: dict[str, Any] | None) -> bool:
     """Keep what the record says; tell whether it is newer than what was kept. Its row stays locked until the end."""
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    told = dialect.insert(ProductSource).values(
-        connection_id=change["connection_id"], external_id=change["external_id"], version=version,
-        sku=state["sku"] if state else None, active=bool(state and state["active"]),
-        state=change["record"] if state else None)
-    newer = told.on_conflict_do_update(
-        index_elements=[ProductSource.connection_id, ProductSource.external_id],
-        set_={name: told.excluded[name] for name in ("version", "sku", "active", "state")},
-        where=ProductSource.version < told.excluded.version)
-    return session.execute(newer.returning(ProductSource.version)).first() is not None
+    record = {"connection_id": change["connection_id"], "external_id": change["external_id"]}
+    return keep_newest(session, ProductSource, record, version, {
+        "sku": state["sku"] if state else None, "active": bool(state and state["active"]),
+        "state": change["record"] if state else None})
 
 
 def _choose(session: Session, product: Product, change: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.orm import Session, selectinload
 
+from chassis.access import Among
 from chassis.access import visible as within_reach
 from chassis.context import Subject
 from chassis.paging import Order as Sorting
@@ -31,7 +32,7 @@ def visible(subject: Subject, action: str) -> ColumnElement[bool]:
         return true()
     own = within_reach(subject, Permission("order", action), owner=Order.owner_id, team=Order.team_id)
     theirs = select(CustomerRef.id).where(customer_refs.visible(subject, action))
-    return or_(own, customer_refs.Among(Order.customer_id, theirs))
+    return or_(own, Among(Order.customer_id, theirs))
 
 
 def get(session: Session, order_id: str, subject: Subject) -> Order:

@@ -20,6 +20,9 @@ from typing import Self
 
 CHUNK = 65_536
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+LET_GO_S = 0.001
+"""Between shutdown and close: whoever waits in recv has to leave first, or eventlet takes the next file that gets this
+number for one that is being read already."""
 GONE = (OSError, EOFError)  # EOFError: what eventlet says of a socket closed under a waiting reader
 
 
@@ -112,10 +115,12 @@ class ChaosProxy:
         with contextlib.suppress(*GONE):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             client.shutdown(socket.SHUT_RD)  # a thread that still waits in recv would put the close off
+            time.sleep(LET_GO_S)
         client.close()
 
 
 def _close(sock: socket.socket) -> None:
     with contextlib.suppress(*GONE):
         sock.shutdown(socket.SHUT_RDWR)
+        time.sleep(LET_GO_S)
     sock.close()

@@ -235,6 +235,18 @@ def test_a_uid_that_lies_under_another_name_is_adopted_where_it_lies(
     assert f"SUMMARY:{task['title']}" in server.text(account, "strange-name")
 
 
+def test_a_copy_in_the_new_assignees_calendar_is_left_to_a_person(
+    adapter: CaldavAdapter, ctx: Open, server: TaskServer, account: str
+) -> None:
+    task, other = a_task(), f"{account}-2"
+    written = adapter.write(ctx(), "task", as_write(task, account))
+    server.make_calendar(other)
+    server.put(other, "copied", todo(written.external_id, "抄来的"))
+    with pytest.raises(Invalid, match="delete one of the two"):
+        adapter.write(ctx(), "task", as_write(task, other, written))
+    assert "SUMMARY:抄来的" in server.text(other, "copied")
+
+
 def test_a_calendar_that_was_deleted_is_made_again_with_the_task_in_it(
     adapter: CaldavAdapter, ctx: Open, server: TaskServer, account: str
 ) -> None:

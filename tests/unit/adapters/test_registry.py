@@ -62,7 +62,7 @@ def test_another_package_cannot_take_the_name_of_ours(monkeypatch: pytest.Monkey
 
 
 def test_a_name_nobody_has_is_answered_with_those_there_are() -> None:
-    with pytest.raises(registry.UnknownAdapter, match="there are: .*tryton"):
+    with pytest.raises(registry.UnknownAdapter, match=r"there are: .*tryton"):
         registry.load("sap")
 
 

@@ -8,13 +8,13 @@ because a server that has forgotten a token tells no deletions at all, the check
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from hub_adapter.failure import AdapterError
 from hub_adapter.port import Change, Page
-from services.integrations.adapters.caldav.dav import Calendar, Dav, Difference, NoCalendar, TokenExpired
+from services.integrations.adapters.caldav.dav import Calendar, Closed, Dav, Difference, NoCalendar, TokenExpired
 from services.integrations.adapters.caldav.mapping import resource_name, stamp
 from services.integrations.adapters.caldav.tasks import read
 
@@ -86,25 +86,33 @@ def changes(dav: Dav, checkpoint: str | None, limit: int) -> Page[Change]:
     """The next changed tasks. A poll in which nothing happened asks one question, whatever the number of calendars."""
     point = Checkpoint.read(checkpoint) if checkpoint else Checkpoint()
     items: list[Change] = []
-    room, read_now = max(limit, 1), dict[str, str]()
+    room, read_now = max(limit, 1), set[str]()
+    closed = set[str]()
     for _ in range(ROUNDS):
-        calendars = dav.calendars()
+        calendars = [calendar for calendar in dav.calendars() if calendar.account not in closed]
         _forget_vanished(dav, point, calendars)
         behind = [each for each in calendars if _is_behind(each, point, read_now)]
         if not behind:
             items += _deletions(dav, point, room)
             return Page(items=items, next_cursor=point.text(), complete=not point.gone)
+        if point.walk and point.walk[0] not in {calendar.account for calendar in behind}:
+            point.walk = None  # it cannot go on now; a walk that begins again loses nothing
         for calendar in sorted(behind, key=lambda each: point.walk is None or point.walk[0] != each.account):
             if room <= 0 or dav.remaining_s < ENOUGH_S:
                 return Page(items=items, next_cursor=point.text(), complete=False)
-            told, used = _walked(dav, point, calendar.account, room)
+            try:
+                told, used = _walked(dav, point, calendar.account, room)
+            except Closed:
+                closed.add(calendar.account)
+                point.walk = None
+                continue
             items, room = items + told, room - used
-            if point.walk is None and calendar.account in point.calendars:
-                read_now[calendar.account] = point.calendars[calendar.account].token
+            if point.walk is None:
+                read_now.add(calendar.account)
     return Page(items=items, next_cursor=point.text(), complete=room > 0)
 
 
-def _is_behind(calendar: Calendar, point: Checkpoint, read_now: Mapping[str, str]) -> bool:
+def _is_behind(calendar: Calendar, point: Checkpoint, read_now: Set[str]) -> bool:
     """Whether a calendar has something to tell. One whose token is not shown has, until it was read in this page."""
     seen = point.calendars.get(calendar.account)
     if seen is None or (point.walk and point.walk[0] == calendar.account):

@@ -25,6 +25,10 @@ class NoCalendar(NotFound):
     """The calendar that a resource was to lie in is not there."""
 
 
+class Closed(TryLater):
+    """The hub's user may not look into this calendar. One that is closed must not keep the others back."""
+
+
 class TokenExpired(AdapterError):
     """The server has forgotten this sync token: ask for everything."""
 
@@ -109,6 +113,7 @@ class Dav:
         Raises:
             TokenExpired: the server does not know the token any more.
             NoCalendar: the calendar is gone.
+            Closed: we may not look into it.
         """
         reply = self._call(
             "REPORT", self._path(account), multistatus.changed_since(token), depth="0", taken=(403, 409, *_NOWHERE)
@@ -132,8 +137,8 @@ class Dav:
     # -- resources ----------------------------------------------------------------------------------------------------
 
     def item(self, account: str, name: str) -> Item | None:
-        """A resource by its name."""
-        reply = self._call("GET", self._path(account, name), taken=_NOWHERE)
+        """A resource by its name; one that we may not see is not there for us."""
+        reply = self._call("GET", self._path(account, name), taken=(*_NOWHERE, 403))
         if not reply.ok:
             return None
         etag = multistatus.strong(reply.headers.get("ETag")) or ""
@@ -270,8 +275,12 @@ class Dav:
 
     def _refusal(self, reply: Reply, path: str) -> AdapterError:
         said = multistatus.condition(reply.body) or ""
+        # One calendar that is closed to us must not pause everybody; a right that is lost shows at the home.
+        if reply.status == 403 and not reply.changes and path != self._path():
+            return Closed(f"the server does not let the hub's user look into {path}", http_status=403)
         if reply.status == 403 and reply.changes:
-            # One calendar that is closed to us must not pause everybody; a lost right shows at the next question.
             text = f"the server does not let the hub's user change {path}" + (f": {said}" if said else "")
             return Invalid(text, http_status=403, field="/assignee_id" if not said else None)
+        if reply.status == 423:
+            return TryLater(f"{path} is locked by somebody", http_status=423)
         return refusal(reply, self.clock(), said)

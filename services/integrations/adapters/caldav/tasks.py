@@ -235,16 +235,20 @@ def _moved(dav: Dav, item: Item, account: str) -> Item:
     """Move a resource to another account, whose calendar is made if it is missing.
 
     Raises:
-        AlreadyExists: the other account holds a task with this UID, a copy that a person made.
+        Invalid: the other account holds a task with this UID, a copy that a person made.
     """
     # Scar: servers decode Destination before they split it, so a name with # or ? in it would be cut there.
     plain = _PLAIN_NAME.fullmatch(item.name)
     name = item.name if plain else f"{hashlib.sha256(item.name.encode()).hexdigest()[:32]}.ics"
     try:
-        dav.move(item, account, name)
-    except NoCalendar:
-        dav.make_calendar(account)
-        dav.move(item, account, name)
+        try:
+            dav.move(item, account, name)
+        except NoCalendar:
+            dav.make_calendar(account)
+            dav.move(item, account, name)
+    except UidTaken:
+        text = f"{account} holds a copy of this task already, and so does {item.account}: delete one of the two there"
+        raise Invalid(text, field="/assignee_id") from None
     return Item(account=account, name=name, etag=item.etag, data=item.data)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, false, or_, select, true
 from sqlalchemy.orm import Session
 
-from chassis.access import Column
+from chassis.access import Among, Column
 from chassis.access import visible as within_reach
 from chassis.context import Subject
 from contracts.errors import Invalid
@@ -36,7 +36,7 @@ def visible(subject: Subject, permission: Permission, *, people: Sequence[Column
     needed = "read" if permission.action == "read" else "change"
     if subject.depth("customer", needed) == "all":
         return or_(*own, customer.is_not(None))
-    return or_(*own, customer.in_(select(Customer.id).where(customers.visible(subject, needed))))
+    return or_(*own, Among(customer, select(Customer.id).where(customers.visible(subject, needed))))
 
 
 def customer_of(session: Session, about: Mapping[str, str] | None, customer_id: str | None, by: Subject) -> str | None:

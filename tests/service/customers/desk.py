@@ -103,14 +103,21 @@ class Desk:
         return found
 
     def hear(self, *envelopes: Envelope) -> None:
-        """Publish events as other rooms would, one at a time, and wait until the room has met each."""
+        """Publish events as other rooms would, one at a time, each once the room has met the one before."""
+        for envelope in envelopes:
+            self.flood([envelope])
+
+    def flood(self, envelopes: Iterable[Envelope]) -> None:
+        """Publish events all at once, and wait until the room has met each."""
+        wanted = set()
         with Connection(self.amqp_uri) as connection:
             producer = connection.Producer()
             for envelope in envelopes:
+                wanted.add(envelope.id)
                 producer.publish(json.dumps(envelope.to_wire()), routing_key=envelope.routing_key,
                                  exchange=Exchange(f"{envelope.service}.events", type="topic", durable=True),
                                  content_type=CONTENT_TYPE, content_encoding="utf-8")
-                eventually(lambda id=envelope.id: id in self._met())
+        eventually(lambda: wanted <= self._met())
 
     def _met(self) -> set[str]:
         with self.db.read() as session:

@@ -139,6 +139,17 @@ def test_told_five_times_in_any_order_one_task_is_born(desk: Desk, seed: int) ->
     assert desk.said(task["id"]).count("task.created") == 1
 
 
+def test_told_by_many_at_once_one_task_is_born_and_ends_as_it_is_there(desk: Desk) -> None:
+    there = There("task", account=new_id())
+    desk.flood(five_times_shuffled([
+        there.says(1, **OPEN), there.says(2, ["title"], **OPEN | {"title": "second"}),
+        there.says(3, STANDING, **DONE | {"title": "second"})], seed=7))
+    (task,) = of_tasks_born_there(desk, there)
+    assert (task["title"], task["status"]) == ("second", "done")
+    versions = [one["entityversion"] for one in desk.announced(task["id"])]
+    assert versions == list(range(1, task["version"] + 1))
+
+
 def test_what_is_gone_there_before_it_was_heard_of_is_not_born_late(desk: Desk) -> None:
     there = There("task", account=new_id())
     desk.hear(there.says(2, deleted=True), there.says(1, **OPEN))

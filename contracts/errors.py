@@ -164,6 +164,25 @@ def _refusal(pointer: str, code: str, message: str) -> dict[str, str]:
     return {"pointer": pointer, "code": code, "message": message}
 
 
+class CustomerNotKnown(Conflict):
+    """The room has not heard of this customer within your reach yet; one created a moment ago will be known shortly.
+
+    A conflict with `retry_after_s` and not `invalid`: the request is right as it stands and the same call may succeed
+    in a second, whereas `invalid` tells a client to correct it. A customer out of the caller's reach answers the same.
+    """
+
+    code = "customer_not_known"
+    SENTENCE = "No such customer is known here yet; if it was created a moment ago, ask again."
+    RETRY_S = 1.0
+    """Seconds after which a customer that was created a moment ago is surely known, while the broker is up."""
+
+    @classmethod
+    def of(cls, customer_id: str) -> CustomerNotKnown:
+        """Return the error for a request that names the customer in `/customer_id`."""
+        return cls(cls.SENTENCE, retry_after_s=cls.RETRY_S, customer_id=customer_id,
+                   errors=[_refusal("/customer_id", cls.code, cls.SENTENCE)])
+
+
 class IdempotencyMismatch(HubError):
     """This idempotency key was used before with another body."""
 

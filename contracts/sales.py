@@ -39,18 +39,6 @@ SERVICE = "sales"
 ORDER_STATES = ("draft", "confirmed", "fulfilled", "cancelled")
 PAYMENT_STATES = ("unpaid", "partial", "paid")
 MOST_LINES = 500
-CUSTOMER_RETRY_S = 1.0
-"""Seconds after which a customer that was created a moment ago is surely known here, while the broker is up."""
-
-
-class CustomerNotKnown(errors.Conflict):
-    """Sales has not heard of this customer within your reach yet; one created a moment ago will be known shortly.
-
-    A conflict with `retry_after_s` and not `invalid`: the request is right as it stands and the same call may succeed
-    in a second, whereas `invalid` tells a client to correct it. A customer out of the caller's reach answers the same.
-    """
-
-    code = "customer_not_known"
 
 
 class Price(Money):
@@ -257,14 +245,14 @@ LIST_PRODUCTS = Operation(SERVICE, "list_products", ProductList, page_of(Product
 GET_PRODUCT = Operation(SERVICE, "get_product", ById, Product, PRODUCT_READ, (errors.NotFound,), mutates=False,
                         summary="Read a product")
 CREATE_ORDER = Operation(SERVICE, "create_order", OrderCreate, Order, ORDER_CREATE,
-                         (errors.Invalid, CustomerNotKnown), summary="Draft an order")
+                         (errors.Invalid, errors.CustomerNotKnown), summary="Draft an order")
 GET_ORDER = Operation(SERVICE, "get_order", ById, Order, ORDER_READ, (errors.NotFound,), mutates=False,
                       summary="Read an order")
 LIST_ORDERS = Operation(SERVICE, "list_orders", OrderList, page_of(OrderSummary), ORDER_READ, (errors.InvalidCursor,),
                         mutates=False, summary="List the orders within your reach")
 CHANGE_ORDER = Operation(SERVICE, "change_order", OrderChange, Order, ORDER_CHANGE,
                          (errors.NotFound, errors.StaleVersion, errors.InvalidTransition, errors.Invalid,
-                          CustomerNotKnown), summary="Change a draft order")
+                          errors.CustomerNotKnown), summary="Change a draft order")
 CONFIRM_ORDER = Operation(SERVICE, "confirm_order", OrderConfirm, Order, ORDER_CONFIRM,
                           (errors.NotFound, errors.StaleVersion, errors.InvalidTransition, errors.InsufficientStock,
                            errors.Invalid), summary="Confirm an order and reserve its stock")

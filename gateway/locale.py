@@ -65,7 +65,7 @@ _DETAILS_ZH: dict[str, str] = {
     "already_exists": "具有相同唯一值的记录已存在。",
     "invalid_transition": "记录当前的状态不允许这一步操作。",
     "insufficient_stock": "订购数量超过可用库存，没有预留任何库存。",
-    "customer_not_known": "销售服务尚未收到这个客户的资料，或您无权查看该客户，请稍后重试。",
+    "customer_not_known": "尚未收到这个客户的资料，或您无权查看该客户，请稍后重试。",
     "duplicate_in_flight": "相同的请求正在处理，请稍后用同一个键重试。",
     "stale_version": "该记录在您读取之后已被修改，请重新读取后再试。",
     "content_too_large": "请求体超过了允许的大小。",

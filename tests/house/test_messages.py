@@ -11,6 +11,7 @@ import pytest
 from marshmallow import Schema, ValidationError, fields
 
 from contracts import customers, identity, integrations, sales
+from contracts.errors import CustomerNotKnown
 from gateway import locale
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,3 +120,4 @@ def test_the_fact_is_told_in_chinese() -> None:
     for english, expected in told.items():
         assert locale.detail("unauthenticated", 401, english, "zh-CN") == expected
     assert locale.field_message("not_positive", "Must be greater than zero.", "zh-CN") == "必须大于零。"
+    assert chinese(locale.field_message("customer_not_known", CustomerNotKnown.SENTENCE, "zh-CN"))

@@ -13,10 +13,10 @@ from chassis import outbox
 from chassis.context import Subject
 from chassis.database import utcnow
 from contracts import sales as contract
-from contracts.errors import Invalid, NotFound, StaleVersion
+from contracts.errors import CustomerNotKnown, Invalid, NotFound, StaleVersion
 from services.sales.domain import money
 from services.sales.domain import orders as rules
-from services.sales.domain.lines import Line, draw_up, refusal
+from services.sales.domain.lines import Line, draw_up
 from services.sales.models import Order, OrderLine
 from services.sales.operations import reservations
 from services.sales.queries import customer_refs, orders, products
@@ -134,7 +134,7 @@ def _rewrite(session: Session, order: Order, changes: dict[str, Any], by: Subjec
         asked = changes["lines"] if "lines" in changes else [_as_asked(line) for line in order.lines]
         _put_lines(order, _drawn_up(session, asked, currency, customer_id, known=known))
     elif not known:
-        raise _not_known(customer_id)
+        raise CustomerNotKnown.of(customer_id)
     order.customer_id, order.currency = customer_id, currency
 
 
@@ -143,21 +143,12 @@ def _drawn_up(session: Session, asked: Sequence[dict[str, Any]], currency: str, 
     """Return the lines, or refuse with everything that is wrong at once."""
     lines, refused = draw_up(asked, currency, products.by_sku(session, [one["sku"] for one in asked]))
     if not refused and not known:
-        raise _not_known(customer_id)
+        raise CustomerNotKnown.of(customer_id)
     if not known:
-        refused.insert(0, refusal("/customer_id", contract.CustomerNotKnown.code, _NOT_KNOWN))
+        refused = [*CustomerNotKnown.of(customer_id).fields["errors"], *refused]
     if refused:
         raise Invalid("The order cannot be drawn up as asked", errors=refused)
     return lines
-
-
-_NOT_KNOWN = "Sales knows no such customer yet; if it was created a moment ago, ask again."
-
-
-def _not_known(customer_id: str) -> contract.CustomerNotKnown:
-    return contract.CustomerNotKnown(
-        _NOT_KNOWN, retry_after_s=contract.CUSTOMER_RETRY_S, customer_id=customer_id,
-        errors=[refusal("/customer_id", contract.CustomerNotKnown.code, _NOT_KNOWN)])
 
 
 def _put_lines(order: Order, lines: Sequence[Line]) -> None:

@@ -210,7 +210,7 @@ def test_a_customer_created_next_door_can_order_within_moments(hub: Selling) -> 
     def orders() -> bool:
         try:
             return bool(hub.call(contract.CREATE_ORDER, asked))
-        except contract.CustomerNotKnown:
+        except errors.CustomerNotKnown:
             return False
 
     eventually(orders, 5)

@@ -11,7 +11,7 @@ from chassis.context import Subject
 from chassis.database import new_id
 from contracts import errors
 from contracts import sales as contract
-from contracts.sales import CustomerNotKnown
+from contracts.errors import CustomerNotKnown
 from tests.service.sales.selling import Selling, Statements, product_told
 from tests.support.rooms import ADMIN
 

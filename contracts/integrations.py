@@ -406,6 +406,24 @@ class ResolveConflict(ById):
     note = Text(load_default="", most=500)
 
 
+# --- messages of webhooks -----------------------------------------------------------------------------------------
+
+
+class ReceiveInbound(Request):
+    """A message of a target's webhook, byte for byte as it was signed. Nobody has signed in: its signature speaks."""
+
+    connection_id = Identifier(required=True)
+    headers = SensitiveObject(required=True)
+    body = Sensitive(required=True, metadata={"description": "The raw body, in base64."})
+
+
+class Received(Record):
+    """What came of a message: how many changes it told, and whether it had been taken in before."""
+
+    changes = fields.Integer(required=True)
+    known = fields.Boolean(required=True)
+
+
 # --- operations ---------------------------------------------------------------------------------------------------
 
 
@@ -468,12 +486,15 @@ LIST_CONFLICTS = _operation("list_conflicts", "List conflicts", ListConflicts, p
                             mutates=False)
 RESOLVE_CONFLICT = _operation("resolve_conflict", "Decide a conflict", ResolveConflict, Conflict, CONFLICT_OPERATE,
                               errors.NotFound, errors.Conflict, errors.InvalidTransition, timeout_s=35.0)
+RECEIVE_INBOUND = Operation(SERVICE, "receive_inbound", ReceiveInbound, Received, internal=True, timeout_s=10.0,
+                            errors=(errors.Unauthenticated, errors.BadRequest),
+                            summary="Take in a message of a target's webhook")
 
 OPERATIONS = (
     LIST_ADAPTERS, CREATE_CONNECTION, GET_CONNECTION, LIST_CONNECTIONS, CHANGE_CONNECTION, CHECK_CONNECTION,
     PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
     ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, LIST_ATTEMPTS, PUT_ACCOUNT, GET_ACCOUNT,
-    DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT,
+    DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT, RECEIVE_INBOUND,
 )
 
 

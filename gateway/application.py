@@ -158,7 +158,7 @@ class Application:
             raise Unauthenticated()
         declared = request.headers.get("Content-Length", type=int)
         chunked = "Transfer-Encoding" in request.headers
-        if (declared or chunked) and not route.reads:
+        if (declared or chunked) and not route.reads and not route.raw:
             _check_content(request, route)
         return limits.read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s, self._clock)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -70,7 +71,8 @@ def understand(arrived: Arrived) -> Asked:
     """
     route = arrived.route
     data: dict[str, Any] = {route.fields_of_path[name]: value for name, value in arrived.path_args.items()}
-    told = {"address": arrived.client_address, "user_agent": arrived.headers.get("User-Agent", "")[:1000]}
+    told = {"address": arrived.client_address, "user_agent": arrived.headers.get("User-Agent", "")[:1000],
+            "headers": {name.lower(): value for name, value in arrived.headers.items() if name.lower() != "cookie"}}
     data |= {name: told[source] for name, source in route.told.items()}
     if route.needs_version or (route.takes_version and "If-Match" in arrived.headers):
         data["expected_version"] = _expected_version(arrived.headers)
@@ -79,6 +81,8 @@ def understand(arrived: Arrived) -> Asked:
     select = query.pop(_SELECT, None)
     if route.reads:
         data |= query
+    elif route.raw:
+        data[route.raw] = base64.b64encode(arrived.body).decode()
     elif route.body != "none" or arrived.body:
         data |= _from_body(arrived)
     if not route.reads:

@@ -229,7 +229,9 @@ def _operation(route: Route, converter: _Converter) -> dict[str, Any]:
     }
     if route.public:
         described["security"] = []
-    if route.body != "none":
+    if route.raw:
+        described["requestBody"] = {"content": {"*/*": {"schema": {}}}, "required": False}
+    elif route.body != "none":
         described["requestBody"] = _request_body(route, converter)
     return described
 
@@ -241,7 +243,7 @@ def _description(route: Route) -> str:
         said.append(f"Needs the right `{operation.permission.entity}:{operation.permission.action}`.")
     if route.key_required:
         said.append("Needs an `Idempotency-Key`.")
-    if route.public:
+    if route.public and not route.raw:
         said.append("Takes no `Idempotency-Key`: nobody has signed in whose key it could be. Repeating it opens "
                     "another session; one whose token was lost ends by itself.")
     elif route.operation.unsaved:

@@ -21,7 +21,7 @@ _VERSION = "expected_version"
 _CHANGES = "changes"
 
 Body = Literal["none", "optional", "required"]
-Told = Literal["address", "user_agent"]
+Told = Literal["address", "user_agent", "headers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,8 @@ class Route:
         operation: what is asked of which service.
         status: of success. 201 adds `Location`, 204 has no body.
         path_args: path argument → request field, where the names differ.
-        told: request field → what the gateway itself says of the client: its `address` or `user_agent`.
+        told: request field → what the gateway itself says of the client: its `address`, `user_agent` or `headers`.
+        raw: request field that takes the whole body as it came, in base64; it need not be JSON.
         location: path of what was created, as a format of the answer; by default the route's own path and `/{id}`.
         key_required: whether an `Idempotency-Key` must be sent. Every other change accepts one.
         etag: whether the answer's `version` is that of the resource at the path, and so makes an `ETag`.
@@ -53,6 +54,7 @@ class Route:
     status: int = 200
     path_args: Mapping[str, str] = field(default_factory=dict)
     told: Mapping[str, Told] = field(default_factory=dict)
+    raw: str = ""
     location: str = ""
     key_required: bool = False
     etag: bool = True
@@ -121,7 +123,7 @@ class Route:
     @cached_property
     def free_fields(self) -> dict[str, fields.Field[Any]]:
         """Request fields that neither the path nor `If-Match` fills: the query of a GET, else the body."""
-        taken = {*self.fields_of_path.values(), *self.told, _VERSION}
+        taken = {*self.fields_of_path.values(), *self.told, self.raw, _VERSION}
         return {name: declared for name, declared in self.request_fields.items() if name not in taken}
 
     @cached_property

@@ -182,6 +182,8 @@ OF_DETAILS = _compiled((
     (r"(?P<method>\S+) is not known here", "此处不支持 {method} 方法，支持的方法见 Allow 响应头。"),
     (r"There is no such resource", "没有这个地址。"),
     (r"(?P<account>.+) is the account of another user", "{account} 已经是另一个用户的账户。"),
+    (r"The message is not signed as this connection's target signs", "消息的签名与这个连接不符。"),
+    (r"The message cannot be read", "消息无法识别。"),
     (r"The user has no account there", "该用户在那里没有账户。"),
     (r"The conflict was decided already: (?P<how>\S+)", "这个冲突已经处理过：{how}。"),
     (r"No record of the hub is bound to it: .*", "没有与它关联的记录，无法推送本系统的数据。"),

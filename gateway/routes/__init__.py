@@ -13,6 +13,7 @@ from gateway.routes import (
     contacts,
     customers,
     deliveries,
+    inbound,
     me,
     orders,
     products,
@@ -29,7 +30,7 @@ ROUTES: tuple[Route, ...] = (
     *customers.ROUTES, *contacts.ROUTES, *tasks.ROUTES, *activities.ROUTES,
     *products.ROUTES, *orders.ROUTES,
     *adapters.ROUTES, *connections.ROUTES, *sync_routes.ROUTES, *deliveries.ROUTES,
-    *conflicts.ROUTES,
+    *conflicts.ROUTES, *inbound.ROUTES,
 )
 
 UNROUTED: dict[str, str] = {}

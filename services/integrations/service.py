@@ -16,7 +16,7 @@ from contracts.event import EventType
 from contracts.schema import dump
 from services.integrations import models
 from services.integrations.domain.ledger import Ledger
-from services.integrations.engine import checks, decisions
+from services.integrations.engine import checks, decisions, webhooks
 from services.integrations.engine.engine import Engine
 from services.integrations.operations import accounts, credentials, intake, pulls
 from services.integrations.operations import conflicts as conflict_operations
@@ -216,6 +216,12 @@ class IntegrationsService(Service):
                                           _settings(runtime).call_deadline_s, by=call.subject, keep=call.keep)
         _engine(runtime).wake(woken)
         return decided
+
+    @exposes(contract.RECEIVE_INBOUND, session=False)
+    def receive_inbound(self, call: Call) -> Mapping[str, Any]:
+        """Take in a message of a target's webhook."""
+        engine = _engine(call.runtime)
+        return webhooks.receive(call.runtime.db, engine.targets, call.request, engine.poller.wake)
 
     @hears(customers.EXTERNAL_REFUSED)
     def refused_by_customers(self, event: Heard) -> None:

@@ -26,7 +26,9 @@ ROLES: dict[str, Rights] = {name: rights for name, (_, _, rights) in BUILT_IN.it
 ANYBODY = ""
 """In the place of a right: whoever is signed in may ask, and gets what is theirs."""
 SIGNING_IN = "POST /sessions"
-"""The one route that nobody needs a credential for."""
+"""The one route for people that nobody needs a credential for."""
+CALLING_BACK = "POST /inbound/{connection_id}"
+"""Where targets call: a signature stands in for a credential."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def expected(row: Row, role: str) -> int:
 
 
 def test_every_route_has_its_row() -> None:
-    assert {f"{route.method} {route.path}" for route in ROUTES} == {*RIGHTS, SIGNING_IN}
+    assert {f"{route.method} {route.path}" for route in ROUTES} == {*RIGHTS, SIGNING_IN, CALLING_BACK}
 
 
 @pytest.mark.parametrize("name", list(RIGHTS))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from chassis import telemetry
 from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
-from services.integrations.operations import pruning
+from services.integrations.operations import inbound, pruning, receipts
 
 log = telemetry.logger(__name__)
 
@@ -41,6 +41,9 @@ class Pruner:
 
     def prune(self) -> int:
         """Walk once from the oldest delivery to those that are kept, or until stopped; return how many went."""
+        with self._db.write() as session:
+            inbound.forget(session, self._clock())
+            receipts.forget(session, self._clock())
         before, after, pruned = self._clock() - self._keep, "", 0
         while True:
             with self._db.write() as session:

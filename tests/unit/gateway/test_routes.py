@@ -46,9 +46,9 @@ def test_what_changes_something_is_never_a_get_and_what_reads_is() -> None:
         assert route.operation.mutates == (route.method != "GET"), route.path
 
 
-def test_every_post_takes_a_key_but_signing_in() -> None:
+def test_every_post_takes_a_key_but_signing_in_and_the_calls_of_targets() -> None:
     without = [route.path for route in ROUTES if route.method == "POST" and not route.takes_key]
-    assert without == ["/sessions"]
+    assert without == ["/sessions", "/inbound/{connection_id}"]
     document = openapi.document(ROUTES)
     assert "Takes no `Idempotency-Key`" in document["paths"]["/api/v1/sessions"]["post"]["description"]
 

@@ -1,0 +1,31 @@
+"""Which messages of webhooks have been taken in."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.inbox import insert_if_absent
+from services.integrations.models import Receipt
+from services.integrations.queries.statements import table_of
+
+KEPT = dt.timedelta(hours=24)
+"""How long a message is known again; an adapter refuses a stamp that is much younger than this already."""
+_SIGNING = ("signature", "timestamp", "webhook-id", "delivery", "nonce")
+"""Parts of the names of headers that belong to what was signed; others change from one relay to the next."""
+
+
+def first_time(session: Session, connection_id: str, headers: Mapping[str, str], body: bytes, now: dt.datetime) -> bool:
+    """Note that a message is taken in; return False if it was before."""
+    told = sorted(f"{name}:{value}" for name, value in headers.items() if any(part in name for part in _SIGNING))
+    digest = hashlib.sha256("\n".join(told).encode() + b"\0" + body).hexdigest()
+    return insert_if_absent(session, table_of(Receipt), connection_id=connection_id, digest=digest, at=now)
+
+
+def forget(session: Session, now: dt.datetime) -> None:
+    """Forget messages that came long ago."""
+    session.execute(sa.delete(Receipt).where(Receipt.at < now - KEPT))

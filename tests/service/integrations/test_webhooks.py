@@ -1,0 +1,98 @@
+"""A target calls: signed messages are taken in once, forged, old and repeated ones change nothing."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from chassis.database import new_id, utcnow
+from contracts.errors import BadRequest, Unauthenticated
+from services.integrations.engine import webhooks
+from services.integrations.models import OwnWrite, Receipt
+from services.integrations.operations import inbound, receipts
+from tests.service.integrations.conftest import Hub
+from tests.service.integrations.test_two_ways import ANN, connect, poll, row_of, task, told
+from tests.support.fake_target import FakeTarget
+from tests.support.two_way import HOOK, message, signature
+
+
+def call(hub: Hub, connection_id: str, body: bytes, *, secret: str = HOOK, age_s: int = 0) -> dict[str, Any]:
+    stamp = str(int(utcnow().timestamp()) - age_s)
+    headers = {"x-hook-timestamp": stamp, "x-hook-signature": signature(secret, stamp, body), "x-request-id": new_id()}
+    request = {"connection_id": connection_id, "headers": headers, "body": base64.b64encode(body).decode()}
+    return webhooks.receive(hub.db, hub.engine.targets, request, hub.engine.poller.wake)
+
+
+def test_a_signed_message_is_told_once_and_the_poll_that_follows_tells_nothing(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    poll(hub, connection_id)
+    row = target.put("task", id, row_of(target, id).body | {"status": "done"})
+
+    assert call(hub, connection_id, message(row)) == {"changes": 1, "known": False}
+    assert call(hub, connection_id, message(row)) == {"changes": 0, "known": True}
+    assert call(hub, connection_id, message(row), age_s=2) == {"changes": 0, "known": False}
+    poll(hub, connection_id)
+
+    assert [(one["keys"], one["changed"]) for one in told(hub)] == [({"id": id, "account_user_id": ANN}, ["status"])]
+
+
+def test_our_own_write_that_is_called_back_is_an_echo(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    first = message(row_of(target, id))
+    task(hub, 2, id, title="新标题")
+    hub.until(id, "delivered", "delivered")
+
+    assert call(hub, connection_id, message(row_of(target, id)))["changes"] == 0
+    assert call(hub, connection_id, first)["changes"] == 0
+
+
+def test_a_forged_an_old_and_an_unreadable_message_change_nothing(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    row = target.put("task", "theirs", {"title": "买茶"})
+    with pytest.raises(Unauthenticated):
+        call(hub, connection_id, message(row), secret="another")
+    with pytest.raises(Unauthenticated):
+        call(hub, connection_id, message(row), age_s=600)
+    with pytest.raises(Unauthenticated):
+        call(hub, new_id(), message(row))
+    with pytest.raises(Unauthenticated):
+        call(hub, hub.connect(target, "customer"), message(row))
+    with pytest.raises(BadRequest):
+        call(hub, connection_id, b"{")
+
+    assert told(hub) == []
+    assert hub.rows(Receipt) == []
+
+
+def test_a_message_about_what_no_route_pulls_is_taken_and_told_to_nobody(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "task", adapter="two_way")
+    row = target.put("task", "theirs", {"title": "买茶"})
+
+    assert call(hub, connection_id, message(row)) == {"changes": 0, "known": False}
+    assert told(hub) == []
+
+
+def test_what_is_a_day_old_is_forgotten(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    call(hub, connection_id, message(row_of(target, id)))
+
+    with hub.db.write() as session:
+        inbound.forget(session, utcnow() + dt.timedelta(hours=23))
+        receipts.forget(session, utcnow() + dt.timedelta(hours=23))
+    assert (len(hub.rows(OwnWrite)), len(hub.rows(Receipt))) == (1, 1)
+    with hub.db.write() as session:
+        inbound.forget(session, utcnow() + dt.timedelta(hours=25))
+        receipts.forget(session, utcnow() + dt.timedelta(hours=25))
+    assert (hub.rows(OwnWrite), hub.rows(Receipt)) == ([], [])

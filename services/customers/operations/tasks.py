@@ -160,15 +160,20 @@ def _stepping(session: Session, asked: dict[str, Any], by: Subject) -> Task:
 
 
 def _check_placement(by: Subject, *, assignee: str, team: str | None) -> None:
-    """Refuse to give a task to somebody, or put it in a team, where the subject may not.
+    """Refuse to give a task to somebody, put it in a team, or take it out of every team, where the subject may not.
+
+    A task without a team is out of its managers' sight, so taking the team away needs more than owning it.
 
     Raises:
         Invalid: names the field.
     """
-    if by.depth(contract.TASK_ASSIGN.entity, contract.TASK_ASSIGN.action) == "all":
+    depth = by.depth(contract.TASK_ASSIGN.entity, contract.TASK_ASSIGN.action)
+    if depth == "all":
         return
     if assignee != by.id and not covers(by, contract.TASK_ASSIGN, owner=assignee, team=team):
         raise Invalid.of("/assignee_id", "out_of_reach", "You may not give tasks to this person.")
+    if team is None and depth in ("none", "own") and by.teams:
+        raise Invalid.of("/team_id", "out_of_reach", "Keep it in one of your teams.")
     if team is not None and team not in {*by.teams, *by.tree}:
         raise Invalid.of("/team_id", "out_of_reach", "Is not one of your teams.")
 

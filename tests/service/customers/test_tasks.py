@@ -138,9 +138,9 @@ def test_giving_a_task_to_somebody_else_takes_the_right_to(desk: Desk) -> None:
     with pytest.raises(errors.Invalid):
         desk.task(manager, assignee_id=colleague.id, team_id=new_id())
     own = desk.task(rep)
-    with pytest.raises(errors.Invalid):
-        desk.call(contract.CHANGE_TASK, {"id": own["id"], "expected_version": 1,
-                                         "changes": {"assignee_id": colleague.id}}, subject=rep)
+    for changes in ({"assignee_id": colleague.id}, {"team_id": None}, {"team_id": below}):
+        with pytest.raises(errors.Invalid):
+            desk.call(contract.CHANGE_TASK, {"id": own["id"], "expected_version": 1, "changes": changes}, subject=rep)
 
 
 # --- who sees a task ----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 from hub_adapter.port import Change, Context, Write, Written
 from services.integrations.adapters.caldav.adapter import CaldavAdapter
 
-TODO = (
+OBJECT = (
     "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//colleague//EN\r\nBEGIN:VTODO\r\nUID:{uid}\r\n"
     "DTSTAMP:20261122T000000Z\r\nSUMMARY:{title}\r\n{more}END:VTODO\r\nEND:VCALENDAR\r\n"
 )
@@ -15,7 +15,7 @@ TODO = (
 
 def todo(uid: str, title: str = "报销", more: str = "") -> str:
     """A task as a colleague's program makes it; `more` are further lines, each with its line end."""
-    return TODO.format(uid=uid, title=title, more=more)
+    return OBJECT.format(uid=uid, title=title, more=more)
 
 
 def as_write(body: dict[str, Any], account: str | None, known: Written | None = None, **changed: Any) -> Write:

@@ -16,7 +16,7 @@ from services.integrations.adapters.caldav.mapping import uid_of
 from tests.support.scripted_http import Part, ScriptedServer, Seen, answer
 
 UID = uid_of("t-1")
-TODO = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VTODO\r\nUID:{UID}\r\nSUMMARY:T\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
+AS_KEPT = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VTODO\r\nUID:{UID}\r\nSUMMARY:T\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
 Script = Callable[[Seen], Sequence[Part]]
 
 
@@ -65,7 +65,7 @@ def collection(href: str, *properties: str) -> str:
     return found(href, "<d:resourcetype><d:collection/><cal:calendar/></d:resourcetype>", *properties)
 
 
-def resource(href: str, etag: str = '"e1"', data: str = TODO) -> str:
+def resource(href: str, etag: str = '"e1"', data: str = AS_KEPT) -> str:
     return found(href, f"<d:getetag>{etag}</d:getetag>", f"<cal:calendar-data>{data}</cal:calendar-data>")
 
 
@@ -153,7 +153,7 @@ def test_a_redirection_is_not_followed_with_the_password(server: ScriptedServer,
 
 def test_a_server_that_tells_no_etag_is_asked_for_it(server: ScriptedServer, ctx: Context) -> None:
     server.script = lambda seen: (
-        answer(201, b"") if seen.method == "PUT" else answer(200, TODO.encode(), ['ETag: W/"e7"'])
+        answer(201, b"") if seen.method == "PUT" else answer(200, AS_KEPT.encode(), ['ETag: W/"e7"'])
     )
     assert CaldavAdapter().write(ctx, "task", task()).remote_version == 'zhangsan/"e7"'
 
@@ -176,7 +176,7 @@ def test_a_server_that_keeps_a_uid_once_per_user_gets_a_move_instead_of_a_second
             assert seen.headers["destination"] == f"/dav/team/zhangsan/{UID}.ics"
             there[0] = "zhangsan"
             return answer(201, b"")
-        return answer(200, TODO.encode(), ['ETag: "e1"']) if place == there[0] else answer(404)
+        return answer(200, AS_KEPT.encode(), ['ETag: "e1"']) if place == there[0] else answer(404)
 
     server.script = script
     written = CaldavAdapter().write(ctx, "task", task())
@@ -195,7 +195,7 @@ def test_a_move_that_is_refused_leaves_the_task_where_it_is(
             return answer(201, b"")
         if seen.method == "MOVE":
             return answer(status, b"")
-        return answer(200, TODO.encode(), ['ETag: "e1"']) if "/lisi/" in seen.path else answer(404)
+        return answer(200, AS_KEPT.encode(), ['ETag: "e1"']) if "/lisi/" in seen.path else answer(404)
 
     server.script = script
     with pytest.raises(expected) as refused:
@@ -235,7 +235,9 @@ def test_a_resource_too_large_for_an_answer_does_not_keep_the_others_back(server
             all_of_them = [found(f"/dav/team/a/{name}", "<d:getetag>x</d:getetag>") for name in names]
             return answer(207, multistatus(*all_of_them, token="1"))
         asked = [name for name in names if f"/a/{name}<".encode() in seen.body]
-        told = [resource(f"/dav/team/a/{n}", data=TODO.replace(UID, n) + " " * (n == "5.ics") * 30_000) for n in asked]
+        told = [
+            resource(f"/dav/team/a/{n}", data=AS_KEPT.replace(UID, n) + " " * (n == "5.ics") * 30_000) for n in asked
+        ]
         return answer(207, multistatus(*told))
 
     server.script = script
@@ -281,7 +283,7 @@ def test_a_calendar_that_is_closed_in_the_midst_of_its_pages_leaves_the_others_w
             return answer(207, multistatus(*told, token="1"))
         asked = [name for name in names if f"/{name}.ics<".encode() in seen.body]
         return answer(
-            207, multistatus(*[resource(f"/dav/team/{place}/{n}.ics", data=TODO.replace(UID, n)) for n in asked])
+            207, multistatus(*[resource(f"/dav/team/{place}/{n}.ics", data=AS_KEPT.replace(UID, n)) for n in asked])
         )
 
     server.script = script

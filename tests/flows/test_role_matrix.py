@@ -242,6 +242,10 @@ def _ask(client: Client, method: str, path: str, body: Any, *, old: bool) -> int
     return client.ask(method, path, body, **headers).status_code
 
 
+def test_a_call_that_no_target_signed_is_401_without_a_credential(all_rooms: Hub) -> None:
+    assert Client(all_rooms.url, {}).ask("POST", f"/inbound/{NOBODYS_ID}", {}).status_code == 401
+
+
 def test_a_made_up_credential_is_401_at_every_route(all_rooms: Hub) -> None:
     stranger = Client(all_rooms.url, {"Authorization": "Bearer hub_session_" + "A" * 43})
     for name in RIGHTS:

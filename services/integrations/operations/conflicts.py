@@ -15,10 +15,13 @@ from chassis.database import new_id
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict as Refused
 from contracts.errors import InvalidTransition
+from services.integrations.domain import failures
 from services.integrations.domain.deliveries import Op
 from services.integrations.models import Binding, Conflict, Connection
 from services.integrations.operations import inbound, intake, snapshots
+from services.integrations.operations.claims import Job
 from services.integrations.operations.inbound import News
+from services.integrations.operations.leases import Move
 from services.integrations.queries import lanes, sightings
 
 log = telemetry.logger(__name__)
@@ -54,6 +57,17 @@ def refused(session: Session, refusal: Mapping[str, Any], now: dt.datetime) -> N
             setattr(known, name, value)
         known.version += 1
     session.flush()
+
+
+def ended(session: Session, job: Job, move: Move, now: dt.datetime) -> None:
+    """Ask a person where a delivery died because the target lets its record neither go nor be changed."""
+    kept = job.op == "delete" and move.error_class == failures.INVALID
+    if move.after != "dead" or job.external_id is None or not (kept or move.error_class == failures.VERSION_CONFLICT):
+        return
+    refused(session, {
+        "connection_id": job.connection_id, "entity": job.entity, "external_id": job.external_id,
+        "local_id": job.local_id, "fields": [], "reason": move.error or "", "remote_version": None,
+        "code": DELETE_REFUSED if kept else failures.VERSION_CONFLICT}, now)
 
 
 def require_open(conflict: Conflict) -> None:

@@ -121,7 +121,8 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
     woken = _make_anew(session, dict(plan.stale for plan in plans if plan.stale), now)
     woken |= release(session, [plan.move.lane for plan in plans if plan.binding.get("external_id")], now)
     ended = end_dependents(session, {p.move.lane: p.move.error or "" for p in plans if p.move.after == "dead"}, now)
-    _open_conflicts(session, plans, now)
+    for plan in plans:
+        conflicts.ended(session, plan.outcome.job, plan.move, now)
     health.observe(session, [_seen(plan) for plan in plans], now)
     announcements.deliveries_settled(session, [_settled(p) for p in plans if p.move.after in TERMINAL] + ended)
     return woken | {plan.outcome.job.connection_id for plan in plans}
@@ -304,18 +305,6 @@ def _remember_writes(session: Session, plans: Sequence[_Plan], now: dt.datetime)
         if o.remote_version is not None:
             written.append(Written(place=place, version=o.remote_version, body=o.body))
     inbound.wrote(session, written, now)
-
-
-def _open_conflicts(session: Session, plans: Sequence[_Plan], now: dt.datetime) -> None:
-    """Ask a person where the target lets a record neither go nor be changed."""
-    for plan in plans:
-        job, move = plan.outcome.job, plan.move
-        kept = job.op == "delete" and move.error_class == failures.INVALID
-        if move.after == "dead" and job.external_id and (kept or move.error_class == failures.VERSION_CONFLICT):
-            conflicts.refused(session, {
-                "connection_id": job.connection_id, "entity": job.entity, "external_id": job.external_id,
-                "local_id": job.local_id, "fields": [], "reason": move.error or "", "remote_version": None,
-                "code": conflicts.DELETE_REFUSED if kept else failures.VERSION_CONFLICT}, now)
 
 
 def _make_anew(session: Session, stale: Mapping[lanes.Lane, str], now: dt.datetime) -> set[str]:

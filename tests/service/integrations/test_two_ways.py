@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,8 @@ from chassis.outbox import OUTBOX
 from contracts.integrations import ExternalChange
 from contracts.schema import unpack
 from services.integrations.models import Cursor, OwnWrite
-from services.integrations.operations import accounts, pulls
-from services.integrations.operations.inbound import News, Reading
+from services.integrations.operations import accounts, inbound, pulls
+from services.integrations.operations.inbound import News, Reading, Told
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.fake_target import FakeTarget, Row
 from tests.support.processes import eventually
@@ -179,6 +180,27 @@ def test_a_record_that_is_being_made_is_not_taken_for_one_of_theirs(hub: Hub, ta
     poll(hub, connection_id)
     assert told(hub) == []
     assert len(target.of("task")) == 1
+
+
+def test_a_change_that_is_held_is_told_after_ten_minutes_although_the_doubt_goes_on(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    target.fail(method="POST", entity="task", drop="after")
+    id = task(hub)
+    eventually(lambda: hub.states(id) == ["in_doubt"])
+    now = utcnow()
+    patience: dict[tuple[str, str, str, str], dt.datetime] = {}
+    news = [News(external_id="another", version="1", record={"title": "买茶"})]
+
+    def read(minutes: int) -> Told:
+        at = now + dt.timedelta(minutes=minutes)
+        with hub.db.write() as session:
+            return inbound.tell(session, connection_id, "task", news, Reading(since=at, now=at, patience=patience))
+
+    assert [len(read(minutes).held) for minutes in (0, 1, 9)] == [1, 1, 1]
+    assert read(11) == Told(announced=1)
 
 
 def test_both_sides_changing_one_record_keeps_what_each_changed(hub: Hub, target: FakeTarget) -> None:

@@ -47,8 +47,8 @@ def check_version(record: Versioned, expected: int | None) -> None:
         raise StaleVersion("The record has changed since you read it; read it again", version=record.version)
 
 
-def apply(session: Session, kept_in: Callable[..., FieldChangeColumns], record: Any, changes: Mapping[str, Any], by: Actor, *,
-          sealed: Collection[str] = ()) -> list[str]:
+def apply(session: Session, kept_in: Callable[..., FieldChangeColumns], record: Any, changes: Mapping[str, Any],
+          by: Actor, *, sealed: Collection[str] = ()) -> list[str]:
     """Set what differs, write the history and raise the version.
 
     Args:

@@ -74,6 +74,23 @@ class Erp:
         found: list[dict[str, Any]] = self.ask(f"{model}/search_read", {"domain": domain, "fields_names": list(fields)})
         return found
 
+    def shipments(self, sale: str) -> list[int]:
+        """The shipments of a sale, in the order they were made."""
+        (row,) = self.rows("sale.sale", [["id", "=", int(sale)]], "shipments")
+        return sorted(row["shipments"])
+
+    def ship(self, shipment: int, *buttons: str) -> None:
+        """What a colleague in the warehouse does: everything up to the goods' leaving, or only these buttons."""
+        for button in buttons or ("assign_try", "pick", "pack", "do"):
+            self.ask(f"stock.shipment.out/{shipment}/{button}")
+
+    def ship_only(self, shipment: int, quantity: float) -> None:
+        """A colleague ships so much of each product, and leaves the rest for later."""
+        (row,) = self.rows("stock.shipment.out", [["id", "=", shipment]], "inventory_moves")
+        for move in row["inventory_moves"]:
+            self.ask(f"stock.move/{move}", {"quantity": quantity}, method="PUT")
+        self.ship(shipment)
+
     def alter(self, sql: str, *values: Any) -> None:
         """What only an administrator or a wizard could do there, done to the database."""
         if self.postgresql is None:

@@ -22,6 +22,13 @@ def a_customer(**changed: Any) -> dict[str, Any]:
     }
 
 
+GOODS = [
+    {"sku": "SKU-1001", "name": "Widget", "quantity": "2", "unit_price": "199.00", "tax_code": "VAT13"},
+    {"sku": "SKU-1002", "name": "Gadget", "quantity": "10", "unit_price": "59.90", "tax_code": "VAT13"},
+]
+"""Lines of an order that may be shipped: no test counts on how many of these there are."""
+
+
 def an_order(customer_id: str, **changed: Any) -> dict[str, Any]:
     return {
         "id": str(uuid.uuid4()),

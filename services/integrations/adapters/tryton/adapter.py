@@ -1,4 +1,4 @@
-"""Tryton as the hub sees it: customers and orders out, products in."""
+"""Tryton as the hub sees it: customers and orders out; products, and what becomes of orders, in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hub_adapter.port import (
     Write,
     Written,
 )
-from services.integrations.adapters.tryton import customers, orders, products
+from services.integrations.adapters.tryton import cancellations, customers, orders, products
 from services.integrations.adapters.tryton.probe import probe
 from services.integrations.adapters.tryton.rest import Rest
 from services.integrations.adapters.tryton.settings import CONFIG_SCHEMA, SECRET_FIELDS
@@ -37,7 +37,7 @@ class TrytonAdapter(AdapterBase):
         config_schema=CONFIG_SCHEMA,
         secret_fields=SECRET_FIELDS,
         entities=tuple(ROOMS),
-        pulled=("product",),
+        pulled=("product", "order"),
         address=("base_url", "database"),
         capabilities=frozenset({Capability.FIND_BY_LOCAL_KEY, Capability.LIST_COMPLETE, Capability.INCREMENTAL}),
         # Measured: 2.5 orders/s with one client, 3.0 with four or eight. More in flight only queues over there.
@@ -76,7 +76,7 @@ class TrytonAdapter(AdapterBase):
         if entity == "customer":
             return customers.retire(Rest(ctx), external_id)
         if entity == "order":
-            return orders.cancel(Rest(ctx), external_id)
+            return cancellations.cancel(Rest(ctx), external_id)
         raise AdapterError(f"the hub does not delete {entity} in the ERP")
 
     def list(self, ctx: Context, entity: str, cursor: str | None, limit: int) -> Page[Remote]:
@@ -85,9 +85,11 @@ class TrytonAdapter(AdapterBase):
         return Page(items=rows, next_cursor=None if complete else rows[-1].external_id, complete=complete)
 
     def changes(self, ctx: Context, entity: str, checkpoint: str | None, limit: int) -> Page[Change]:
-        if entity != "product":
-            return super().changes(ctx, entity, checkpoint, limit)
-        return products.changes(Rest(ctx), checkpoint, limit)
+        if entity == "product":
+            return products.changes(Rest(ctx), checkpoint, limit)
+        if entity == "order":
+            return orders.changes(Rest(ctx), checkpoint, limit)
+        return super().changes(ctx, entity, checkpoint, limit)
 
 
 def _room(entity: str) -> ModuleType:

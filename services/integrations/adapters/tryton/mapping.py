@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,11 +30,6 @@ PARTY_FIELDS = (
     "addresses.street", "addresses.city", "addresses.postal_code", "addresses.active",
     "contact_mechanisms.type", "contact_mechanisms.name", "contact_mechanisms.value",
     "contact_mechanisms.value_compact", "contact_mechanisms.active",
-)  # fmt: skip
-SALE_FIELDS = (
-    "number", "reference", "web_id", "party", "state", "shipment_state", "invoice_state", "total_amount",
-    "last_modified_at",
-    "currency.code", "lines.type", "lines.product.code", "lines.quantity", "lines.unit_price",
 )  # fmt: skip
 PRODUCT_FIELDS = (
     "code", "active", "list_price", "quantity", "last_modified_at", "template.name", "template.active",
@@ -63,6 +58,11 @@ def read_datetime(value: Json) -> datetime:
     """Stamps there are UTC, whatever the database's own zone."""
     parts = {key: int(number) for key, number in value.items() if key != "__class__"}
     return datetime(**parts, tzinfo=UTC)
+
+
+def written_datetime(moment: datetime) -> str:
+    """A time as we write it: UTC, cut to milliseconds ("2026-11-22T02:00:00.000Z")."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def read_decimal(value: Any) -> Decimal:
@@ -211,7 +211,7 @@ def _contact_steps(field: str, ours: str | None, theirs: Json) -> list[Row]:
     return revived if same_contact(field, ours, theirs) else [*revived, {"value": ours}]
 
 
-# --- order ↔ sale ----------------------------------------------------------------------------------------------------
+# --- order → sale ----------------------------------------------------------------------------------------------------
 
 
 def sale_lines(order: Json, products: Mapping[str, int], settings: TrytonSettings) -> list[Row]:
@@ -279,38 +279,17 @@ def sale_date(order: Json, settings: TrytonSettings, now: datetime) -> date:
     return moment.astimezone(ZoneInfo(settings.time_zone)).date()
 
 
-def order_of(sale: Json) -> Row:
-    """A sale in canonical form."""
-    return {
-        "id": sale["web_id"],
-        "number": sale["reference"],
-        "status": sale["state"],
-        "currency": (sale.get("currency.") or {}).get("code"),
-        "total": amount(read_decimal(sale["total_amount"])) if sale["total_amount"] is not None else None,
-        "lines": [
-            {
-                "sku": (line.get("product.") or {}).get("code"),
-                "quantity": quantity(line["quantity"]),
-                "unit_price": amount(read_decimal(line["unit_price"])),
-            }
-            for line in sale.get("lines.") or []
-            if line["type"] == "line"
-        ],
-        "erp": {"number": sale["number"], "shipment": sale["shipment_state"], "invoice": sale["invoice_state"]},
-    }
-
-
-def same_lines(order: Json, sale: Json) -> bool:
-    """Whether a sale sells what the order says: products, quantities, prices, in this order."""
-    ours = [
-        (line.get("sku"), Decimal(str(line["quantity"])), Decimal(str(line["unit_price"])))
-        for line in order.get("lines") or []
-    ]
-    theirs = [(line["sku"], Decimal(line["quantity"]), Decimal(line["unit_price"])) for line in order_of(sale)["lines"]]
-    return ours == theirs
-
-
 # --- product → canonical ---------------------------------------------------------------------------------------------
+
+
+def counted_at(before: datetime, stamp: datetime) -> datetime:
+    """When the ERP counted, by its own clock, as its shipments tell their time: ours may be off.
+
+    Args:
+        before: its clock before the count was asked for, in whole seconds.
+        stamp: of the newest change that the count is known to hold. Goods that left with it have left before the count.
+    """
+    return max(before, stamp + timedelta(milliseconds=1))
 
 
 def product_of(row: Json, currency: str, as_of: datetime) -> Row:
@@ -327,7 +306,7 @@ def product_of(row: Json, currency: str, as_of: datetime) -> Row:
         "category": categories[0] if categories else None,
         "active": bool(row["active"] and template["active"] and template["salable"]),
         "on_hand": None if template["type"] == "service" else quantity(row["quantity"]),
-        "as_of": as_of.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "as_of": written_datetime(as_of),
     }
 
 

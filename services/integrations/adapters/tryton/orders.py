@@ -7,12 +7,14 @@ finds the sale by its web_id, reads the state that stands, and presses only what
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from hub_adapter.failure import AlreadyExists, DependencyMissing, Invalid, NotFound, TryLater
-from hub_adapter.port import Remote, Write, Written
-from services.integrations.adapters.tryton import mapping
+from hub_adapter.port import Change, Page, Remote, Write, Written
+from services.integrations.adapters.tryton import mapping, walk
+from services.integrations.adapters.tryton import sale as sale_of
 from services.integrations.adapters.tryton.rest import Rest, Row
 
 SALE = "sale.sale"
@@ -21,7 +23,7 @@ NEXT_BUTTON = {"draft": "quote", "quotation": "confirm", "confirmed": "process"}
 
 
 def get(rest: Rest, external_id: str) -> Remote | None:
-    row = rest.one(SALE, [["id", "=", int(external_id)]], mapping.SALE_FIELDS)
+    row = rest.one(SALE, [["id", "=", int(external_id)]], sale_of.FIELDS)
     return _remote(row) if row else None
 
 
@@ -31,12 +33,21 @@ def find(rest: Rest, keys: Mapping[str, str]) -> list[Remote]:
     if unknown := keys.keys() - columns.keys():
         raise Invalid(f"a sale cannot be found by {sorted(unknown)}")
     clauses = [[columns[key], "=", value] for key, value in keys.items()]
-    return [_remote(row) for row in rest.search(SALE, [_our_shop(rest), *clauses], mapping.SALE_FIELDS, limit=50)]
+    return [_remote(row) for row in rest.search(SALE, [_our_shop(rest), *clauses], sale_of.FIELDS, limit=50)]
 
 
 def page(rest: Rest, after_id: int, limit: int) -> list[Remote]:
-    rows = rest.search(SALE, [_our_shop(rest), ["id", ">", after_id]], mapping.SALE_FIELDS, limit=limit)
+    rows = rest.search(SALE, [_our_shop(rest), ["id", ">", after_id]], sale_of.FIELDS, limit=limit)
     return [_remote(row) for row in rows]
+
+
+def changes(rest: Rest, checkpoint: str | None, limit: int) -> Page[Change]:
+    """The next sales of our web shop to look at, each read as it is now, with its shipments.
+
+    A second partial delivery need not touch the sale: shipments are walked too.
+    """
+    step = walk.step(rest, _streams(rest), checkpoint, limit)
+    return Page(items=_as_changes(rest, step.stamps), next_cursor=step.cursor, complete=step.complete)
 
 
 def write(rest: Rest, cmd: Write) -> Written:
@@ -56,29 +67,9 @@ def write(rest: Rest, cmd: Write) -> Written:
     adopted = sale is not None and cmd.external_id is None
     if sale is None:
         sale, adopted = _create(rest, cmd, int(customer))
-    elif sale["state"] == "draft" and not mapping.same_lines(cmd.body, sale):
+    elif sale["state"] == "draft" and not sale_of.same_lines(cmd.body, sale):
         sale = _rewrite_draft(rest, cmd, sale)
     return _written(cmd, _advance(rest, sale), adopted)
-
-
-def cancel(rest: Rest, external_id: str) -> Written:
-    """Cancel what nobody has begun to ship.
-
-    Raises:
-        Invalid: the sale is processing; its shipment and invoice need a person.
-    """
-    sale = _by_id(rest, int(external_id))
-    if sale is None or sale["state"] == "cancelled":
-        return Written(external_id=external_id, details={"state": sale["state"] if sale else "gone"})
-    if sale["state"] not in NEXT_BUTTON:
-        raise Invalid(
-            f"sale {sale['number']} is {sale['state']} in the ERP: cancel its shipment and invoice there first"
-        )
-    if not rest.dry_run:
-        if sale["state"] == "confirmed":  # `cancel` is refused there; back to draft first
-            rest.press(SALE, sale["id"], "draft")
-        rest.press(SALE, sale["id"], "cancel")
-    return Written(external_id=external_id, details={"state": "cancelled", "number": sale["number"]})
 
 
 def _standing(rest: Rest, cmd: Write) -> Row | None:
@@ -91,7 +82,7 @@ def _standing(rest: Rest, cmd: Write) -> Row | None:
     sale = _by_id(rest, int(cmd.external_id)) if cmd.external_id else _by_web_id(rest, cmd.local_id)
     if sale is None and cmd.external_id:
         raise NotFound(f"sale {cmd.external_id} is gone from the ERP")
-    if sale is not None and sale["state"] == "cancelled":
+    if sale is not None and sale_of.is_cancelled(sale):
         raise Invalid(f"sale {sale['number'] or sale['id']} was cancelled in the ERP", field="/status")
     return sale
 
@@ -191,20 +182,21 @@ def _address(rest: Rest, party_id: int, order: Mapping[str, Any]) -> int:
 
 
 def _written(cmd: Write, sale: Row, adopted: bool) -> Written:
-    body = mapping.order_of(sale)
-    warnings = []
-    if not mapping.same_lines(cmd.body, sale):
-        warnings.append("the lines in the ERP differ from the order's")
     total = cmd.body.get("total")
-    if total is not None and body["total"] is not None and Decimal(total) != Decimal(body["total"]):
-        warnings.append(f"the order's total is {total}, the ERP's {body['total']}")
+    booked = sale_of.booked(sale)["total"]
+    warnings = []
+    if not sale_of.same_lines(cmd.body, sale):
+        warnings.append("the lines in the ERP differ from the order's")
+    if total is not None and booked is not None and Decimal(total) != Decimal(booked):
+        warnings.append(f"the order's total is {total}, the ERP's {booked}")
     if sale["state"] in NEXT_BUTTON:
         warnings.append(f"the sale is still {sale['state']} in the ERP")
     return Written(
         external_id=str(sale["id"]),
-        remote_version=mapping.digest(body),
+        remote_version=sale_of.order_version(sale),
         adopted=adopted,
-        details={"number": sale["number"], "state": sale["state"], "total": body["total"], "warnings": warnings},
+        body=sale_of.order_of(sale),
+        details={"number": sale["number"], "state": sale["state"], "total": booked, "warnings": warnings},
     )
 
 
@@ -213,10 +205,41 @@ def _rehearsed(rest: Rest, cmd: Write, sale: Row | None) -> Written:
         missing = NEXT_BUTTON.get(sale["state"])
         return Written(
             external_id=str(sale["id"]),
-            details={"would": missing or "nothing", "from": mapping.order_of(sale), "to": dict(cmd.body)},
+            details={"would": missing or "nothing", "from": sale_of.booked(sale), "to": dict(cmd.body)},
         )
     mapping.sale_lines(cmd.body, _product_ids(rest, cmd.body), rest.settings)
     return Written(external_id="", details={"would": "create", "to": dict(cmd.body)})
+
+
+def _streams(rest: Rest) -> tuple[walk.Stream, ...]:
+    shop = rest.settings.web_shop
+    return (
+        walk.Stream(SALE, (), lambda row: [row["id"]], (_our_shop(rest),)),
+        walk.Stream(
+            "stock.shipment.out", ("outgoing_moves.sale",), _sales_shipped, (["moves.sale.web_shop", "=", shop],)
+        ),
+    )
+
+
+def _sales_shipped(shipment: Row) -> list[int]:
+    return sorted({move["sale"] for move in shipment.get("outgoing_moves.") or () if move["sale"]})
+
+
+def _as_changes(rest: Rest, stamps: Mapping[int, datetime]) -> list[Change]:
+    if not stamps:
+        return []
+    rows = rest.search(SALE, [_our_shop(rest), ["id", "in", sorted(stamps)]], sale_of.FIELDS)
+    return [
+        Change(
+            entity="order",
+            external_id=str(row["id"]),
+            op="upsert",
+            body=sale_of.order_of(row),
+            version=sale_of.order_version(row),
+            changed_at=stamps[row["id"]],
+        )
+        for row in rows
+    ]
 
 
 def _our_shop(rest: Rest) -> list[Any]:
@@ -224,15 +247,17 @@ def _our_shop(rest: Rest) -> list[Any]:
 
 
 def _by_web_id(rest: Rest, web_id: str) -> Row | None:
-    return rest.one(SALE, [_our_shop(rest), ["web_id", "=", web_id]], mapping.SALE_FIELDS)
+    return rest.one(SALE, [_our_shop(rest), ["web_id", "=", web_id]], sale_of.FIELDS)
 
 
 def _by_id(rest: Rest, sale_id: int) -> Row | None:
-    return rest.one(SALE, [["id", "=", sale_id]], mapping.SALE_FIELDS)
+    return rest.one(SALE, [["id", "=", sale_id]], sale_of.FIELDS)
 
 
 def _remote(sale: Row) -> Remote:
-    body = mapping.order_of(sale)
     return Remote(
-        external_id=str(sale["id"]), body=body, version=mapping.digest(body), active=sale["state"] != "cancelled"
+        external_id=str(sale["id"]),
+        body=sale_of.order_of(sale),
+        version=sale_of.order_version(sale),
+        active=not sale_of.is_cancelled(sale),
     )

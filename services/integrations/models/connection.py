@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from chassis.database import Id, Json, UtcDateTime, new_id
+from services.integrations.domain.breaker import Breaker
+from services.integrations.domain.pauses import ADVICE, Code
 from services.integrations.models.base import Base
 from services.integrations.models.route import Route
 
@@ -46,6 +49,15 @@ class Connection(Base):
     last_success_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     breaker_open_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     open_count: Mapped[int] = mapped_column(default=0)
+    breaker_window: Mapped[list[list[int]] | None] = mapped_column(
+        Json, comment="[slot, calls, failures] of the last minute")
+    breaker_opened_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime, comment="since when the target is down")
+    breaker_alerts: Mapped[int] = mapped_column(default=0)
+    breaker_step: Mapped[int | None] = mapped_column(comment="of the ramp; null unless half open")
+    breaker_passed: Mapped[int] = mapped_column(default=0)
+    refused_records: Mapped[list[tuple[str, float]] | None] = mapped_column(
+        Json, comment="[record, when] refused as invalid since the last success")
+    pause_code: Mapped[str | None] = mapped_column(sa.String(20), comment="why the hub paused it by itself")
     setup_version: Mapped[int] = mapped_column(
         default=1, comment="rises with settings and credential; a check is of one such version")
     checked_version: Mapped[int | None]
@@ -66,6 +78,27 @@ class Connection(Base):
     def pulls(self, entity: str) -> bool:
         """Tell whether changes of `entity` come back from there."""
         return entity in (self.pulled or "").split(",")
+
+    @property
+    def breaker(self) -> Breaker:
+        """What is known of the target, as the rules of the breaker take it."""
+        return Breaker(
+            failures=self.consecutive_failures, first_failure_at=self.first_failure_at,
+            window=tuple((slot[0], slot[1], slot[2]) for slot in self.breaker_window or ()),
+            open_until=self.breaker_open_until, opened_at=self.breaker_opened_at, openings=self.open_count,
+            step=self.breaker_step, passed=self.breaker_passed, alerts=self.breaker_alerts)
+
+    @breaker.setter
+    def breaker(self, now: Breaker) -> None:
+        self.consecutive_failures, self.first_failure_at = now.failures, now.first_failure_at
+        self.breaker_window = [list(slot) for slot in now.window] or None
+        self.breaker_open_until, self.breaker_opened_at, self.open_count = now.open_until, now.opened_at, now.openings
+        self.breaker_step, self.breaker_passed, self.breaker_alerts = now.step, now.passed, now.alerts
+
+    @property
+    def pause_advice(self) -> Mapping[str, str] | None:
+        """What to do about a pause that the hub decided itself: language → sentences."""
+        return ADVICE.get(cast("Code", self.pause_code)) if self.pause_code else None
 
     @property
     def has_credential(self) -> bool:

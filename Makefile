@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
 HUB := $(PYTHON) -m hub
-ROOMS := customers sales identity integrations gateway cli dev
+ROOMS := $(shell sed -n "s/^command=.* -m chassis.launcher //p" deploy/local/supervisord.conf)
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,14 +56,14 @@ check: bootstrap ## lint, types, import rules, unused dependencies
 	@.venv/bin/deptry .
 
 lock: bootstrap ## compile requirements/*.txt from pyproject.toml
-	@for room in $(ROOMS); do \
+	@for room in $(ROOMS) cli dev; do \
 	  echo "requirements/$$room.txt"; \
 	  .venv/bin/uv pip compile pyproject.toml --extra $$room --universal --python-version 3.11 --generate-hashes \
 	    --no-annotate --no-header --quiet -o requirements/$$room.txt; \
 	done
 
 examples: bootstrap ## write deploy/*/config.yaml, env.example and docs/reference/settings.md from the code
-	@for room in identity customers sales integrations gateway; do \
+	@for room in $(ROOMS); do \
 	  mkdir -p deploy/$$room; \
 	  $(PYTHON) -m hub.room_config $$room yaml > deploy/$$room/config.yaml; \
 	  $(PYTHON) -m hub.room_config $$room env > deploy/$$room/env.example; \

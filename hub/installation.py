@@ -185,12 +185,13 @@ class Installation:
 
     def fingerprint(self) -> str:
         """Tells whether two calls of `hub up` would tell the programs the same."""
-        told = {k: v for k, v in self.environment().items() if k.startswith(_OURS)}
+        ours = (*_OURS, *(f"{room.upper()}_" for room in self.rooms))
+        told = {k: v for k, v in self.environment().items() if k.startswith(ours)}
         return hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()
 
 
-_OURS = ("HUB_", "HEALTH_", "AMQP_", "DB_URI_", "GATEWAY_", "IDENTITY_", "CUSTOMERS_", "SALES_", "INTEGRATIONS_",
-         "MAX_WORKERS_", "EVENT_", "DELIVERY_LIMIT_", "RPC_", "OUTBOX_", "INBOX_", "IDEMPOTENCY_")  # fmt: skip
+_OURS = ("HUB_", "HEALTH_", "AMQP_", "DB_URI_", "MAX_WORKERS_", "EVENT_", "DELIVERY_LIMIT_", "RPC_", "OUTBOX_",
+         "INBOX_", "IDEMPOTENCY_")  # fmt: skip
 
 
 def _port_of(address: str) -> int:

@@ -22,13 +22,13 @@ from hub.demo.story import Outcome, Story
 from tests.support.local_hub import PROGRAMS, LocalHub, local_hub
 from tests.support.postgres import Postgres, private_cluster
 from tests.support.processes import eventually
+from tests.support.rooms import SERVICES
 
 MOMENTS_S = 2.5
 """The story takes about this long when nobody is killed: moments are drawn from it."""
 DOWN_S = 1.0
 """How long the killed database server stays away; nobody but the test starts it again."""
 SEED = 20261122
-KEEPERS = ("identity", "customers", "sales", "integrations")
 SERVER = "database-server"
 
 
@@ -64,9 +64,9 @@ class Site:
 def on_postgresql(home: Path) -> Iterator[Site]:
     """A whole hub on a cluster of its own, which may be killed."""
     with private_cluster() as server:
-        for room in KEEPERS:
+        for room in SERVICES:
             server.execute(f"CREATE DATABASE {room}")
-        with local_hub(home, **{f"DB_URI_{room.upper()}": server.uri(room) for room in KEEPERS}) as hub:
+        with local_hub(home, **{f"DB_URI_{room.upper()}": server.uri(room) for room in SERVICES}) as hub:
             yield Site(hub, server)
 
 

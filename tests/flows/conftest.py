@@ -1,4 +1,4 @@
-"""The five rooms as processes, without an external system."""
+"""All rooms as processes, without an external system."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from tests.service.gateway.running import Hub
 from tests.support.broker import Management
 from tests.support.processes import Processes
+from tests.support.rooms import SERVICES
 
 ROOMS = ("identity", "customers", "sales", "integrations")
 
@@ -21,7 +22,7 @@ def all_rooms(broker: Management, tmp_path_factory: pytest.TempPathFactory) -> I
     home = tmp_path_factory.mktemp("hub")
     running = Hub(home, vhost.amqp_uri, Processes(home))
     try:
-        running.start(*ROOMS)
+        running.start(*SERVICES)
         yield running
     finally:
         running.processes.stop_all()

@@ -26,10 +26,10 @@ from tests.support.in_clear import files_below, found_in, spellings
 from tests.support.plugged import plug_in
 from tests.support.postgres import Postgres, private_cluster
 from tests.support.processes import Processes, eventually
+from tests.support.rooms import SERVICES
 
 PHONE, EMAIL = "+8613794613258", "Ping.Lantz@planted.example"
 SIGNS = spellings(PHONE, EMAIL)
-ROOMS = ("identity", "customers", "sales", "integrations")
 REACHABLE = {"phone": PHONE, "email": EMAIL}
 PARKED = "evt.integrations.customer_created.customers.customer.created.v1.dead"
 
@@ -77,15 +77,15 @@ def site(broker: Management, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     vhost, home = broker.create_vhost(), tmp_path_factory.mktemp("hub")
     processes = Processes(home)
     with private_cluster() as postgres, contextlib.contextmanager(fake_target.running)() as target:
-        for room in ROOMS:
+        for room in SERVICES:
             postgres.execute(f"CREATE DATABASE {room}")
-        settings = {f"DB_URI_{room.upper()}": postgres.uri(room) for room in ROOMS}
+        settings = {f"DB_URI_{room.upper()}": postgres.uri(room) for room in SERVICES}
         settings |= {"PYTHONPATH": plug_in(tmp_path_factory.mktemp("plugged")), "DELIVERY_LIMIT_INTEGRATIONS": "2",
                      "EVENT_PAUSE_S_INTEGRATIONS": "0.05"}
         hub = Hub(home, vhost.amqp_uri, processes, settings=settings)
         made = Site(hub, postgres, broker, vhost, target)
         try:
-            hub.start(*ROOMS)
+            hub.start(*SERVICES)
             travel(made)
             yield made
         finally:
@@ -225,7 +225,7 @@ def test_a_planted_phone_and_email_are_found_in_clear_in_no_file_of_the_hub(site
 def test_a_planted_phone_and_email_are_found_in_clear_in_no_row(site: Site) -> None:
     """Beside the files, because PostgreSQL compresses long values."""
     kept = []
-    for room in ROOMS:
+    for room in SERVICES:
         with contextlib.closing(site.open(room)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
             for (table,) in cursor.fetchall():

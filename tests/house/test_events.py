@@ -6,11 +6,11 @@ import importlib
 import inspect
 from pathlib import Path
 
-from contracts import customers, identity, integrations, sales
 from contracts.event import EventType
+from tests.support.rooms import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTRACTS = (customers, identity, integrations, sales)
+CONTRACTS = tuple(importlib.import_module(f"contracts.{room}") for room in SERVICES)
 
 
 def heard() -> set[str]:

@@ -21,8 +21,9 @@ from hub.demo.login import open_door
 from hub.installation import Installation
 from tests.support.erp import place_seeded
 from tests.support.processes import INHERITED, ROOT, free_port
+from tests.support.rooms import SERVICES
 
-ROOMS = ("identity", "customers", "sales", "integrations", "gateway")
+ROOMS = (*SERVICES, "gateway")
 PROGRAMS = ("broker", *ROOMS, "tryton")
 
 

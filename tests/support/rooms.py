@@ -20,6 +20,10 @@ from chassis.crypto import MasterKey
 from chassis.database import new_id
 from chassis.entrypoints import RuntimeOf
 from contracts.operation import Operation
+from hub.installation import Installation
+
+SERVICES = tuple(room for room in Installation({}).rooms if room != "gateway")
+"""Every service, in starting order: what the process file says."""
 
 ADMIN = Subject(id=new_id(), kind="user", name="admin", depths={"*": {"*": "all"}})
 """Somebody who may do everything."""

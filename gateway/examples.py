@@ -21,6 +21,14 @@ _BY_OPERATION: dict[str, Any] = {
                     "depths": {"order": {"read": "team", "create": "own"}}},
     "change_role": {"title": "Order desk, all shifts"},
     "create_api_key": {"name": "web shop"},
+    "create_ticket": {"subject": "The pump stops after an hour", "type": "problem", "priority": "high",
+                      "channel": "phone", "body": "It stopped again this morning."},
+    "change_ticket": {"priority": "urgent", "product": "SKU-1001"},
+    "set_ticket_status": {"status": "open"},
+    "add_message": {"body": "We send somebody tomorrow at nine.", "direction": "outbound"},
+    "request_task": {"title": "Visit with a spare pump", "due_at": "2026-12-01T09:00:00Z"},
+    "create_queue": {"name": "After-sales", "strategy": "least_open", "max_open": 20},
+    "change_queue": {"max_open": 30},
     "pause_connection": {"reason": "maintenance of the ERP until 22:00"},
 }
 

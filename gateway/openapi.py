@@ -25,7 +25,7 @@ _Converter = Any
 _Field = fields.Field[Any]
 
 _ID = "0193a8f2-6c1d-7e4b-9a52-3f8e1c7d2b90"
-_INTRO = """One API for customers, sales and everything that travels to other systems.
+_INTRO = """One API for customers, sales, tickets and everything that travels to other systems.
 
 Every error is a problem document (RFC 9457) with a stable `code`; the codes are explained at `/docs/problems`. Send
 `Authorization: Bearer` with a session's token or an API key. A record that you may not see answers 404. Repeat a POST

@@ -26,7 +26,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 TOGETHER = (
     ("tests/adapters/tryton/",),  # an ERP
-    ("tests/flows/test_one_order.py", "tests/faults/test_one_process_killed.py"),  # a whole hub
+    ("tests/flows/test_one_order.py", "tests/flows/test_ticket_to_task.py",  # a whole hub
+     "tests/faults/test_one_process_killed.py"),
 )
 """Files that share something dear that a session keeps: one part takes them all."""
 MEMORY = Path("/dev/shm")  # noqa: S108

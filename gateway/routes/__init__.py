@@ -17,11 +17,13 @@ from gateway.routes import (
     me,
     orders,
     products,
+    queues,
     roles,
     sessions,
     sync_routes,
     tasks,
     teams,
+    tickets,
     users,
 )
 
@@ -29,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
     *sessions.ROUTES, *me.ROUTES, *users.ROUTES, *teams.ROUTES, *roles.ROUTES, *api_keys.ROUTES,
     *customers.ROUTES, *contacts.ROUTES, *tasks.ROUTES, *activities.ROUTES,
     *products.ROUTES, *orders.ROUTES,
+    *tickets.ROUTES, *queues.ROUTES,
     *adapters.ROUTES, *connections.ROUTES, *sync_routes.ROUTES, *deliveries.ROUTES,
     *conflicts.ROUTES, *inbound.ROUTES,
 )

@@ -8,7 +8,7 @@ from chassis.entrypoints import Call, Heard, Service, exposes, hears
 from chassis.paging import Page
 from chassis.snapshot import SnapshotSource
 from contracts import customers as contract
-from contracts import integrations
+from contracts import integrations, tickets
 from contracts.schema import Packed
 from services.customers import models
 from services.customers.operations import activities as activity_operations
@@ -154,6 +154,11 @@ class CustomersService(Service):
     def external_changed(self, event: Heard) -> None:
         """Follow a task, contact or customer of another system; what else a target owns is not ours."""
         inbound.follow(event.session, event.data, event.envelope.entityversion)
+
+    @hears(tickets.TASK_REQUESTED)
+    def task_requested_by_tickets(self, event: Heard) -> None:
+        """Make the task that is wanted for a ticket."""
+        inbound.want_task(event.session, event.data, event.envelope.service)
 
 
 SERVICE, SETTINGS, BASE = CustomersService, CustomersSettings, models.Base

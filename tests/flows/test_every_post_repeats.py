@@ -165,7 +165,7 @@ def test_a_repeat_with_the_same_key_has_the_same_answer_and_says_so(site: Site, 
 
 def _changed(body: dict[str, Any], route: Route) -> dict[str, Any]:
     """Return a valid body that differs from any sent before."""
-    texts = ("name", "title", "new_password", "note", "reason", "content")
+    texts = ("name", "title", "new_password", "note", "reason", "content", "subject", "resolution", "body")
     text = next((name for name in texts if name in route.free_fields), None)
     return body | ({text: f"something-else-{uuid4().hex[:8]}"} if text else {})
 

@@ -72,7 +72,7 @@ def _unknown(right: str, body: Any = None, *, old: bool = False) -> Row:
 
 
 USER, CUSTOMER, CONTACT, TEAM, ROLE = "{user}", "{customer}", "{contact}", "{team}", "{role}"
-TASK, ACTIVITY = "{task}", "{activity}"
+TASK, ACTIVITY, TICKET, QUEUE = "{task}", "{activity}", "{ticket}", "{queue}"
 RIGHTS: dict[str, Row] = {
     "GET /sessions": _list(ANYBODY),
     "DELETE /sessions/{id}": Row(ANYBODY, 200, path="{session}", theirs="session.delete"),
@@ -132,6 +132,25 @@ RIGHTS: dict[str, Row] = {
     "PATCH /orders/{id}": _unknown("order.change", {"note": "Other"}, old=True),
     "POST /orders/{id}/confirm": _unknown("order.confirm"),
     "POST /orders/{id}/cancel": _unknown("order.cancel", {"reason": "none"}),
+    "GET /tickets": _list("ticket.read"),
+    "POST /tickets": _made("ticket.create", {"subject": "The pump stops"}),
+    "GET /tickets/counts": _list("ticket.read"),
+    "GET /tickets/{id}": Row("ticket.read", 200, path=TICKET),
+    "PATCH /tickets/{id}": Row("ticket.change", 412, path=TICKET, body={"priority": "low"}, old=True),
+    "POST /tickets/{id}/assign": Row("ticket.assign", 412, path=TICKET, body={"assignee_id": None}, old=True),
+    "POST /tickets/{id}/claim": Row("ticket.claim", 412, path=TICKET, old=True),
+    "POST /tickets/{id}/status": Row("ticket.change", 412, path=TICKET, body={"status": "open"}, old=True),
+    "GET /tickets/{id}/messages": Row("ticket.read", 200, path=TICKET),
+    "POST /tickets/{id}/messages": Row("ticket.reply", 201, path=TICKET, body={"body": "Hello"}),
+    "GET /tickets/{id}/messages/{message_id}": _unknown("ticket.read"),
+    "GET /tickets/{id}/trail": Row("ticket.read", 200, path=TICKET),
+    "POST /tickets/{id}/tasks": Row("task.create", 202, path=TICKET, body={"title": "Visit"}, also="ticket.read"),
+    "GET /queues": _list("queue.read"),
+    "POST /queues": Row("queue.create", 201, 422, body={"name": "{unique}"}),
+    "GET /queues/{id}": Row("queue.read", 200, path=QUEUE),
+    "PATCH /queues/{id}": Row("queue.change", 412, path=QUEUE, body={"max_open": 5}, old=True),
+    "PUT /queues/{id}/members/{user_id}": Row("queue.change", 200, path=QUEUE),
+    "DELETE /queues/{id}/members/{user_id}": Row("queue.change", 204, path=QUEUE),
     "GET /adapters": _list("connection.read"),
     "GET /connections": _list("connection.read"),
     "POST /connections": _made("connection.create", {"name": "ERP", "adapter": "no-such", "config": {}}, 422),
@@ -176,6 +195,8 @@ class World:
         }
         self._kept["contact"] = self._made("/contacts", {"customer_id": self._kept["customer"], "name": "Matrix"})
         self._kept["task"] = self._made("/tasks", {"title": "Matrix"})
+        self._kept["ticket"] = self._made("/tickets", {"subject": "Matrix"})
+        self._kept["queue"] = self._made("/queues", {"name": "Matrix"})
         self._kept["activity"] = self._made("/activities", {"subject": {"entity": "order", "id": NOBODYS_ID},
                                                             "kind": "note"})
 
@@ -231,7 +252,7 @@ def test_a_route_lets_in_whom_the_roles_let_in(name: str, world: World) -> None:
     answers, wanted = {}, {}
     for who, client in world.clients.items():
         target = path.replace("{id}", world.filled(row.path) if row.path else NOBODYS_ID)
-        target = target.replace("{user_id}", NOBODYS_ID)
+        target = target.replace("{user_id}", NOBODYS_ID).replace("{message_id}", NOBODYS_ID)
         answer = _ask(client, method, target, world.filled(row.body), old=row.old)
         answers[who], wanted[who] = answer, 401 if who == "nobody" else expected(row, who)
     assert answers == wanted
@@ -250,7 +271,7 @@ def test_a_made_up_credential_is_401_at_every_route(all_rooms: Hub) -> None:
     stranger = Client(all_rooms.url, {"Authorization": "Bearer hub_session_" + "A" * 43})
     for name in RIGHTS:
         method, path = name.split(" ")
-        path = path.replace("{id}", NOBODYS_ID).replace("{user_id}", NOBODYS_ID)
+        path = path.replace("{id}", NOBODYS_ID).replace("{user_id}", NOBODYS_ID).replace("{message_id}", NOBODYS_ID)
         assert stranger.ask(method, path, {}).status_code == 401, name
 
 

@@ -15,8 +15,8 @@ def _every(entities: tuple[str, ...], depth: Depth) -> Rights:
     return {entity: {ANY: depth} for entity in entities}
 
 
-# Everybody may look up a colleague, a team or a product: names stand on every record.
-_DIRECTORY: Rights = {entity: {"read": "all"} for entity in ("user", "team", "role", "product")}
+# Everybody may look up a colleague, a team, a product or a queue: names stand on every record.
+_DIRECTORY: Rights = {entity: {"read": "all"} for entity in ("user", "team", "role", "product", "queue")}
 
 BUILT_IN: dict[str, tuple[str, str, Rights]] = {
     "admin": (ADMIN_ROLE_ID, "Administrator", {ANY: {ANY: "all"}}),
@@ -25,12 +25,16 @@ BUILT_IN: dict[str, tuple[str, str, Rights]] = {
         "Manager: sees and does everything for the own teams and those below",
         _DIRECTORY
         | _every((*_SELLING, "ticket", "report", "target"), "tree")
-        | {"pool": {ANY: "all"}, "session": {"read": "tree", "delete": "tree"}, "delivery": {"read": "all"}},
+        | {"queue": {"read": "all", ANY: "tree"}, "pool": {ANY: "all"}, "session": {"read": "tree", "delete": "tree"},
+           "delivery": {"read": "all"}},
     ),
     "sales": (
         "00000000-0000-7000-8000-000000000003",
         "Sales: own customers, leads, opportunities and orders only",
-        _DIRECTORY | _every(_SELLING, "own") | {"report": {"read": "own"}, "pool": {"read": "all", "claim": "all"}},
+        _DIRECTORY
+        | _every(_SELLING, "own")
+        | {"report": {"read": "own"}, "pool": {"read": "all", "claim": "all"},
+           "ticket": {"read": "own", "create": "own"}},
     ),
     "service": (
         "00000000-0000-7000-8000-000000000004",

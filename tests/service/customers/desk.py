@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import types
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from sqlalchemy import select
 
 from chassis.context import Subject
 from chassis.database import Database, new_id, utcnow
-from chassis.entrypoints import Heard, hears
 from chassis.inbox import INBOX
 from chassis.outbox import OUTBOX
 from contracts import customers as contract
@@ -22,22 +20,10 @@ from contracts.depth import Depth
 from contracts.envelope import CONTENT_TYPE, Envelope
 from contracts.event import EventType
 from contracts.schema import pack
-from contracts.tasks import task_requested
-from services.customers.operations import inbound
-from services.customers.service import BASE, SETTINGS, CustomersService
 from tests.support.processes import eventually
 from tests.support.rooms import ADMIN, Rooms
 
 CALENDAR = "Calendars"
-
-
-class WithTickets(CustomersService):
-    """The room as it is where a room of tickets wants tasks of it."""
-
-    @hears(task_requested("tickets"))
-    def task_requested_by_tickets(self, event: Heard) -> None:
-        """Make the task."""
-        inbound.want_task(event.session, event.data, event.envelope.service)
 
 
 def person(depth: Depth = "own", *teams: str, below: Iterable[str] = (), **depths: Depth) -> Subject:
@@ -74,8 +60,7 @@ class Desk:
 
     def __init__(self, home: Path, amqp_uri: str, db_uri: str) -> None:
         self.rooms, self.amqp_uri = Rooms(home, amqp_uri, DB_URI_CUSTOMERS=db_uri), amqp_uri
-        module = types.SimpleNamespace(SERVICE=WithTickets, SETTINGS=SETTINGS, BASE=BASE)
-        self.db: Database = self.rooms.start("customers", module=module).runtime.db
+        self.db: Database = self.rooms.start("customers").runtime.db
         self.call, self.ask = self.rooms.call, self.rooms.ask
         assert self.rooms.caller, "its runtime installs the keys with which events are sealed here"
 

@@ -1,0 +1,1 @@
+"""Pure rules of tickets: the states of a ticket, and to whom a queue gives the next one."""

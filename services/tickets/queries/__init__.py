@@ -1,0 +1,1 @@
+"""Reads of the tickets service; each noun has its one predicate."""

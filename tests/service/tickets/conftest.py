@@ -1,0 +1,31 @@
+"""The tickets room on each database; a file's tests share it and keep to records of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.tickets.helpdesk import HelpDesk
+from tests.support.broker import Management
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory,
+         broker: Management) -> Iterator[HelpDesk]:
+    """Tickets, running on SQLite and then on PostgreSQL."""
+    home = tmp_path_factory.mktemp("tickets")
+    broker.start()
+    vhost = broker.create_vhost()
+    uri, name, cluster = f"sqlite:///{home / 'test.sqlite'}", "", None
+    if request.param == "postgresql":
+        cluster = request.getfixturevalue("postgres")
+        cluster.start()
+        name = cluster.create_database()
+        uri = cluster.uri(name)
+    running = HelpDesk.started(home, vhost.amqp_uri, uri)
+    yield running
+    running.rooms.stop_all()
+    broker.delete_vhost(vhost.name)
+    if cluster is not None:
+        cluster.drop_database(name)

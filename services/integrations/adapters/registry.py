@@ -12,6 +12,7 @@ GROUP = "crm_hub.adapters"
 OURS = {
     "caldav": "services.integrations.adapters.caldav.adapter:CaldavAdapter",
     "tryton": "services.integrations.adapters.tryton.adapter:TrytonAdapter",
+    "tryton_marketing": "services.integrations.adapters.tryton_marketing.adapter:TrytonMarketingAdapter",
 }
 
 

@@ -1,0 +1,93 @@
+"""The configured list as it is asked and written: `marketing.email`, unique by list and address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from hub_adapter.failure import AdapterError, TryLater
+from hub_adapter.port import Context
+from services.integrations.adapters.tryton_marketing import mapping
+from services.integrations.adapters.tryton_marketing.mapping import Subscription
+from services.integrations.adapters.tryton_marketing.settings import ListSettings, SettingsError
+from services.integrations.adapters.wires import tryton
+
+EMAIL = "marketing.email"
+BY_STAMP = (("last_modified_at", "ASC"), ("id", "ASC"))
+
+
+class Roll(tryton.Rest):
+    """One adapter call's conversation about one list."""
+
+    def __init__(self, ctx: Context) -> None:
+        try:
+            self.settings = ListSettings.of(ctx.config, ctx.secrets)
+        except SettingsError as error:
+            raise TryLater(f"the connection's settings cannot be used: {error}") from None
+        super().__init__(
+            ctx,
+            tryton.Door(
+                base_url=self.settings.base_url,
+                database=self.settings.database,
+                rest_key=self.settings.rest_key,
+                context={"language": self.settings.language},
+            ),
+        )
+
+    @cached_property
+    def hub_user(self) -> int:
+        """Our own user there. Asked only where a row is off the list: who took it off decides what it means."""
+        user = self.one("res.user", [["applications.key", "=", self.door.rest_key]], ["login"])
+        if user is None:
+            raise AdapterError("the ERP does not tell whose key this is")
+        return int(user["id"])
+
+    def by_id(self, external_id: str) -> Subscription | None:
+        return self._first(["id", "=", int(external_id)])
+
+    def by_email(self, address: str) -> Subscription | None:
+        return self._first(["email", "=", address])
+
+    def after(self, row_id: int, limit: int) -> list[Subscription]:
+        """Rows by id, those off the list too."""
+        return self._rows([["id", ">", row_id]], limit)
+
+    def changed(self, clause: Sequence[Any], limit: int) -> list[Subscription]:
+        """Rows by the time of their last change."""
+        return self._rows(clause, limit, BY_STAMP)
+
+    def subscribe(self, address: str) -> int:
+        return self.create(EMAIL, {"email": address, "list_": self.settings.mailing_list})
+
+    def switch(self, subscription: Subscription, active: bool) -> None:
+        self.write(EMAIL, subscription.id, {"active": active})
+
+    def body(self, subscription: Subscription) -> dict[str, Any]:
+        return mapping.body_of(subscription, None if subscription.active else self.hub_user)
+
+    def _first(self, clause: Sequence[Any]) -> Subscription | None:
+        found = self._rows([clause], 1)
+        return found[0] if found else None
+
+    def _rows(
+        self, clauses: Sequence[Any], limit: int, order: Sequence[Sequence[str]] = (("id", "ASC"),)
+    ) -> list[Subscription]:
+        domain = [["list_", "=", self.settings.mailing_list], *clauses]
+        rows = self.search(EMAIL, domain, mapping.ROW_FIELDS, limit=limit, order=order)
+        return [mapping.subscription_of(row) for row in rows]
+
+
+def later_than(stamp: datetime, row_id: int) -> list[Any]:
+    """The clause for rows behind one, in the order of their last change."""
+    moment = tryton.wire_datetime(stamp)
+    return [
+        "OR",
+        [["last_modified_at", ">", moment]],
+        [["last_modified_at", "=", moment], ["id", ">", row_id]],
+    ]
+
+
+def since(stamp: datetime) -> list[Any]:
+    return ["last_modified_at", ">=", tryton.wire_datetime(stamp)]

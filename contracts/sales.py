@@ -8,6 +8,9 @@ States. An order is `draft` → `confirmed` → `fulfilled`, or `cancelled` from
 from its confirmation on an order never changes, it can only be cancelled. Confirming or cancelling an order twice with
 one idempotency key answers twice the same; without a key the second call answers `invalid_transition`, naming the
 state, and announces nothing: it cannot be told from somebody else's second order of the same step.
+
+Shipments are the ERP's: they come from there and show on the order. An order is `fulfilled` when all of it has been
+shipped. Of an order whose goods have begun to leave nothing can be cancelled here any more.
 """
 
 from __future__ import annotations
@@ -219,16 +222,39 @@ class OrderSummary(Record):
     confirmed_at = Timestamp(required=True, allow_none=True)
     cancelled_at = Timestamp(required=True, allow_none=True)
     cancel_reason = fields.String(required=True, allow_none=True)
+    fulfilled_at = Timestamp(allow_none=True)
     created_by = fields.String(required=True)
     created_at = Timestamp(required=True)
     updated_at = Timestamp(required=True)
 
 
+class ShipmentLine(Record):
+    """How much of one product is in a shipment."""
+
+    sku = Text(required=True, most=100)
+    quantity = Quantity(places=20, required=True)
+
+
+class Shipment(Record):
+    """Goods on their way to a customer, as the ERP tells.
+
+    `state` is in the ERP's words; `done` says that the goods have left, `cancelled` that they never will, anything else
+    that they are still to go. `done_at` is when they left, by the ERP's clock, and null until then.
+    """
+
+    external_id = Text(required=True, least=1, most=200)
+    number = Text(required=True, allow_none=True, most=100)
+    state = Text(required=True, most=40)
+    lines = fields.List(fields.Nested(ShipmentLine), required=True)
+    done_at = Timestamp(required=True, allow_none=True)
+
+
 class Order(OrderSummary):
-    """An order with its lines."""
+    """An order with its lines and what the ERP has shipped of it, oldest shipment first."""
 
     lines = fields.List(fields.Nested(OrderLine), required=True)
     ship_to = fields.Nested(ShipTo, required=True, allow_none=True)
+    shipments = fields.List(fields.Nested(Shipment))
 
 
 # --- operations ---------------------------------------------------------------------------------------------------
@@ -283,6 +309,22 @@ class ProductState(Record):
     as_of = Timestamp(required=True)
 
 
+class ExternalOrder(Record):
+    """What sales takes from an `external.changed` whose entity is `order`: what the ERP has made of an order.
+
+    `id` is our order's, if the ERP keeps it; `number` is the ERP's. Of the states, which are in the ERP's words, sales
+    knows these: a `state` of `cancelled` (all of it was called off) or `done` (nothing more will happen), and a
+    `shipment_state` of `sent` (nothing is left to ship). `shipments` are all there are, each as of now.
+    """
+
+    id = Text(load_default=None, allow_none=True, most=100)
+    number = Text(load_default=None, allow_none=True, most=100)
+    state = Text(required=True, most=40)
+    shipment_state = Text(required=True, most=40)
+    invoice_state = Text(load_default="none", most=40)
+    shipments = fields.List(fields.Nested(Shipment), required=True)
+
+
 class StockUpdated(Record):
     """What is available of a product has changed by the ERP's count; null where nothing is counted."""
 
@@ -293,12 +335,14 @@ class StockUpdated(Record):
     as_of = Timestamp(required=True)
 
 
-ORDER_CONFIRMED = EventType(SERVICE, "order.confirmed", "order", Order)
-ORDER_CANCELLED = EventType(SERVICE, "order.cancelled", "order", Order)
-ORDER_SNAPSHOT = EventType(SERVICE, "order.snapshot", "order", Order, expects_listener=False)
+ORDER_CONFIRMED = EventType(SERVICE, "order.confirmed", "order", Order, schemaversion=2)
+ORDER_CANCELLED = EventType(SERVICE, "order.cancelled", "order", Order, schemaversion=2)
+ORDER_FULFILLED = EventType(SERVICE, "order.fulfilled", "order", Order, expects_listener=False)
+"""All of an order has been shipped. It travels nowhere: it came from there."""
+ORDER_SNAPSHOT = EventType(SERVICE, "order.snapshot", "order", Order, schemaversion=2, expects_listener=False)
 """Every order that was ever announced, as it is now; drafts are nobody else's business yet."""
 STOCK_UPDATED = EventType(SERVICE, "stock.updated", "product", StockUpdated, expects_listener=False)
 EXTERNAL_REFUSED = EventType(SERVICE, "external.refused", "external", ExternalRefusal)
 """An inbound change of an order that the rules here do not allow."""
 
-EVENTS = (EXTERNAL_REFUSED, ORDER_CONFIRMED, ORDER_CANCELLED, ORDER_SNAPSHOT, STOCK_UPDATED)
+EVENTS = (EXTERNAL_REFUSED, ORDER_CONFIRMED, ORDER_CANCELLED, ORDER_FULFILLED, ORDER_SNAPSHOT, STOCK_UPDATED)

@@ -11,13 +11,14 @@ from services.sales import models
 from services.sales.operations import customer_refs as customer_ref_operations
 from services.sales.operations import orders as order_operations
 from services.sales.operations import products as product_operations
+from services.sales.operations import shipments as shipment_operations
 from services.sales.queries import orders as order_queries
 from services.sales.queries import products as product_queries
 from services.sales.settings import SalesSettings
 
 
 class SalesService(Service):
-    """Answers for products and orders; follows customers and the ERP's products."""
+    """Answers for products and orders; follows customers, the ERP's products and what it ships."""
 
     name = contract.SERVICE
     snapshots = (SnapshotSource(contract.ORDER_SNAPSHOT, order_queries.snapshot),)
@@ -79,9 +80,12 @@ class SalesService(Service):
 
     @hears(integrations.EXTERNAL_CHANGED)
     def external_changed(self, event: Heard) -> None:
-        """Follow a product of the ERP; what else a target owns is not ours."""
-        if event.data["entity"] == "product":
-            product_operations.follow(event.session, event.data, event.envelope.entityversion)
+        """Follow a product of the ERP, and what it makes of an order; what else a target owns is not ours."""
+        if event.data["entity"] in _FOLLOWED:
+            _FOLLOWED[event.data["entity"]](event.session, event.data, event.envelope.entityversion)
+
+
+_FOLLOWED = {"product": product_operations.follow, "order": shipment_operations.follow}
 
 
 def _follow_customer(event: Heard) -> None:

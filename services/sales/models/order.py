@@ -13,6 +13,7 @@ from chassis.database import ExactDecimal, Id, Json, UtcDateTime
 from chassis.sealed import Sealed
 from services.sales.domain import orders
 from services.sales.models.base import Base, Versioned
+from services.sales.models.shipment import Shipment
 
 ORDER_SERIAL = Sequence("order_serial", metadata=Base.metadata)
 """Where PostgreSQL counts orders; SQLite has one writer at a time and counts the rows."""
@@ -56,8 +57,10 @@ class Order(Versioned, Base):
     confirmed_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime, default=None)
     cancelled_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime, default=None)
     cancel_reason: Mapped[str | None] = mapped_column(String(300), default=None)
+    fulfilled_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime, default=None)
 
     lines: Mapped[list[OrderLine]] = relationship(order_by=OrderLine.line, cascade="all, delete-orphan", lazy="raise")
+    shipments: Mapped[list[Shipment]] = relationship(order_by=Shipment.id, cascade="all, delete-orphan", lazy="raise")
 
     __table_args__ = (
         Index("ix_sales_order_created_at_id", "created_at", "id"),

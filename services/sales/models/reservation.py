@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.database import ExactDecimal, Id, UtcDateTime, new_id, utcnow
@@ -15,7 +15,8 @@ from services.sales.models.base import Base
 class Reservation(Base):
     """How much of a product an order holds; open until `released_at`.
 
-    `shipped_at` alone does not end it: the goods have left, but the count that we know may still hold them.
+    What leaves of it becomes a row of its own. `shipped_at` alone does not end it: the goods have left, but the count
+    that we know may still hold them.
     """
 
     __tablename__ = "reservation"
@@ -30,7 +31,8 @@ class Reservation(Base):
 
     __table_args__ = (
         CheckConstraint("quantity > 0", name="quantity"),
-        UniqueConstraint("order_id", "product_id"),
+        Index("uq_reservation_promised", "order_id", "product_id", unique=True,
+              sqlite_where=text("shipped_at IS NULL"), postgresql_where=text("shipped_at IS NULL")),
         Index("ix_reservation_open", "product_id", sqlite_where=text("released_at IS NULL"),
               postgresql_where=text("released_at IS NULL")),
     )

@@ -8,16 +8,17 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm.attributes import set_committed_value
 
 from chassis import outbox
 from chassis.context import Subject
 from chassis.database import utcnow
 from contracts import sales as contract
 from contracts.errors import CustomerNotKnown, Invalid, NotFound, StaleVersion
-from services.sales.domain import money
+from services.sales.domain import money, shipments
 from services.sales.domain import orders as rules
 from services.sales.domain.lines import Line, draw_up
-from services.sales.models import Order, OrderLine
+from services.sales.models import Order, OrderLine, Shipment
 from services.sales.operations import reservations
 from services.sales.queries import customer_refs, orders, products
 
@@ -38,6 +39,7 @@ def create(session: Session, asked: dict[str, Any], by: Subject) -> Order:
         team_id=by.teams[0] if by.teams else customer.team_id if customer else None)
     session.add(order)
     order.ship_to = asked.get("ship_to")
+    order.shipments = []
     _put_lines(order, lines)
     session.flush()
     return order
@@ -94,9 +96,10 @@ def cancel(session: Session, asked: dict[str, Any], by: Subject) -> Order:
     Raises:
         NotFound: there is no such order within reach.
         StaleVersion: it has changed since the caller read it.
-        InvalidTransition: the order is fulfilled or cancelled already.
+        InvalidTransition: the order is fulfilled or cancelled already, or goods of it have left.
     """
     order = for_write(session, asked["id"], by, "cancel", asked["expected_version"])
+    shipments.require_nothing_gone(order.status, [shipment.state for shipment in order.shipments])
     cancelled = rules.move(order.status, rules.CANCELLED)
     announced = order.confirmed_at is not None
     if announced:
@@ -122,7 +125,15 @@ def for_write(session: Session, order_id: str, by: Subject, action: str, expecte
         raise NotFound("There is no such order", entity="order", id=order_id)
     if expected_version is not None and order.version != expected_version:
         raise StaleVersion("The order has changed since you read it; read it again", version=order.version)
+    _read_shipments(session, order)
     return order
+
+
+def _read_shipments(session: Session, order: Order) -> None:
+    """Load an order's shipments; a draft has none, and is not asked about."""
+    shipped = (session.scalars(select(Shipment).where(Shipment.order_id == order.id).order_by(Shipment.id)).all()
+               if order.status != rules.DRAFT else ())
+    set_committed_value(order, "shipments", list(shipped))
 
 
 def _rewrite(session: Session, order: Order, changes: dict[str, Any], by: Subject) -> None:

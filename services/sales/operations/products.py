@@ -10,17 +10,14 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from chassis import outbox
-from chassis.context import Subject
 from chassis.database import new_id, utcnow
 from chassis.projection import keep_newest
-from contracts.sales import SERVICE, STOCK_UPDATED, ProductState
+from contracts.sales import ProductState
 from contracts.schema import load
 from services.sales.domain import stock
 from services.sales.models import Product, ProductSource, Reservation
+from services.sales.operations import stocks
 
-US = Subject.service(SERVICE)
-"""Who follows the ERP: nobody's request, the service's own deferred work."""
 PRICE_UNIT = Decimal("0.0001")
 
 
@@ -94,10 +91,7 @@ def _take_over(session: Session, product: Product, state: dict[str, Any]) -> Non
     product.updated_at = utcnow()
     session.flush()
     if fresh or product.available != before:
-        outbox.record(session, STOCK_UPDATED, subject=product.id, version=product.version, by=US,
-                      origin=product.connection_id, data={
-                          "product_id": product.id, "sku": product.sku, "on_hand": product.on_hand,
-                          "available": product.available, "as_of": product.stock_at})
+        stocks.announce(session, product, origin=product.connection_id)
 
 
 def _released(session: Session, product_id: str, as_of: dt.datetime) -> Decimal:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +16,7 @@ from contracts.errors import Invalid
 from services.sales.domain import stock
 from services.sales.domain.lines import refusal
 from services.sales.models import OrderLine, Product, Reservation
+from services.sales.operations import stocks
 
 
 def reserve(session: Session, order_id: str, lines: Sequence[OrderLine]) -> None:
@@ -42,9 +45,62 @@ def reserve(session: Session, order_id: str, lines: Sequence[OrderLine]) -> None
         for id, quantity in asked.items()])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """Goods that have left the warehouse, `at` by the clock of who counts it."""
+
+    product_id: str
+    quantity: Decimal
+    at: dt.datetime
+
+
+def let_go(session: Session, order_id: str, left: Sequence[Left], connection_id: str) -> None:
+    """Part what has left from what an order holds; end at once what a later count knows already.
+
+    Args:
+        session: the transaction.
+        order_id: whose goods they are.
+        left: what has left; of more than the order holds, only that.
+        connection_id: who told of it.
+    """
+    products = {one.id: one for one in session.scalars(
+        select(Product).where(Product.id.in_({one.product_id for one in left})).order_by(Product.sku)
+        .with_for_update(key_share=True).execution_options(populate_existing=True))}
+    held = {row.product_id: row for row in session.scalars(
+        select(Reservation).where(Reservation.order_id == order_id, Reservation.shipped_at.is_(None),
+                                  Reservation.released_at.is_(None)))}
+    before = {id: product.available for id, product in products.items()}
+    for one in left:
+        part = _parted(session, held, one)
+        if part is not None and one.at < products[one.product_id].stock_at:
+            part.released_at = utcnow()
+            products[one.product_id].reserved -= part.quantity
+    for id, product in products.items():
+        if product.available != before[id]:
+            product.version += 1
+            product.updated_at = utcnow()
+            stocks.announce(session, product, origin=connection_id)
+    session.flush()
+
+
+def _parted(session: Session, held: dict[str, Reservation], left: Left) -> Reservation | None:
+    """Return the reservation of what has left, apart from what is still to go; None if nothing of it was held."""
+    row = held.get(left.product_id)
+    if row is None:
+        return None
+    if left.quantity >= row.quantity:
+        row.shipped_at = left.at
+        return held.pop(left.product_id)
+    row.quantity -= left.quantity
+    part = Reservation(order_id=row.order_id, product_id=row.product_id, quantity=left.quantity, shipped_at=left.at)
+    session.add(part)
+    return part
+
+
 def release(session: Session, order_id: str) -> None:
-    """Give back what an order still holds."""
-    still_open = (Reservation.order_id == order_id) & Reservation.released_at.is_(None)
+    """Give back what an order still holds, except for what has left: that ends with the next count."""
+    still_open = ((Reservation.order_id == order_id) & Reservation.released_at.is_(None)
+                  & Reservation.shipped_at.is_(None))
     held = {row.product_id: -row.quantity for row in session.execute(
         select(Reservation.product_id, Reservation.quantity).where(still_open))}
     if held:

@@ -36,12 +36,13 @@ def visible(subject: Subject, action: str) -> ColumnElement[bool]:
 
 
 def get(session: Session, order_id: str, subject: Subject) -> Order:
-    """Return an order within the subject's reach, with its lines.
+    """Return an order within the subject's reach, with its lines and shipments.
 
     Raises:
         NotFound: there is none, or it is out of reach.
     """
-    query = select(Order).where(Order.id == order_id, visible(subject, "read")).options(selectinload(Order.lines))
+    query = (select(Order).where(Order.id == order_id, visible(subject, "read"))
+             .options(selectinload(Order.lines), selectinload(Order.shipments)))
     found = session.scalar(query)
     if found is None:
         raise NotFound("There is no such order", entity="order", id=order_id)
@@ -67,7 +68,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
 def snapshot(session: Session, after_id: str, limit: int) -> Sequence[Item]:
     """Return the orders that were ever announced, in order of id, for a snapshot; a draft is nobody else's business."""
     query = (select(Order).where(Order.id > after_id, Order.confirmed_at.is_not(None)).order_by(Order.id).limit(limit)
-             .options(selectinload(Order.lines)))
+             .options(selectinload(Order.lines), selectinload(Order.shipments)))
     return [Item(row.id, row.version, row) for row in session.scalars(query)]
 
 

@@ -60,6 +60,29 @@ def product_told(sku: str, minute: int = 0, *, external_id: str | None = None, d
     return told(integrations.EXTERNAL_CHANGED, data["external_id"], minute + 1 if version is None else version, data)
 
 
+def shipment(external_id: str, state: str = "waiting", minute: int | None = None, **lines: str) -> dict[str, Any]:
+    """Return a shipment of the ERP, by SKU with `_` for `-`; with a minute past midnight, its goods left then."""
+    left_at = (MIDNIGHT + dt.timedelta(minutes=minute)).isoformat() if minute is not None else None
+    return {"external_id": external_id, "number": f"S-{external_id}", "done_at": left_at,
+            "state": "done" if left_at else state,
+            "lines": [{"sku": sku.replace("_", "-"), "quantity": quantity} for sku, quantity in lines.items()]}
+
+
+def sale_told(order_id: str | None, version: int = 1, *shipments: dict[str, Any], sale: str = "7",
+              deleted: bool = False, **record: Any) -> Envelope:
+    """Return what integrations announces of a sale of the ERP, which is the order with this id.
+
+    All of it counts as sent once each of its shipments is done or cancelled, unless the record says otherwise.
+    """
+    over = shipments and all(one["state"] in ("done", "cancelled") for one in shipments)
+    state = {"id": None, "number": f"SALE-{sale}", "state": "processing", "invoice_state": "pending",
+             "shipment_state": "sent" if over else "waiting", "shipments": list(shipments)}
+    data = {"connection_id": ERP, "connection": "erp", "entity": "order", "external_id": sale,
+            "keys": {"id": order_id} if order_id else {}, "record": {} if deleted else state | record,
+            "deleted": deleted, "remote_version": str(version), "seen_at": MIDNIGHT}
+    return told(integrations.EXTERNAL_CHANGED, sale, version, data)
+
+
 class Selling:
     """The sales room, and whoever asks it.
 

@@ -84,7 +84,8 @@ def test_a_clock_stepped_back_an_hour_neither_stops_the_news_of_a_product_nor_br
 
 
 def test_what_a_record_was_before_it_was_deleted_does_not_bring_its_product_back(hub: Selling) -> None:
-    hub.hear(product_told("A-1", external_id="7"), product_told("A-1", 1, external_id="7", deleted=True))
+    hub.hear(product_told("A-1", external_id="7"))
+    hub.hear(product_told("A-1", 1, external_id="7", deleted=True))
     hub.hear(product_told("A-1", 5, version=1, external_id="7"))
     assert hub.product("A-1").active is False
     hub.hear(product_told("B-1", external_id="8", version=2, deleted=True))

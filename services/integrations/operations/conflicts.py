@@ -22,7 +22,7 @@ from services.integrations.operations import inbound, intake, snapshots
 from services.integrations.operations.claims import Job
 from services.integrations.operations.inbound import News
 from services.integrations.operations.leases import Move
-from services.integrations.queries import lanes, sightings
+from services.integrations.queries import deliveries, lanes, sightings
 
 log = telemetry.logger(__name__)
 
@@ -95,7 +95,9 @@ def keep_local(session: Session, conflict: Conflict, now: dt.datetime) -> str:
     if known is None:
         raise Refused("The hub keeps no copy of its record: change it, and it is brought there")
     _yield(session, lane, conflict.external_id)
-    op: Op = "delete" if conflict.code == DELETE_REFUSED else "upsert"
+    # The code tells the latest of several reasons. A record that was to go must not be brought there for another one.
+    going = conflict.code == DELETE_REFUSED or deliveries.last_op(session, *lane) == "delete"
+    op: Op = "delete" if going else "upsert"
     plan = intake.plan(*lane, op, known.version, now)
     plan |= {"origin": "reconcile", "idempotency_key": f"{plan['idempotency_key']}-{conflict.id}"[:160]}
     intake.enqueue(session, op, [plan], now)

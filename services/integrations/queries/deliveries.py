@@ -41,6 +41,14 @@ def get(session: Session, delivery_id: str, subject: Subject) -> Delivery:
     return found
 
 
+def last_op(session: Session, connection_id: str, entity: str, local_id: str) -> str | None:
+    """Return what was asked last for a record of ours; None if nothing is remembered."""
+    return session.scalar(
+        sa.select(Delivery.op)
+        .where(Delivery.connection_id == connection_id, Delivery.entity == entity, Delivery.local_id == local_id)
+        .order_by(Delivery.id.desc()).limit(1))
+
+
 def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer: Sealer) -> Page:
     """Return one page of the deliveries within the subject's reach, newest first.
 

@@ -129,6 +129,22 @@ def test_what_the_target_does_not_let_go_is_a_conflict(hub: Hub, target: FakeTar
     assert hub.ledger(connection_id).balanced
 
 
+def test_a_record_that_was_to_go_is_not_brought_back_for_another_reason(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    target.fail(method="DELETE", entity="task", status=422, message="it is signed")
+    task(hub, 2, id, kind="deleted")
+    hub.until(id, "delivered", "dead")
+    refuse(hub, connection_id, row_of(target, id).id, id, code="shipped_after_cancelling")
+
+    decide(hub, "keep_local")
+
+    hub.until(id, "delivered", "dead", "delivered")
+    assert target.of("task") == []
+
+
 def test_a_refusal_from_a_connection_that_is_gone_is_no_poison(hub: Hub) -> None:
     refuse(hub, new_id(), "1", None)
 

@@ -14,7 +14,7 @@ from hub.trouble import Trouble
 
 API = "/api/v1"
 CONNECTION = "Sandbox ERP"
-ROUTES = (("product", "pull"), ("customer", "push"), ("order", "push"))
+ROUTES = (("product", "pull"), ("customer", "push"), ("order", "both"))
 SKUS = (("SKU-1001", "2"), ("SKU-1003", "10"))
 
 Tell = Callable[[str], None]
@@ -101,13 +101,13 @@ class Story:
         """Say which entity travels which way."""
         routes = self._door.get(f"{API}/routes", connection_id=connection["id"], limit=200)["items"]
         for entity, direction in ROUTES:
-            found = next((r for r in routes if (r["entity"], r["direction"]) == (entity, direction)), None)
+            found = next((r for r in routes if r["entity"] == entity), None)
             if found is None:
                 body = {"connection_id": connection["id"], "entity": entity, "direction": direction}
                 found = self._door.post(f"{API}/routes", body)
             if found["state"] != "active":
                 self._door.post(f"{API}/routes/{found['id']}/activate")
-        self._tell("routes active: products from the ERP, customers and orders to it")
+        self._tell("routes active: products from the ERP, customers to it, orders both ways")
 
     def pull_products(self, connection: dict[str, Any]) -> None:
         """Bring the ERP's products and stock into the hub."""

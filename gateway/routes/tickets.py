@@ -1,4 +1,4 @@
-"""`/tickets`: what customers ask, what is said about it, and who answers."""
+"""`/tickets` and `/ticket-counts`: what customers ask, what is said about it, and who answers."""
 
 from contracts import tickets
 from gateway.route import Route
@@ -6,7 +6,7 @@ from gateway.route import Route
 ROUTES = (
     Route("GET", "/tickets", tickets.LIST_TICKETS),
     Route("POST", "/tickets", tickets.CREATE_TICKET, status=201),
-    Route("GET", "/tickets/counts", tickets.COUNT_TICKETS),
+    Route("GET", "/ticket-counts", tickets.COUNT_TICKETS, tag="tickets"),
     Route("GET", "/tickets/{id}", tickets.GET_TICKET),
     Route("PATCH", "/tickets/{id}", tickets.CHANGE_TICKET),
     Route("POST", "/tickets/{id}/assign", tickets.ASSIGN_TICKET),

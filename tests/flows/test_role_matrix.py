@@ -134,7 +134,7 @@ RIGHTS: dict[str, Row] = {
     "POST /orders/{id}/cancel": _unknown("order.cancel", {"reason": "none"}),
     "GET /tickets": _list("ticket.read"),
     "POST /tickets": _made("ticket.create", {"subject": "The pump stops"}),
-    "GET /tickets/counts": _list("ticket.read"),
+    "GET /ticket-counts": _list("ticket.read"),
     "GET /tickets/{id}": Row("ticket.read", 200, path=TICKET),
     "PATCH /tickets/{id}": Row("ticket.change", 412, path=TICKET, body={"priority": "low"}, old=True),
     "POST /tickets/{id}/assign": Row("ticket.assign", 412, path=TICKET, body={"assignee_id": None}, old=True),

@@ -65,6 +65,10 @@ class Adapter(Record):
     pulled = fields.List(fields.String(), required=True)
     capabilities = fields.List(fields.String(), required=True)
     guarantee = fields.String(required=True, validate=OneOf(*GUARANTEES))
+    accounts = fields.List(fields.String(), required=True, metadata={
+        "description": "Entities whose records lie in the account of the person they are assigned to."})
+    consent = fields.Dict(keys=fields.String(), values=fields.String(), required=True, metadata={
+        "description": "Entity → the channel for which consent must be granted before a record goes there."})
     config_schema = fields.Dict(required=True)
     secret_fields = fields.List(fields.String(), required=True)
 
@@ -112,6 +116,10 @@ class Connection(Record):
     health = fields.String(required=True, validate=OneOf(*HEALTH))
     pause_reason = fields.String(allow_none=True)
     paused_by = fields.String(allow_none=True)
+    pause_code = fields.String(allow_none=True, metadata={
+        "description": "Set when the hub paused it by itself: auth, gone, mapping_fault, in_doubt or address."})
+    pause_advice = fields.Dict(keys=fields.String(), values=fields.String(), allow_none=True, metadata={
+        "description": "What happened and what to do, by language: `en`, `zh-CN`."})
     config = fields.Dict(required=True)
     has_credential = fields.Boolean(required=True)
     rate_per_s = fields.Float(required=True)
@@ -120,6 +128,9 @@ class Connection(Record):
     throttled_until = Timestamp(allow_none=True)
     consecutive_failures = fields.Integer(required=True)
     first_failure_at = Timestamp(allow_none=True)
+    breaker_opened_at = Timestamp(allow_none=True, metadata={
+        "description": "Since when the external system is taken to be down."})
+    breaker_open_until = Timestamp(allow_none=True, metadata={"description": "When it is checked next."})
     last_success_at = Timestamp(allow_none=True)
     check = fields.Nested(Check, allow_none=True)
     created_at = Timestamp(required=True)

@@ -31,6 +31,8 @@ class ErrorClass(StrEnum):
     """Somebody else wrote in between: read again and merge."""
     DEPENDENCY_MISSING = "dependency_missing"
     """Another record has to be there first: blocked until it is."""
+    GONE = "gone"
+    """Not this record: the account, tenant or address. The connection pauses for a person."""
     ADAPTER_ERROR = "adapter_error"
     """The adapter itself failed, or the target answered against its own contract."""
 
@@ -114,6 +116,12 @@ class NotFound(AdapterError):
     """The external id that we hold leads nowhere any more."""
 
     error_class = ErrorClass.NOT_FOUND
+
+
+class TargetGone(AdapterError):
+    """The account, tenant or address that this connection works with is gone for good."""
+
+    error_class = ErrorClass.GONE
 
 
 class VersionConflict(AdapterError):

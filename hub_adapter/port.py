@@ -22,6 +22,7 @@ from hub_adapter.failure import (
     Invalid,
     NotFound,
     RateLimited,
+    TargetGone,
     TryLater,
     VersionConflict,
     failure_of,
@@ -53,7 +54,9 @@ __all__ = [
     "Page",
     "Problem",
     "RateLimited",
+    "Refreshed",
     "Remote",
+    "TargetGone",
     "TryLater",
     "VersionConflict",
     "Write",
@@ -85,6 +88,8 @@ class Capability(StrEnum):
     """`changes` is answered."""
     WEBHOOK = "webhook"
     """`parse_webhook` is answered."""
+    REFRESH = "refresh"
+    """`refresh` is answered: what is left of a credential is traded for a fresh one."""
     BATCH = "batch"
     DIGEST = "digest"
 
@@ -291,6 +296,19 @@ class CheckResult:
         return not self.problems
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refreshed:
+    """A fresh credential.
+
+    Args:
+        secrets: those that have changed; the others stay.
+        expires_at: when the target will refuse it, if it said so.
+    """
+
+    secrets: Mapping[str, str] = field(repr=False)
+    expires_at: datetime | None = None
+
+
 @runtime_checkable
 class Adapter(Protocol):
     """One external system. Instances hold no state of a connection: everything arrives in the context."""
@@ -348,6 +366,14 @@ class Adapter(Protocol):
         """A hash for each bucket of records, to compare two sides without listing them."""
         ...
 
+    def refresh(self, ctx: Context) -> Refreshed:
+        """Trade the credential for a fresh one. Called after a refusal, by one process at a time.
+
+        Raises:
+            AuthRefused: it cannot be traded any more; a person has to put a new one.
+        """
+        ...
+
     def classify(self, error: BaseException) -> Failure:
         """What an exception of this adapter means; `failure_of` does for most."""
         ...
@@ -366,6 +392,9 @@ class AdapterBase:
 
     def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:
         raise AdapterError(f"{self.spec.name} makes no digest of {entity}")
+
+    def refresh(self, ctx: Context) -> Refreshed:
+        raise AdapterError(f"{self.spec.name} has no credential that can be refreshed")
 
     def classify(self, error: BaseException) -> Failure:
         return failure_of(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from services.integrations.domain.pauses import Code
 from services.integrations.domain.retry import Chance, probe_s, wait_s
 
 TRANSIENT = "transient"
@@ -17,17 +18,18 @@ NOT_FOUND = "not_found"
 VERSION_CONFLICT = "version_conflict"
 DEPENDENCY_MISSING = "dependency_missing"
 ADAPTER_ERROR = "adapter_error"
+GONE = "gone"
 UNRESOLVABLE = "unresolvable"
 
 CLASSES = (TRANSIENT, AMBIGUOUS, RATE_LIMITED, AUTH, INVALID, ALREADY_EXISTS, NOT_FOUND, VERSION_CONFLICT,
-           DEPENDENCY_MISSING, ADAPTER_ERROR)
+           DEPENDENCY_MISSING, ADAPTER_ERROR, GONE)
 """What an adapter's `classify` may answer. Anything else is taken for `adapter_error`."""
 
 FEW_TRIES = 3
 """Failures of a kind that repeating rarely heals: an adapter's own fault, a conflict met again and again."""
 THROTTLE_DEFAULT_S = 30.0
 """Pause of a connection when the target says "too many" without saying how long."""
-THROTTLE_MOST_S = 86_400.0
+THROTTLE_LEAST_S, THROTTLE_MOST_S = 1.0, 86_400.0
 RECHECK_S = 60.0
 """How often the sweeper looks again at a blocked delivery; being bound wakes it at once."""
 
@@ -51,7 +53,7 @@ class Verdict:
     wait_s: float | None = None
     uses_attempt: bool = True
     throttle_s: float | None = None
-    pause: str | None = None
+    pause: Code | None = None
     unbind: bool = False
 
 
@@ -70,10 +72,13 @@ def decide(failure: str, failures: int, chance: Chance, *, retry_after_s: float 
         case "already_exists":
             return Verdict("in_doubt", 0.0)
         case "rate_limited":
-            pause_s = min(max(retry_after_s or THROTTLE_DEFAULT_S, 0.0), THROTTLE_MOST_S)
+            asked_s = THROTTLE_DEFAULT_S if retry_after_s is None else retry_after_s
+            pause_s = min(max(asked_s, THROTTLE_LEAST_S), THROTTLE_MOST_S)
             return Verdict("retry_wait", pause_s, uses_attempt=False, throttle_s=pause_s)
         case "auth":
             return Verdict("retry_wait", 0.0, uses_attempt=False, pause="auth")
+        case "gone":
+            return Verdict("retry_wait", 0.0, uses_attempt=False, pause="gone")
         case "invalid":
             return Verdict("dead")
         case "dependency_missing":

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 from chassis.failpoints import failpoint
 from hub_adapter.client import Exchange
-from hub_adapter.failure import Invalid, NotFound
+from hub_adapter.failure import ErrorClass, Invalid, NotFound
 from hub_adapter.port import Context, Remote, Write, Written
 from services.integrations.domain import failures, merging
+from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Target
 from services.integrations.operations.claims import Job
 from services.integrations.operations.settlements import Failed, Met, Outcome
@@ -21,33 +24,57 @@ MERGES = 3
 """How often a record is merged and written again within one call."""
 
 
-def perform(target: Target, job: Job, clock: Clock, deadline_s: float) -> Outcome:
-    """Make the call; whatever happens is an outcome, never an exception."""
+def perform(target: Target, job: Job, clock: Clock, deadline_s: float, renew: Renew | None = None) -> Outcome:
+    """Make the call; whatever happens is an outcome, never an exception.
+
+    Args:
+        target, job: what to do, and where.
+        clock: now.
+        deadline_s: for all of it.
+        renew: asked once for a fresh credential if the target refuses the one it was given.
+    """
     seen: list[Exchange] = []
-    started_at = clock()
-    answer: dict[str, Any] = {}
-    failed: Failed | None = None
-    try:
-        failpoint("engine.before_call")
-        with target.calling(clock, deadline_s, seen.append, job.traceparent) as ctx:
-            answer = _ASK[job.action](target, job, ctx)
-    except Exception as error:
-        failed = failed_with(target, error)
-        answer = {"found": "unanswered"} if job.action == "find" else {}
+    started_at, began = clock(), time.monotonic()
+    failpoint("engine.before_call")
+    answer, failed = _called(target, job, clock, deadline_s, seen)
+    if failed is not None and failed.kind == failures.AUTH and renew is not None:
+        left_s = deadline_s - (time.monotonic() - began)
+        try:
+            fresh = renew(target, left_s)
+        except Exception as error:
+            fresh, failed = None, failed_with(target, error)
+        if fresh is not None:
+            left_s = max(deadline_s - (time.monotonic() - began), 0.1)
+            answer, failed = _called(fresh, job, clock, left_s, seen)
     failpoint("engine.after_call")
     return Outcome(job=job, started_at=started_at, ended_at=clock(), failed=failed, can_find=target.can_find,
                    honours_key=target.honours_key, **answer, **_previews(seen))
 
 
-def failed_with(target: Target, error: BaseException) -> Failed:
-    """Return what an adapter's exception means."""
+def _called(target: Target, job: Job, clock: Clock, deadline_s: float,
+            seen: list[Exchange]) -> tuple[dict[str, Any], Failed | None]:
+    """Return what the target answered, or why it did not."""
+    try:
+        with target.calling(clock, deadline_s, seen.append, job.traceparent) as ctx:
+            return _ASK[job.action](target, job, ctx), None
+    except Exception as error:
+        failed = failed_with(target, error, of_a_record=job.external_id is not None)
+        return ({"found": "unanswered"} if job.action == "find" else {}), failed
+
+
+def failed_with(target: Target, error: BaseException, *, of_a_record: bool = False) -> Failed:
+    """Return what an adapter's exception means.
+
+    Said of a record, 410 means that the record has gone. Said of anything else it is the target itself.
+    """
     try:
         failure = target.adapter.classify(error)
     except Exception as broken:
         return Failed(kind=failures.ADAPTER_ERROR, message=f"{type(error).__name__}, and classify failed on it with "
                                                            f"{type(broken).__name__}")
+    gone = failure.error_class == ErrorClass.NOT_FOUND and failure.http_status == HTTPStatus.GONE and not of_a_record
     # What a target says may repeat what it was sent, and the message goes where previews do not: events, logs, people.
-    return Failed(kind=str(failure.error_class), message=target.redacted(failure.message),
+    return Failed(kind=failures.GONE if gone else str(failure.error_class), message=target.redacted(failure.message),
                   field=target.redacted(failure.field) if failure.field else None,
                   retry_after_s=failure.retry_after_s, http_status=failure.http_status)
 
@@ -114,9 +141,28 @@ def _delete(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
         if not found:
             return {}
         external_id = found[0].external_id
-    gone = target.adapter.delete(ctx, job.entity, external_id, idempotency_key=job.key,
-                                 expected_version=job.remote_version)
-    return {"external_id": external_id, "remote_version": gone.remote_version, "body": gone.body}
+    gone = _deleted(target, job, ctx, external_id)
+    return {"external_id": external_id} | ({"remote_version": gone.remote_version, "body": gone.body} if gone else {})
+
+
+def _deleted(target: Target, job: Job, ctx: Context, external_id: str) -> Written | None:
+    """Delete a record, as often as it changes under our hands, up to `MERGES` times more; None if it has gone.
+
+    Raises:
+        Exception: the last conflict, or whatever else the adapter raises.
+    """
+    key, version = job.key, job.remote_version
+    for n in range(1, MERGES + 2):
+        try:
+            return target.adapter.delete(ctx, job.entity, external_id, idempotency_key=key, expected_version=version)
+        except Exception as error:
+            if n > MERGES or not _met_another(target, error):
+                raise
+        theirs = target.adapter.get(ctx, job.entity, external_id)
+        if theirs is None:
+            return None
+        key, version = f"{job.key}-{n}", theirs.version
+    raise AssertionError("the last try returns or raises")
 
 
 def _find(target: Target, job: Job, ctx: Context) -> dict[str, Any]:

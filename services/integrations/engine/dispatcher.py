@@ -22,6 +22,8 @@ from chassis.database import Database, utcnow
 from chassis.failpoints import failpoint
 from contracts.errors import Unavailable
 from services.integrations.engine import calls
+from services.integrations.engine.recovery import Recovery
+from services.integrations.engine.renewals import Renewals
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
@@ -58,6 +60,9 @@ class Dispatcher:
                  clock: Callable[[], dt.datetime] = utcnow, chance: Callable[[], float] = random.random) -> None:
         self._db, self._keyring, self._targets, self._settings = db, keyring, targets, settings
         self._owner, self._clock, self._chance = owner, clock, chance
+        self._fresh = Renewals(db, keyring, targets, clock).renewed
+        self._recovery = Recovery(db, targets, self._fresh, settings.call_deadline_s, clock, self.wake)
+        self._throttled: dict[str, float] = {}
         self._workers = Workers("call", settings.max_calls)
         self._changed = threading.Condition()
         self._hot: set[str] = set()
@@ -65,7 +70,7 @@ class Dispatcher:
         self._flying: dict[tuple[str, int], _Flight] = {}
         self._doubts: set[str] = set()
         self._stopping = False
-        self._looked = self._renewed = 0.0
+        self._look_at = self._renewed = 0.0
 
     def wake(self, connection_ids: Iterable[str]) -> None:
         """Say that these connections have something to send."""
@@ -141,6 +146,7 @@ class Dispatcher:
                     free -= room
             fresh, again = claims.claim(session, self._keyring, wanted, lease, now)
             jobs += fresh
+        self._note_throttled(known.values(), now)
         with self._changed:
             self._hot |= again
         return [(job, self._targets.ready(job.connection_id)) for job in jobs]
@@ -168,7 +174,8 @@ class Dispatcher:
             log.warning("call_not_made", delivery_id=flight.job.delivery_id, reason="the lease has ended")
             self._flying.pop((flight.job.delivery_id, flight.job.fence), None)
             return
-        outcome = calls.perform(flight.target, flight.job, self._clock, self._settings.call_deadline_s)
+        outcome = calls.perform(flight.target, flight.job, self._clock, self._settings.call_deadline_s,
+                                self._fresh)
         with self._changed:
             if (flight.job.delivery_id, flight.job.fence) in self._flying:
                 self._done.append(outcome)
@@ -197,7 +204,7 @@ class Dispatcher:
     def _wait(self) -> None:
         with self._changed:
             if not (self._done or self._hot or self._stopping):
-                self._changed.wait(LOOK_EVERY_S)
+                self._changed.wait(max(0.0, min(self._look_at - time.monotonic(), LOOK_EVERY_S)))
             company = bool(self._done) and len(self._flying) > len(self._done)
         if company:
             time.sleep(LINGER_S)
@@ -220,15 +227,28 @@ class Dispatcher:
             self._flying.pop((outcome.job.delivery_id, outcome.job.fence), None)
 
     def _look(self) -> None:
-        if time.monotonic() - self._looked < LOOK_EVERY_S or self._stopping:
+        if time.monotonic() < self._look_at or self._stopping:
             return
         now = self._clock()
         with self._db.read() as session:
             due, doubts = lanes.due(session, now), lanes.doubtful(session, now)
-        self._looked = time.monotonic()
+        self._throttled = {id: end for id, end in self._throttled.items() if end > time.monotonic()}
+        self._look_at = min([time.monotonic() + LOOK_EVERY_S, *self._throttled.values()])
         with self._changed:
-            self._hot |= due
+            self._hot |= due.to_send
             self._doubts |= doubts
+        for connection_id in due.to_check:
+            self._workers.do(partial(self._recovery.check, connection_id))
+        for connection_id in due.to_tend:
+            self._recovery.tend(connection_id)
+
+    def _note_throttled(self, connections: Iterable[Connection], now: dt.datetime) -> None:
+        """Look again when a pause that a target asked for ends, not up to a second later."""
+        for connection in connections:
+            if connection.throttled_until is not None and connection.throttled_until > now:
+                end = time.monotonic() + (connection.throttled_until - now).total_seconds()
+                self._throttled[connection.id] = end
+                self._look_at = min(self._look_at, end)
 
     def _give_up_overdue(self) -> None:
         limit = self._settings.call_deadline_s + OVERDUE_S

@@ -10,6 +10,7 @@ from services.integrations.engine import owner
 from services.integrations.engine.dispatcher import Dispatcher
 from services.integrations.engine.poller import Poller
 from services.integrations.engine.pruner import Pruner
+from services.integrations.engine.renewals import Renewals
 from services.integrations.engine.sweeper import Sweeper
 from services.integrations.engine.targets import Targets
 from services.integrations.settings import IntegrationsSettings
@@ -23,7 +24,8 @@ class Engine:
         self.targets = Targets(keyring)
         self.dispatcher = Dispatcher(db, keyring, self.targets, settings, me)
         self.sweeper = Sweeper(db, settings.sweep_every_s, self.dispatcher.wake)
-        self.poller = Poller(db, self.targets, settings, me)
+        self.poller = Poller(db, self.targets, settings, me,
+                             Renewals(db, keyring, self.targets).renewed)
         self.pruner = Pruner(db, settings.delivery_retention_days)
 
     def wake(self, connection_ids: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from contracts.errors import Unavailable
 from hub_adapter.port import Change, Page
 from services.integrations.domain import failures
 from services.integrations.engine import calls
+from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
@@ -35,10 +36,11 @@ AT_ONCE = 4
 class Poller:
     """Reads the changes of every active pull route."""
 
-    def __init__(self, db: Database, targets: Targets, settings: IntegrationsSettings, owner: str,
+    def __init__(self, db: Database, targets: Targets, settings: IntegrationsSettings, owner: str, renew: Renew,
                  clock: Callable[[], dt.datetime] = utcnow, chance: Callable[[], float] = random.random) -> None:
         self._db, self._targets, self._settings, self._owner = db, targets, settings, owner
         self._clock, self._chance = clock, chance
+        self._renew = renew
         self._workers = Workers("poll", AT_ONCE)
         self._woken = threading.Event()
         self._stopping = False
@@ -121,19 +123,29 @@ class Poller:
     def _fail(self, pull: Pull, failed: Failed) -> None:
         with self._db.write() as session:
             pulls.fail(session, pull, failed.kind, failed.text, self._clock(), self._chance,
-                       retry_after_s=failed.retry_after_s)
+                       retry_after_s=failed.retry_after_s, answered=failed.http_status is not None)
 
     def _page(self, target: Target, pull: Pull) -> Page[Change] | None:
         """Return the next page, or None after recording why it could not be had."""
         try:
-            with target.calling(self._clock, self._settings.call_deadline_s, lambda exchange: None) as ctx:
-                return target.adapter.changes(ctx, pull.entity, pull.checkpoint, target.adapter.spec.limits.page_size)
+            try:
+                return self._asked(target, pull)
+            except Exception as error:
+                refused = calls.failed_with(target, error).kind == failures.AUTH
+                fresh = self._renew(target, self._settings.call_deadline_s) if refused else None
+                if fresh is None:
+                    raise
+                return self._asked(fresh, pull)
         except Exception as error:
             failed = calls.failed_with(target, error)
             log.warning("poll_failed", connection_id=pull.connection_id, entity=pull.entity, kind=failed.kind,
                         reason=failed.message)
             self._fail(pull, failed)
             return None
+
+    def _asked(self, target: Target, pull: Pull) -> Page[Change]:
+        with target.calling(self._clock, self._settings.call_deadline_s, lambda exchange: None) as ctx:
+            return target.adapter.changes(ctx, pull.entity, pull.checkpoint, target.adapter.spec.limits.page_size)
 
     def _take_in(self, pull: Pull, page: Page[Change], since: dt.datetime) -> bool:
         """Record a page that was asked for at `since`; return whether nothing more is to be read now."""

@@ -51,10 +51,10 @@ def _names(session: Session, ids: Collection[str]) -> dict[str, str]:
     return {id: session.get_one(Connection, id).name for id in ids}
 
 
-def health_changed(session: Session, connection: Any, by: Any = US) -> None:
+def health_changed(session: Session, connection: Any, by: Any = US, *, reason: str | None = None) -> None:
     """Announce what is wanted of a connection and what is seen of it, under a number of its own that always rises."""
     connection.health_version += 1
     told = {"connection_id": connection.id, "name": connection.name, "desired_state": connection.desired_state,
-            "health": connection.health, "reason": connection.pause_reason}
+            "health": connection.health, "reason": reason or connection.pause_reason}
     outbox.record(session, CONNECTION_HEALTH_CHANGED, subject=connection.id, version=connection.health_version, by=by,
                   data=told)

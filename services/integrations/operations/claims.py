@@ -108,12 +108,12 @@ def room(session: Session, connections: Iterable[Connection], now: dt.datetime) 
 
     Every lease is a call, a look-up too.
     """
-    callable_ = [c for c in connections if c.desired_state == "active"
+    callable_ = [c for c in connections if c.desired_state == "active" and c.breaker_open_until is None
                  and (c.throttled_until is None or c.throttled_until <= now)]
     if not callable_:
         return []
     counted: dict[str, int] = {row[0]: row[1] for row in session.execute(*_leased([c.id for c in callable_]))}
-    return [(c, c.max_in_flight - counted.get(c.id, 0)) for c in callable_]
+    return [(c, c.breaker.room(c.max_in_flight) - counted.get(c.id, 0)) for c in callable_]
 
 
 @built_once

@@ -17,7 +17,8 @@ from contracts.errors import AlreadyExists, Conflict, Invalid, StaleVersion
 from hub_adapter.client import HttpPolicy
 from hub_adapter.port import AdapterSpec, CheckResult
 from services.integrations.adapters import registry
-from services.integrations.models import Connection, Credential, LedgerRow
+from services.integrations.domain.breaker import Breaker
+from services.integrations.models import Connection, Credential, Delivery, LedgerRow
 from services.integrations.operations import announcements, credentials, readiness
 from services.integrations.queries import adapters, connections
 
@@ -86,7 +87,7 @@ def _wait_for_credential(session: Session, connection: Connection, by: Subject) 
     """Hold a connection whose address has changed: a secret goes only where whoever put it meant it to go."""
     connection.health = "auth_failed"
     if connection.desired_state == "active":
-        connection.desired_state, connection.paused_by = "paused", by.id
+        connection.desired_state, connection.paused_by, connection.pause_code = "paused", by.id, "address"
         connection.pause_reason = "its address has changed: put the credential again, check, resume"
     session.flush()
     announcements.health_changed(session, connection, by)
@@ -113,6 +114,8 @@ def pause(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conne
 def resume(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
     """Let deliveries flow again, and forget what was seen of the target before.
 
+    One that is active and whose target is down is checked at once instead of at its time.
+
     Raises:
         NotFound: there is none, or it is out of reach.
         Conflict: its credential was refused or taken away, and no check has passed since; `gaps` says what is missing.
@@ -121,12 +124,23 @@ def resume(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
     if connection.health == "auth_failed" and (gaps := readiness.gaps(connection)):
         raise Conflict(f"{connection.name} is not ready", gaps=gaps)
     if connection.desired_state != "active":
+        if connection.pause_code == "in_doubt":
+            _look_again(session, connection)
         connection.desired_state, connection.health = "active", "ok"
-        connection.pause_reason = connection.paused_by = connection.throttled_until = None
-        connection.consecutive_failures, connection.first_failure_at = 0, None
+        connection.pause_reason = connection.pause_code = connection.paused_by = connection.throttled_until = None
+        connection.breaker, connection.refused_records = Breaker(), None
         _touch(session, connection)
         announcements.health_changed(session, connection, by)
+    elif connection.breaker_open_until is not None:
+        connection.breaker = connection.breaker.checking(utcnow())
     return connection
+
+
+def _look_again(session: Session, connection: Connection) -> None:
+    """Look for all that is in doubt from the start: whoever resumes has seen to it that the target can be asked."""
+    session.execute(
+        sa.update(Delivery).where(Delivery.connection_id == connection.id, sa.text("delivery.state = 'in_doubt'"))
+        .values(probes=0, due_at=utcnow()))
 
 
 def checked(session: Session, connection_id: str, setup_version: int, result: CheckResult,

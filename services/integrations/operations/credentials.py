@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +15,7 @@ from chassis.context import Subject
 from chassis.crypto import Keyring
 from chassis.database import utcnow
 from contracts.errors import Invalid
+from hub_adapter.port import Refreshed
 from services.integrations.adapters import registry
 from services.integrations.models import Connection, Credential
 from services.integrations.queries import connections
@@ -35,6 +38,7 @@ def put(session: Session, keyring: Keyring, request: Mapping[str, Any], *, by: S
     credential.version += 1
     credential.ciphertext, credential.key_id = sealed, sealed.split(".")[1]
     credential.status, credential.updated_by, credential.updated_at = "untried", by.id, utcnow()
+    credential.expires_at = credential.refresh_owner = credential.refresh_until = None
     session.flush()
     connection.credential_id = credential.id
     connection.setup_version += 1
@@ -50,6 +54,65 @@ def withdraw(session: Session, connection: Connection) -> bool:
     connection.credential_id = None
     connection.setup_version += 1
     return had
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a connection's credential stands: of which set-up, whether it was refused, who refreshes it until when."""
+
+    setup_version: int
+    refused: bool
+    refresh_until: dt.datetime | None
+
+
+def state_of(session: Session, connection_id: str) -> State:
+    """Return where the credential of a connection stands."""
+    row = session.execute(
+        sa.select(Connection.setup_version, Credential.status, Credential.refresh_until)
+        .outerjoin(Credential, Credential.connection_id == Connection.id).where(Connection.id == connection_id)).one()
+    return State(row.setup_version, row.status in (None, "refused"), row.refresh_until)
+
+
+def begin_refresh(session: Session, connection_id: str, setup_version: int, owner: str, until: dt.datetime,
+                  now: dt.datetime) -> bool:
+    """Take the refresh of a credential that still is the refused one; tell whether it is ours to make."""
+    connection = session.get_one(Connection, connection_id, with_for_update={"key_share": True})
+    if connection.setup_version != setup_version:
+        return False
+    free = sa.or_(Credential.refresh_until.is_(None), Credential.refresh_until <= now)
+    taken = session.execute(
+        sa.update(Credential).where(Credential.connection_id == connection_id, free)
+        .values(refresh_owner=owner, refresh_until=until).returning(Credential.id))
+    return taken.first() is not None
+
+
+def end_refresh(session: Session, connection_id: str, owner: str, *, refused: bool) -> None:
+    """Let go a refresh that failed; one that was refused is not tried again until a person has put a credential."""
+    session.execute(
+        sa.update(Credential).where(Credential.connection_id == connection_id, Credential.refresh_owner == owner)
+        .values(refresh_owner=None, refresh_until=None, **({"status": "refused"} if refused else {})))
+
+
+def refreshed(session: Session, keyring: Keyring, connection_id: str, owner: str, fresh: Refreshed,
+              now: dt.datetime) -> bool:
+    """Keep a fresh credential, unless a person has put another one meanwhile; tell whether it was kept.
+
+    A check that was passed with the one before it still counts.
+    """
+    connection = session.get_one(Connection, connection_id, with_for_update={"key_share": True})
+    credential = session.scalars(sa.select(Credential).where(Credential.connection_id == connection_id)).one_or_none()
+    if credential is None or credential.refresh_owner != owner:
+        return False
+    secrets = secrets_of(session, keyring, connection_id) | dict(fresh.secrets)
+    sealed = keyring.seal(json.dumps(secrets, ensure_ascii=False), _aad(connection_id))
+    credential.version += 1
+    credential.ciphertext, credential.key_id = sealed, sealed.split(".")[1]
+    credential.status, credential.expires_at, credential.updated_at = "accepted", fresh.expires_at, now
+    credential.refresh_owner = credential.refresh_until = None
+    if connection.checked_version == connection.setup_version:
+        connection.checked_version = connection.setup_version + 1
+    connection.setup_version += 1
+    return True
 
 
 def secrets_of(session: Session, keyring: Keyring, connection_id: str) -> dict[str, str]:

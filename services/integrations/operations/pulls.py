@@ -124,14 +124,14 @@ def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str 
 
 
 def fail(session: Session, pull: Pull, kind: str, message: str, at: dt.datetime, chance: Chance, *,
-         retry_after_s: float | None = None) -> None:
+         retry_after_s: float | None = None, answered: bool = False) -> None:
     """Record that a poll failed, and try again later; the checkpoint stays where it was."""
     verdict = failures.decide(kind, 1, chance, retry_after_s=retry_after_s)
     wait = max(min(BACK_OFF_S * 2 ** min(pull.failures, 10), RETRY_MOST_S), verdict.throttle_s or 0.0)
     _write(session, pull, {"due_at": at + dt.timedelta(seconds=wait), "failures": pull.failures + 1,
                            "last_error": f"{kind}: {message}"[:1000], "lease_owner": None, "lease_until": None})
     health.observe(session, [health.Seen(connection_id=pull.connection_id, kind=kind, message=message,
-                                         throttle_s=verdict.throttle_s, pause=verdict.pause)], at)
+                                         answered=answered, throttle_s=verdict.throttle_s, pause=verdict.pause)], at)
 
 
 def _write(session: Session, pull: Pull, values: Mapping[str, Any]) -> None:

@@ -123,7 +123,8 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
     ended = end_dependents(session, {p.move.lane: p.move.error or "" for p in plans if p.move.after == "dead"}, now)
     for plan in plans:
         conflicts.ended(session, plan.outcome.job, plan.move, now)
-    health.observe(session, [_seen(plan) for plan in plans], now)
+    unresolved = {p.move.lane[0] for p in plans if p.move.after == "in_doubt" and p.move.probes}
+    health.observe(session, [*map(_seen, plans), *health.doubts(session, unresolved)], now)
     announcements.deliveries_settled(session, [_settled(p) for p in plans if p.move.after in TERMINAL] + ended)
     return woken | {plan.outcome.job.connection_id for plan in plans}
 
@@ -384,9 +385,11 @@ def end_dependents(session: Session, dead: Mapping[lanes.Lane, str], now: dt.dat
 
 def _seen(plan: _Plan) -> Seen:
     failed, verdict = plan.outcome.failed, plan.verdict
-    return Seen(connection_id=plan.outcome.job.connection_id, kind=failed.kind if failed else None,
-                message=failed.text if failed else "", throttle_s=verdict.throttle_s if verdict else None,
-                pause=verdict.pause if verdict else None)
+    job = plan.outcome.job
+    return Seen(connection_id=job.connection_id, kind=failed.kind if failed else None,
+                message=failed.text if failed else "", answered=failed is None or failed.http_status is not None,
+                record=None if job.action == "find" else f"{job.entity}/{job.local_id}",
+                throttle_s=verdict.throttle_s if verdict else None, pause=verdict.pause if verdict else None)
 
 
 def _settled(plan: _Plan) -> Settled:

@@ -30,4 +30,5 @@ def guarantee(spec: AdapterSpec) -> str:
 def _shown(spec: AdapterSpec) -> dict[str, Any]:
     return {"name": spec.name, "version": spec.version, "title": spec.title, "entities": spec.entities,
             "pulled": spec.pulled, "capabilities": sorted(spec.capabilities), "guarantee": guarantee(spec),
-            "config_schema": spec.config_schema, "secret_fields": spec.secret_fields}
+            "accounts": spec.accounts, "consent": dict(spec.consent), "config_schema": spec.config_schema,
+            "secret_fields": spec.secret_fields}

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from services.integrations.domain.breaker import Breaker
 from services.integrations.domain.deliveries import CLAIMABLE, IN_FLIGHT, WAITING
 from services.integrations.models import Attempt, Binding, Connection, Cursor, Delivery, Record, Route
 from services.integrations.models.base import one_of
@@ -61,7 +63,10 @@ def claimable(connection_id: str, priority: int, now: dt.datetime, limit: int) -
 
 
 def due_connections(now: dt.datetime) -> Asked:
-    """Select, for each connection that may be called, its id and when its next delivery is due (may be null)."""
+    """Select, for each active connection that is not throttled, what its breaker and the look for due rows need.
+
+    Those are its id, its breaker's columns, and when its next delivery is due (may be null).
+    """
     firsts = [
         sa.select(DELIVERY.due_at)
         .where(DELIVERY.connection_id == CONNECTION.id, one_of("delivery.state", CLAIMABLE),
@@ -69,18 +74,40 @@ def due_connections(now: dt.datetime) -> Asked:
         .order_by(DELIVERY.due_at).limit(1).correlate(table_of(Connection)).scalar_subquery()
         for priority in PRIORITIES
     ]
-    return sa.select(CONNECTION.id, *firsts).where(
+    breaker = (CONNECTION.breaker_open_until, CONNECTION.breaker_opened_at, CONNECTION.breaker_alerts,
+               CONNECTION.breaker_step, CONNECTION.last_success_at)
+    return sa.select(CONNECTION.id, *breaker, *firsts).where(
         CONNECTION.desired_state == "active",
-        sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now))
+        sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now,
+               CONNECTION.breaker_open_until.is_not(None)))
 
 
 _due_connections = built_once(due_connections)
 
 
-def due(session: Session, now: dt.datetime) -> set[str]:
-    """Return the ids of connections that have something to send now."""
-    rows = session.execute(*_due_connections(now)).all()
-    return {id for id, *firsts in rows if any(first is not None and first <= now for first in firsts)}
+@dataclass(frozen=True)
+class Due:
+    """Connections that something is to be done with now."""
+
+    to_send: set[str]
+    to_check: set[str]
+    """Their target is down, and it is time to see whether it answers again."""
+    to_tend: set[str]
+    """An alert is due, or one that is half open has had nothing to do."""
+
+
+def due(session: Session, now: dt.datetime) -> Due:
+    """Return the ids of connections that something is to be done with now."""
+    found = Due(set(), set(), set())
+    for id, open_until, opened_at, alerts, step, last_success_at, *firsts in session.execute(*_due_connections(now)):
+        breaker = Breaker(open_until=open_until, opened_at=opened_at, alerts=alerts, step=step)
+        if breaker.alert_due(now) is not None or breaker.rested(now, last_success_at) is not breaker:
+            found.to_tend.add(id)
+        if open_until is not None and open_until <= now:
+            found.to_check.add(id)
+        elif open_until is None and any(first is not None and first <= now for first in firsts):
+            found.to_send.add(id)
+    return found
 
 
 def doubts_due(connection_id: str, now: dt.datetime, limit: int) -> Asked:
@@ -104,9 +131,21 @@ def _doubtful(now: dt.datetime) -> Asked:
         sa.select(DELIVERY.connection_id).distinct()
         .join(table_of(Connection), CONNECTION.id == DELIVERY.connection_id)
         .where(sa.text("delivery.state = 'in_doubt'"), DELIVERY.due_at <= now, DELIVERY.lease_owner.is_(None),
-               CONNECTION.desired_state == "active",
+               CONNECTION.desired_state == "active", CONNECTION.breaker_open_until.is_(None),
                sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now))
     )
+
+
+def unresolved(session: Session, connection_id: str, most: int) -> int:
+    """Return how many deliveries of a connection a look at the target has left in doubt, counting up to `most`."""
+    return int(session.execute(*_unresolved(connection_id, most)).scalar_one())
+
+
+@built_once
+def _unresolved(connection_id: str, most: int) -> Asked:
+    some = (sa.select(DELIVERY.id).where(DELIVERY.connection_id == connection_id,
+                                         sa.text("delivery.state = 'in_doubt'"), DELIVERY.probes > 0).limit(most))
+    return sa.select(sa.func.count()).select_from(some.subquery())
 
 
 def expired_leases(now: dt.datetime, gone: Collection[str], limit: int) -> Asked:
@@ -293,7 +332,8 @@ def cursors_due(now: dt.datetime, limit: int, *, locked: bool = True) -> Asked:
         .join(table_of(Connection), CONNECTION.id == CURSOR.connection_id)
         .join(table_of(Route), sa.and_(ROUTE.connection_id == CURSOR.connection_id, ROUTE.entity == CURSOR.entity))
         .where(CURSOR.due_at <= now, sa.or_(CURSOR.lease_until.is_(None), CURSOR.lease_until < now),
-               CONNECTION.desired_state == "active", ROUTE.state == "active", ROUTE.direction.in_(("pull", "both")),
+               CONNECTION.desired_state == "active", CONNECTION.breaker_open_until.is_(None),
+               ROUTE.state == "active", ROUTE.direction.in_(("pull", "both")),
                sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now))
         .order_by(CURSOR.due_at).limit(limit)
     )

@@ -16,7 +16,7 @@ from kombu.message import Message
 from nameko.extensions import DependencyProvider
 from nameko.rpc import ReplyListener
 
-from chassis import broker, rpc, telemetry
+from chassis import broker, metrics, rpc, telemetry, tracing
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import SigningKey, Subject, mint
 from chassis.failpoints import failpoint
@@ -125,7 +125,7 @@ class Caller(DependencyProvider):
             subject: on whose behalf; signed into the token of this one call.
             key: the client's idempotency key; without one the request id serves, so that a redelivered request meets
                 its own row.
-            request_id, traceparent: for the logs of every service.
+            request_id, traceparent: for the logs of every service; by default the trace of the call at hand.
             timeout_s: how long to wait; the operation's own time by default.
 
         Raises:
@@ -133,12 +133,27 @@ class Caller(DependencyProvider):
             DeadlineExceeded: no answer in time. The change may have been made.
             HubError: whatever the service answered.
         """
-        limit = timeout_s or operation.timeout_s
+        began, outcome = time.monotonic(), "broken"
+        try:
+            with tracing.span(operation.routing_key, "client", traceparent or telemetry.current("traceparent"),
+                              rpc__system="nameko") as span:
+                answer = self._call(operation, request, subject, key or request_id, request_id, span.traceparent,
+                                    timeout_s or operation.timeout_s)
+            outcome = metrics.OK
+            return answer
+        except HubError as error:
+            outcome = error.code
+            raise
+        finally:
+            metrics.RPC_CLIENT.labels(operation.routing_key, outcome).observe(time.monotonic() - began)
+
+    def _call(self, operation: Operation, request: dict[str, Any], subject: Subject, key: str, request_id: str,
+              traceparent: str, limit: float) -> Answer:
         runtime = self.container.config[RUNTIME]
         signing: SigningKey = runtime.extra[SIGNING_KEY]
         headers = {
             rpc.TOKEN: mint(subject, operation.service, signing, expires_in_s=limit, jti=request_id),
-            rpc.REQUEST_ID: request_id, rpc.KEY: key or request_id, rpc.TIMEOUT_MS: int(limit * 1000),
+            rpc.REQUEST_ID: request_id, rpc.KEY: key, rpc.TIMEOUT_MS: int(limit * 1000),
             rpc.TRACEPARENT: traceparent,
         }
         body = json.dumps({"request": pack(operation.request, request)}).encode()

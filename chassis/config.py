@@ -58,7 +58,7 @@ class Settings:
     db_uri: str = setting("sqlite:///{home}/db/{room}.sqlite", env="DB_URI_{ROOM}", secret=True,
                           doc="The room's own database: sqlite:///file or postgresql://user:password@host/name.")
     health_address: str = setting("127.0.0.1:0", env="HEALTH_ADDRESS_{ROOM}",
-                                  doc="host:port of /livez and /readyz; port 0 takes any free one.")
+                                  doc="host:port of /livez, /readyz and /metrics; port 0 takes any free one.")
     max_workers: int = setting(10, env="MAX_WORKERS_{ROOM}", least=1, most=200,
                                doc="Requests that this process works on at once.")
     event_workers: int = setting(4, env="EVENT_WORKERS_{ROOM}", least=1, most=100,
@@ -86,6 +86,11 @@ class Settings:
                              doc="Least severe event that is logged.")
     default_region: str = setting("CN", env="HUB_DEFAULT_REGION",
                                   doc="ISO 3166 country whose dialling rules read a phone number without a prefix.")
+    otlp_endpoint: str = setting("", env="OTEL_EXPORTER_OTLP_ENDPOINT",
+                                 doc="Collector that traces are sent to by OTLP over HTTP, such as "
+                                     "http://collector:4318; empty sends none.")
+    trace_ratio: float = setting(1.0, env="OTEL_TRACES_SAMPLER_ARG", least=0, most=1,
+                                 doc="Share of requests that are traced while a collector is set.")
     failpoints: str = setting("", env="HUB_FAILPOINTS",
                               doc="`name=kill|stop|raise` pairs for fault tests; refused in production.")
 

@@ -187,6 +187,12 @@ class Verifier:
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise Unauthenticated("The context token is not valid") from error
 
+    def missing(self) -> str | None:
+        """Return what keeps every call from being accepted: no key to verify it with; None when there is one."""
+        if not self._keys:
+            self._reread()
+        return None if self._keys else f"there is no public key (*{_PUBLIC_SUFFIX}) in {self._dir}"
+
     def _claims(self, audience: str) -> jwt.JWTClaimsRegistry:
         return jwt.JWTClaimsRegistry(
             leeway=self._leeway_s,

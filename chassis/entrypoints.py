@@ -13,7 +13,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ from kombu.message import Message
 from nameko.extensions import DependencyProvider, Entrypoint
 from sqlalchemy.orm import Session
 
-from chassis import broker, control, inbox, parking, telemetry
+from chassis import broker, control, inbox, metrics, parking, telemetry, tracing
 from chassis.container import RUNTIME, EventConsumer
 from chassis.database import new_id
 from chassis.failpoints import failpoint
@@ -33,7 +34,7 @@ from chassis.rpc import Call, exposes
 from chassis.runtime import Runtime, prune
 from chassis.snapshot import Snapshots, SnapshotSource
 from contracts.envelope import Envelope, MalformedEnvelope
-from contracts.errors import Invalid, Unavailable
+from contracts.errors import HubError, Invalid, Unavailable
 from contracts.event import EventType
 from contracts.schema import unpack
 
@@ -74,23 +75,36 @@ def hears(event: EventType) -> Callable[[Callable[..., None]], Any]:
         @wraps(method)
         def door(service: Any, envelope: Envelope) -> None:
             runtime: Runtime = service.runtime
-            token = telemetry.correlation.set(
-                {"request_id": envelope.correlationid, "traceparent": envelope.traceparent})
-            try:
-                if runtime.stopping.is_set():
-                    raise _Stopping
+            if runtime.stopping.is_set():
+                raise _Stopping
+            with _watched(event, method.__name__, envelope):
                 data = unpack(event.data, envelope.data)
                 with runtime.db.write() as session:
                     if inbox.first_time(session, envelope.id, method.__name__):
                         method(service, Heard(session, envelope, data, runtime))
                     failpoint("inbox.before_commit")
                 failpoint("inbox.after_commit")
-            finally:
-                telemetry.correlation.reset(token)
 
         return _Hears.decorator(event=event)(door)
 
     return decorate
+
+
+@contextmanager
+def _watched(event: EventType, handler: str, envelope: Envelope) -> Iterator[None]:
+    """Log, trace and time the handling of one event."""
+    began, outcome = time.monotonic(), metrics.OK
+    with tracing.span(f"process {event.routing_key}", "consumer", envelope.traceparent,
+                      messaging__system="rabbitmq", messaging__message__id=envelope.id, hub__handler=handler) as span:
+        token = telemetry.correlation.set({"request_id": envelope.correlationid, "traceparent": span.traceparent})
+        try:
+            yield
+        except BaseException as error:
+            outcome = error.code if isinstance(error, HubError) else "failed"
+            raise
+        finally:
+            telemetry.correlation.reset(token)
+            metrics.EVENTS.labels(event.routing_key, handler, outcome).observe(time.monotonic() - began)
 
 
 class _Stopping(Exception):

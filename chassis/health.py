@@ -2,6 +2,7 @@
 
 `/livez` says that the process answers; it does not ask the broker, since a restart would not bring that back.
 `/readyz` asks every check and says what is missing; its notes are for a person, and keep nobody from serving.
+`/metrics` is for Prometheus: what the process has counted, and the gauges of `registry`, read when they are asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import eventlet
 import eventlet.wsgi
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
 Check = Callable[[], str | None]
 """Returns None when all is well, else one sentence that says what is missing."""
@@ -27,6 +29,7 @@ class Health:
         self._notes: dict[str, Check] = {}
         self._server: Any = None
         self.address: tuple[str, int] = ("", 0)
+        self.registry = CollectorRegistry()
 
     def add(self, name: str, check: Check) -> None:
         """Ask `check` whenever somebody asks for readiness."""
@@ -59,6 +62,10 @@ class Health:
         self._server = eventlet.spawn(eventlet.wsgi.server, listener, self._answer, log=logging.getLogger(__name__),
                                       log_output=False)
 
+    def metrics(self) -> bytes:
+        """Return everything that is counted, in Prometheus' text format."""
+        return generate_latest(REGISTRY) + generate_latest(self.registry)
+
     def close(self) -> None:
         """Stop answering."""
         if self._server is not None:
@@ -67,6 +74,9 @@ class Health:
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         path = environ["PATH_INFO"]
         body: dict[str, Any]
+        if path == "/metrics":
+            start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+            return [self.metrics()]
         if path == "/livez":
             status, body = "200 OK", {"status": "alive"}
         elif path == "/readyz":
@@ -76,7 +86,7 @@ class Health:
             if notes := self.notes():
                 body["notes"] = notes
         else:
-            status, body = "404 Not Found", {"status": "no such page; ask /livez or /readyz"}
+            status, body = "404 Not Found", {"status": "no such page; ask /livez, /readyz or /metrics"}
         start_response(status, [("Content-Type", "application/json")])
         return [json.dumps(body).encode()]
 

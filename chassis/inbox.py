@@ -42,6 +42,11 @@ def first_time(session: Session, event_id: str, handler: str) -> bool:
     return insert_if_absent(session, INBOX, event_id=event_id, handler=handler, received_at=utcnow())
 
 
+def newest() -> sa.Select[dt.datetime]:
+    """Select when the newest event was taken in, by its index."""
+    return sa.select(INBOX.c.received_at).order_by(INBOX.c.received_at.desc()).limit(1)
+
+
 def prune(session: Session, *, before: dt.datetime, limit: int = 1000) -> int:
     """Forget up to `limit` event ids received before `before`."""
     old = sa.select(INBOX.c.event_id).where(INBOX.c.received_at < before).limit(limit)

@@ -19,10 +19,11 @@ from typing import Any
 from eventlet.event import Event
 from eventlet.hubs import trampoline
 
-from chassis import broker, failpoints, migrations, telemetry
+from chassis import broker, failpoints, migrations, telemetry, tracing
 from chassis.config import ConfigError, Settings
 from chassis.container import RUNTIME, HubContainer
 from chassis.crypto import MasterKeyError
+from chassis.gauges import RoomGauges
 from chassis.health import Health
 from chassis.patience import AtMost
 from chassis.runtime import Runtime
@@ -52,7 +53,7 @@ def build(module: Any, settings: Settings, health: Health | None = None) -> HubC
 
     Args:
         module: with `SERVICE`, its nameko class; optionally `BASE`, the declarative base of its tables, and
-            `prepare(runtime)`, which adds what the room needs for itself.
+            `prepare(runtime)`, which adds what the room needs for itself, and `GAUGES`, classes of its own gauges.
         settings: of that room.
         health: what already answers for this process, if anything does.
 
@@ -64,6 +65,7 @@ def build(module: Any, settings: Settings, health: Health | None = None) -> HubC
     runtime = Runtime.build(settings, tuple(sealed_columns(base)) if base is not None else None, health)
     if base is not None:
         runtime.health.add("migrations", lambda: migrations.behind(settings.room, runtime.db))
+        runtime.health.add("keys", runtime.verifier.missing)
         runtime.health.add("relay", lambda: None if runtime.relay.connected else "the relay has no broker")
         runtime.health.note("unroutable", runtime.relay.note_unroutable)
         runtime.health.note("unsent", runtime.relay.note_unsent)
@@ -71,6 +73,8 @@ def build(module: Any, settings: Settings, health: Health | None = None) -> HubC
     prepare = getattr(module, "prepare", None)
     if prepare is not None:
         prepare(runtime)
+    for gauges in (RoomGauges, *getattr(module, "GAUGES", ())):
+        runtime.health.registry.register(gauges(runtime))
     config = {"AMQP_URI": settings.amqp_uri, "max_workers": settings.max_workers, RUNTIME: runtime,
               "rpc_exchange": broker.RPC_EXCHANGE.name, **getattr(module, "NAMEKO", {})}
     return HubContainer(module.SERVICE, config)
@@ -88,7 +92,9 @@ def run(room: str) -> int:
         settings = module.SETTINGS.load(room, os.environ)
         failpoints.arm(settings.failpoints)
         telemetry.configure(room, settings.log_level)
+        tracing.configure(room, settings.otlp_endpoint, settings.trace_ratio)
         health = Health()
+        health.report("start", "not started yet")
         health.serve(settings.health_address)
         log.info("starting", health=":".join(map(str, health.address)))
         container = _built(module, settings, health, stopping)
@@ -155,6 +161,8 @@ def _serve(container: HubContainer, stopping: Event) -> int:
     broke = ended.dead
     container.stop()
     runtime.close()
+    with AtMost(tracing.FLUSH_S + 1):  # a collector that is away must not hold up the end
+        tracing.close()
     log.info("stopped", broke=broke)
     return 1 if broke else 0
 
@@ -167,6 +175,7 @@ def _started(container: HubContainer) -> bool:
         log.error("start_failed", error=type(error).__name__, reason=str(error))
         container.kill(sys.exc_info())
         return True
+    container.runtime.health.report("start", None)
     log.info("started")
     return False
 

@@ -6,14 +6,16 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chassis import telemetry
+from chassis import telemetry, tracing
 from chassis.database import CHASSIS, Database, Id, UtcDateTime, after_commit, new_id, utcnow
 from chassis.failpoints import failpoint
+from chassis.tracing import Span
 from contracts.envelope import Envelope
 from contracts.event import EventType
 from contracts.schema import pack
@@ -68,11 +70,15 @@ class Pending:
 
 @dataclass(frozen=True)
 class Announcement:
-    """One event about to be recorded: what `record` takes, for many at once."""
+    """One event about to be recorded: what `record` takes, for many at once.
+
+    `traceparent` is of what the event comes from, where that is not the call at hand.
+    """
 
     subject: str
     version: int
     data: Any
+    traceparent: str = ""
 
 
 def record(
@@ -104,9 +110,12 @@ def record_all(
         The events' ids.
     """
     relay = session.info.get("relay")
-    rows = [_row(event, announced, by, origin, relay) for announced in announcements]
+    told = [(announced, _span(event, announced)) for announced in announcements]
+    rows = [_row(event, announced, span.traceparent, by, origin, relay) for announced, span in told]
     if not rows:
         return []
+    if tracing.on():
+        after_commit(session, partial(_end, [span for _, span in told]))
     session.connection().execute(_INSERT, rows)
     if relay:
         fresh = [Pending(row["id"], event.exchange, event.routing_key, event.expects_listener, row["body"])
@@ -126,11 +135,23 @@ _MARK = (
 )
 
 
-def _row(event: EventType, announced: Announcement, by: Actor, origin: str, relay: Any) -> dict[str, Any]:
+def _span(event: EventType, announced: Announcement) -> Span:
+    """Return the span of the row; whoever handles the event is a part of it."""
+    return tracing.span(f"create {event.routing_key}", "producer",
+                        announced.traceparent or telemetry.current("traceparent"), messaging__system="rabbitmq")
+
+
+def _end(spans: Sequence[Span]) -> None:
+    for span in spans:
+        span.end()
+
+
+def _row(event: EventType, announced: Announcement, traceparent: str, by: Actor, origin: str,
+         relay: Any) -> dict[str, Any]:
     envelope = Envelope(
         id=new_id(), source=f"/{event.service}", type=event.type, subject=announced.subject, time=utcnow(),
         entityversion=announced.version, schemaversion=event.schemaversion, actor=by.id, origin=origin,
-        traceparent=telemetry.current("traceparent"), correlationid=telemetry.current("request_id"),
+        traceparent=traceparent, correlationid=telemetry.current("request_id"),
         data=pack(event.data, announced.data),
     )
     return {
@@ -252,6 +273,12 @@ def oldest_unsent(session: Session) -> dt.datetime | None:
     """Return since when the event that waits longest to be sent has been due, or None; the refused are not counted."""
     query = sa.select(OUTBOX.c.due_at).where(OUTBOX.c.sent_at.is_(None)).order_by(OUTBOX.c.due_at, OUTBOX.c.id).limit(1)
     return session.execute(query).scalar_one_or_none()
+
+
+def unsent(most: int) -> sa.Select[int]:
+    """Select how many events wait for the broker, counted up to `most`."""
+    return sa.select(sa.func.count()).select_from(
+        sa.select(OUTBOX.c.due_at).where(OUTBOX.c.sent_at.is_(None)).limit(most).subquery())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ the inboxes drop the repeats.
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections import deque
@@ -19,7 +20,7 @@ from eventlet.event import Event
 from eventlet.timeout import Timeout
 from kombu import Connection, Exchange
 
-from chassis import broker, outbox, telemetry
+from chassis import broker, metrics, outbox, telemetry, tracing
 from chassis.database import Database, utcnow
 from chassis.failpoints import failpoint
 from chassis.outbox import Pending
@@ -201,7 +202,7 @@ class Relay:
             self._send(confirms, rows)
 
     def _send(self, confirms: Confirms, batch: list[Pending]) -> None:
-        published_at = utcnow()
+        published_at, began_ns = utcnow(), time.time_ns()
         try:
             refused = confirms.publish(batch)
         except (amqp.exceptions.ConnectionError, OSError):
@@ -219,6 +220,8 @@ class Relay:
             with self._db.write() as session:
                 outbox.put_back(session, refused)
         self._note(batch, refused)
+        if tracing.on():
+            _trace(batch, refused, began_ns)
 
     def _mark(self) -> None:
         """Mark what has been confirmed and not marked yet; what cannot be marked now is kept for the next time."""
@@ -231,6 +234,7 @@ class Relay:
 
     def _note(self, batch: list[Pending], refused: dict[str, str]) -> None:
         for row in batch:
+            metrics.PUBLISHED.labels(row.routing_key, "refused" if row.id in refused else "confirmed").inc()
             if row.id in refused:
                 if row.routing_key not in self.unroutable:
                     log.error("event_unroutable", event_id=row.id, routing_key=row.routing_key, reason=refused[row.id])
@@ -287,3 +291,10 @@ class Relay:
         self._resending = None
         if self._resent:
             log.warning("broker_wiped", resent=self._resent)
+
+
+def _trace(batch: list[Pending], refused: dict[str, str], began_ns: int) -> None:
+    for row in batch:
+        tracing.past(f"publish {row.routing_key}", "producer", json.loads(row.body).get("traceparent", ""),
+                     started_ns=began_ns, error="refused" if row.id in refused else None, messaging__system="rabbitmq",
+                     messaging__message__id=row.id, messaging__batch__message_count=len(batch))

@@ -18,7 +18,7 @@ from kombu.message import Message
 from nameko.rpc import Rpc, RpcConsumer
 from sqlalchemy.orm import Session
 
-from chassis import broker, telemetry
+from chassis import broker, metrics, telemetry, tracing
 from chassis.access import require
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import Subject
@@ -141,10 +141,24 @@ class _Door:
 
 
 def _answer(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
+    """Return the reply, counted and traced."""
+    name = door.operation.routing_key
+    with tracing.span(name, "server", str(asked.headers.get(TRACEPARENT, "")), rpc__system="nameko") as span:
+        token = telemetry.correlation.set({"request_id": asked.request_id, "traceparent": span.traceparent})
+        try:
+            reply = _reply(door, asked, runtime)
+        finally:
+            telemetry.correlation.reset(token)
+        outcome = reply["error"]["code"] if "error" in reply else metrics.OK
+        if outcome != metrics.OK:
+            span.fail(outcome)
+    metrics.RPC_SERVER.labels(name, outcome).observe(time.monotonic() - asked.arrived_at)
+    return reply
+
+
+def _reply(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
     """Return the reply: `{"result": ..}`, with `replayed` if it was had before, or `{"error": ..}`."""
     operation = door.operation
-    ids = {"request_id": asked.request_id, "traceparent": str(asked.headers.get(TRACEPARENT, ""))}
-    token = telemetry.correlation.set(ids)
     try:
         if asked.late:
             raise DeadlineExceeded("The request waited longer than its caller; it was not run")
@@ -160,8 +174,6 @@ def _answer(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
         log.error("operation_broken", operation=operation.routing_key, error=type(error).__name__,
                   **telemetry.where(error))
         return {"error": InternalError("Something went wrong on our side", request_id=asked.request_id).to_wire()}
-    finally:
-        telemetry.correlation.reset(token)
 
 
 _NO_SESSION: Any = None

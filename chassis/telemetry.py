@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import structlog
 
 correlation: ContextVar[dict[str, str]] = ContextVar("correlation")
-"""Ids of the call at hand (`request_id`, `traceparent`), put on every log line and carried into events."""
+"""Ids of the call at hand: `request_id` and `traceparent`, which go on into events, and whatever each line should name.
+
+A log line shows a `traceparent` as `trace_id` and `span_id`.
+"""
 
 
 def current(name: str) -> str:
     """Return one of the ids of the call at hand, or an empty text outside a call."""
     return correlation.get({}).get(name, "")
+
+
+@contextmanager
+def about(**ids: str) -> Iterator[None]:
+    """Put `ids` on every line that is logged within, beside those that are there."""
+    token = correlation.set({**correlation.get({}), **ids})
+    try:
+        yield
+    finally:
+        correlation.reset(token)
 
 
 def where(error: BaseException) -> dict[str, str]:
@@ -28,8 +43,15 @@ def where(error: BaseException) -> dict[str, str]:
     return {"at": " < ".join(reversed(frames[-4:]))} | ({"cause": type(cause).__name__} if cause else {})
 
 
+def ids_of(traceparent: str) -> dict[str, str]:
+    """Return what a log line says of a W3C `traceparent`; nothing if there is none."""
+    parts = traceparent.split("-")
+    return {"trace_id": parts[1], "span_id": parts[2]} if len(parts) == 4 else {}
+
+
 def _add_correlation(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    return {**{k: v for k, v in correlation.get({}).items() if v}, **event}
+    ids = {name: value for name, value in correlation.get({}).items() if value}
+    return {**ids, **ids_of(ids.pop("traceparent", "")), **event}
 
 
 def configure(room: str, level: str = "INFO") -> None:

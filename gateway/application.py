@@ -21,7 +21,7 @@ from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 from werkzeug.routing import Map, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
-from chassis import telemetry
+from chassis import telemetry, tracing
 from chassis.context import Subject
 from contracts.errors import HubError, InternalError, NotFound, Unauthenticated
 from gateway import correlation, exchange, limits, locale, problems
@@ -36,6 +36,7 @@ SECONDS = Histogram("gateway_request_seconds", "Time from the whole request to t
                     ["route", "method", "status"], buckets=(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 40))
 
 StartResponse = Callable[..., Any]
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -91,19 +92,23 @@ class Application:
         began = time.monotonic()
         request = Request(environ, populate_request=False)
         request_id = correlation.request_id(request.headers.get("X-Request-Id"))
-        traceparent = correlation.traceparent(request.headers.get("traceparent"))
-        token = telemetry.correlation.set({"request_id": request_id, "traceparent": traceparent})
+        # What a client has made up must name neither a series nor a span.
+        method = request.method if request.method in _METHODS else "other"
+        span = tracing.root(method, "server", correlation.traceparent(request.headers.get("traceparent")))
+        token = telemetry.correlation.set({"request_id": request_id, "traceparent": span.traceparent})
         try:
             found: list[str] = [""]
-            response = self._answer(request, request_id, traceparent, found)
+            response = self._answer(request, request_id, span.traceparent, found)
             self._finish(request, response, request_id)
-            seconds = time.monotonic() - began
-            SECONDS.labels(found[0], request.method, response.status_code).observe(seconds)
-            log.info("request_served", method=request.method, route=found[0], status=response.status_code,
+            seconds, status = time.monotonic() - began, response.status_code
+            SECONDS.labels(found[0], method, status).observe(seconds)
+            log.info("request_served", method=method, route=found[0], status=status,
                      duration_ms=round(seconds * 1000, 1))
+            _tell(span, found[0], status, request_id)
             body: Iterable[bytes] = response(environ, start_response)
             return body
         finally:
+            span.end()
             telemetry.correlation.reset(token)
 
     def _answer(self, request: Request, request_id: str, traceparent: str, found: list[str]) -> Response:
@@ -163,7 +168,11 @@ class Application:
         return limits.read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s, self._clock)
 
     def _serve(self, arrived: exchange.Arrived, caller: Calls) -> Response:
-        """Return the answer of the operation; runs in a worker."""
+        """Return the answer of the operation; runs in a worker, a greenlet of its own that knows none of our ids."""
+        with telemetry.about(request_id=arrived.request_id, traceparent=arrived.traceparent):
+            return self._called(arrived, caller)
+
+    def _called(self, arrived: exchange.Arrived, caller: Calls) -> Response:
         authorization = arrived.headers.get("Authorization")
         subject = GATEWAY if arrived.route.public else self._authenticator.subject(
             authorization, caller, arrived.request_id, before_password_change=arrived.route.before_password_change)
@@ -193,6 +202,13 @@ class Application:
         origin = request.headers.get("Origin")
         if origin and origin in self._settings.cors_origins:
             _allow_origin(request, response, origin)
+
+
+def _tell(span: tracing.Span, route: str, status: int, request_id: str) -> None:
+    span.name = f"{span.name} {route}".rstrip()
+    span.set(http__route=route, http__response__status_code=status, hub__request_id=request_id)
+    if status >= 500:
+        span.fail(str(status))
 
 
 def _client_address(request: Request, trusted_proxies: int) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import secrets
 from uuid import uuid4
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{8,128}")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 def request_id(given: str | None) -> str:
@@ -16,10 +15,9 @@ def request_id(given: str | None) -> str:
 
 
 def traceparent(given: str | None) -> str:
-    """Return the W3C trace context to pass on: the client's trace with a span of ours, or a trace of our own.
+    """Return the client's W3C trace context in the version that we speak; empty when there is none that can be read.
 
     https://www.w3.org/TR/trace-context/ ; a header that cannot be read starts a new trace, as the standard asks.
     """
-    match = _TRACEPARENT.fullmatch(given or "")
-    trace, flags = (match[1], match[2]) if match else (secrets.token_hex(16), "01")
-    return f"00-{trace}-{secrets.token_hex(8)}-{flags}"
+    match = _TRACEPARENT.fullmatch(given) if given else None
+    return f"00-{match[1]}-{match[2]}-{match[3]}" if match else ""

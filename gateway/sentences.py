@@ -159,6 +159,8 @@ OF_DETAILS = _compiled((
     (r"A task that is (?P<before>\S+) cannot be changed", "任务当前为{before}，不能再修改。"),
     (r"An order that is (?P<before>\S+) cannot become (?P<after>\S+)", "订单{before}，不能变为{after}。"),
     (r"An order that is (?P<before>\S+) cannot be changed", "订单{before}，不能再修改。"),
+    (r"Goods of this order have left: .*",
+     "该订单已有货物发出：其余部分请在 ERP 中取消，已发出的货物请在 ERP 中登记退货。"),
     (r"(?P<sku>.*): (?P<asked>\S+) asked, (?P<left>\S+) available",
      "{sku}：订购 {asked}，可用 {left}；没有预留任何库存。"),
     (r"The order holds products that are not sold any more", "订单中有已停售的产品。"),

@@ -115,6 +115,8 @@ def test_the_fact_is_told_in_chinese() -> None:
     told = {
         "User name or password is wrong": "用户名或密码错误。",
         "An order that is confirmed cannot be changed": "订单已确认，不能再修改。",
+        "Goods of this order have left: call the rest off in the ERP, and enter a return there for what has left":
+            "该订单已有货物发出：其余部分请在 ERP 中取消，已发出的货物请在 ERP 中登记退货。",
         "A-1: 3 asked, 2 available": "A-1：订购 3，可用 2；没有预留任何库存。",
         "The body declares 2000000 bytes; the most is 1048576": "请求体为 2000000 字节，最多允许 1048576 字节。",
     }

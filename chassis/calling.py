@@ -81,6 +81,13 @@ class _Replies(ReplyListener):
     def declare(self, connection: Connection) -> None:
         """Nothing but the queue itself is needed."""
 
+    def handle_message(self, body: dict[str, Any], message: Message) -> None:
+        """Wake the caller first; the broker can wait for its word."""
+        waiter = self._reply_events.pop(message.properties.get("correlation_id"), None)
+        if waiter is not None:
+            waiter.send(body)
+        eventlet.spawn_n(self.queue_consumer.ack_message, message)
+
     def park(self, message: Message, reason: str) -> None:
         """Drop it: its caller will give up."""
         log.error("answer_unreadable", reason=reason)

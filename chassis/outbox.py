@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,12 +27,15 @@ LEASE_S = 5
 RESEND_PAGE = 500
 """Rows that one step of a resend looks at: some ten milliseconds on SQLite, during which nothing else runs."""
 
+SUBJECT_MOST = 80
+"""Characters of a subject that the table shows; a longer one is shortened by a digest."""
+
 OUTBOX = sa.Table(
     "outbox", CHASSIS,
     sa.Column("id", Id, primary_key=True, comment="the event's id"),
     sa.Column("exchange", sa.String(80), nullable=False),
     sa.Column("routing_key", sa.String(120), nullable=False),
-    sa.Column("subject", sa.String(80), nullable=False),
+    sa.Column("subject", sa.String(SUBJECT_MOST), nullable=False),
     sa.Column("mandatory", sa.Boolean, nullable=False),
     sa.Column("body", sa.Text, nullable=False, comment="the envelope as it travels"),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -137,7 +141,7 @@ _MARK = (
 
 def _span(event: EventType, announced: Announcement) -> Span:
     """Return the span of the row; whoever handles the event is a part of it."""
-    return tracing.span(f"create {event.routing_key}", "producer",
+    return tracing.span(f"create {event.type}", "producer",
                         announced.traceparent or telemetry.current("traceparent"), messaging__system="rabbitmq")
 
 
@@ -155,13 +159,21 @@ def _row(event: EventType, announced: Announcement, traceparent: str, by: Actor,
         data=pack(event.data, announced.data),
     )
     return {
-        "id": envelope.id, "exchange": event.exchange, "routing_key": event.routing_key, "subject": announced.subject,
+        "id": envelope.id, "exchange": event.exchange, "routing_key": event.routing_key,
+        "subject": _shown(announced.subject),
         "mandatory": event.expects_listener, "created_at": envelope.time, "due_at": envelope.time,
         "body": json.dumps(envelope.to_wire(), ensure_ascii=False, separators=(",", ":")),
         # Born leased to the relay of this process, which gets it in memory at commit: no claim stands in its way.
         "lease_owner": relay.owner if relay else None,
         "lease_until": envelope.time + dt.timedelta(seconds=LEASE_S) if relay else None,
     }
+
+
+def _shown(subject: str) -> str:
+    """Return a subject as its column shows it: a longer one, such as a calendar's UID, is whole in the body alone."""
+    if len(subject) <= SUBJECT_MOST:
+        return subject
+    return f"{subject[:SUBJECT_MOST - 33]}~{hashlib.sha256(subject.encode()).hexdigest()[:32]}"
 
 
 @dataclass

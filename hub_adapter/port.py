@@ -55,6 +55,7 @@ __all__ = [
     "Problem",
     "RateLimited",
     "Refreshed",
+    "Refreshing",
     "Remote",
     "TargetGone",
     "TryLater",
@@ -366,16 +367,21 @@ class Adapter(Protocol):
         """A hash for each bucket of records, to compare two sides without listing them."""
         ...
 
+    def classify(self, error: BaseException) -> Failure:
+        """What an exception of this adapter means; `failure_of` does for most."""
+        ...
+
+
+@runtime_checkable
+class Refreshing(Protocol):
+    """What an adapter with the capability `refresh` answers beside the rest."""
+
     def refresh(self, ctx: Context) -> Refreshed:
         """Trade the credential for a fresh one. Called after a refusal, by one process at a time.
 
         Raises:
             AuthRefused: it cannot be traded any more; a person has to put a new one.
         """
-        ...
-
-    def classify(self, error: BaseException) -> Failure:
-        """What an exception of this adapter means; `failure_of` does for most."""
         ...
 
 
@@ -392,9 +398,6 @@ class AdapterBase:
 
     def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:
         raise AdapterError(f"{self.spec.name} makes no digest of {entity}")
-
-    def refresh(self, ctx: Context) -> Refreshed:
-        raise AdapterError(f"{self.spec.name} has no credential that can be refreshed")
 
     def classify(self, error: BaseException) -> Failure:
         return failure_of(error)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from chassis import telemetry
 from chassis.crypto import Keyring
 from chassis.database import Database, new_id, utcnow
-from hub_adapter.port import Capability
+from hub_adapter.port import Capability, Refreshing
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.operations import credentials
 
@@ -35,7 +35,8 @@ class Renewals:
         Raises:
             Exception: the refresh failed for now; the adapter's `classify` tells how.
         """
-        if Capability.REFRESH not in refused.adapter.spec.capabilities:
+        adapter = refused.adapter
+        if Capability.REFRESH not in adapter.spec.capabilities or not isinstance(adapter, Refreshing):
             return None
         until, me = time.monotonic() + within_s, new_id()
         while time.monotonic() < until:
@@ -52,14 +53,14 @@ class Renewals:
                     ours = credentials.begin_refresh(session, refused.connection_id, refused.setup_version, me,
                                                      now + dt.timedelta(seconds=REFRESH_MOST_S), now)
                 if ours:
-                    return self._refresh(refused, me, until - time.monotonic())
+                    return self._refresh(refused, adapter, me, until - time.monotonic())
             time.sleep(LOOK_EVERY_S)
         return None
 
-    def _refresh(self, refused: Target, me: str, within_s: float) -> Target | None:
+    def _refresh(self, refused: Target, adapter: Refreshing, me: str, within_s: float) -> Target | None:
         try:
             with refused.calling(self._clock, max(within_s, 0.1), lambda exchange: None) as ctx:
-                fresh = refused.adapter.refresh(ctx)
+                fresh = adapter.refresh(ctx)
         except Exception as error:
             hopeless = str(refused.adapter.classify(error).error_class) in ("auth", "invalid")
             with self._db.write() as session:

@@ -183,7 +183,7 @@ def doubts(session: Session, connection_ids: Collection[str]) -> list[Seen]:
 def _pause_for_a_person(session: Session, connection: Connection, code: pauses.Code, message: str) -> None:
     _hold(connection, code, message)
     if code == "auth":
-        connection.health = "auth_failed"
+        connection.health, connection.checked_version = "auth_failed", None  # what it passed, it passed before
         refused = sa.update(Credential).where(Credential.connection_id == connection.id).values(status="refused")
         session.execute(refused)
 

@@ -36,7 +36,8 @@ def opened(times: int = 1) -> Breaker:
 
 
 @pytest.mark.parametrize(("calls", "every_s", "state"), [
-    (".....xxxxx", 1, "open"), ("....xxxxx", 1, "closed"), ("xxxx......", 1, "closed"), (".x.x.x.x.x", 5, "open"), ("xxxxx.....", 1, "closed"),
+    (".....xxxxx", 1, "open"), ("....xxxxx", 1, "closed"), ("xxxx......", 1, "closed"), ("xxxxx.....", 1, "closed"),
+    (".x.x.x.x.x", 5, "open"),
     ("xxxx.xxxx.", 12, "closed"), (".x.x.x.x.x" * 3, 12, "closed"),
     ("xxxxx", 2.5, "open"), ("xxxxx", 2.4, "closed"), ("xxxx", 60, "closed"), ("xx.xxxx", 60, "closed"),
     ("xxxxx", 600, "open"), ("xxxxxxxxx", 0.1, "closed"), ("xxxxxxxxxx", 0.1, "open"),

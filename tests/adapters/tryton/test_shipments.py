@@ -9,6 +9,7 @@ import pytest
 
 from hub_adapter.failure import AdapterError
 from hub_adapter.port import Change, Context, Written
+from services.integrations.adapters.tryton import orders
 from services.integrations.adapters.tryton.adapter import TrytonAdapter
 from tests.support.erp import Erp
 from tests.support.records import GOODS, an_order, as_write
@@ -109,7 +110,10 @@ def test_a_poll_with_an_overlap_tells_the_same_versions_again_and_no_others(
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
-def test_no_page_size_loses_an_order(adapter: TrytonAdapter, ctx: Open, erp: Erp, party: str, limit: int) -> None:
+def test_no_page_size_loses_an_order(
+    adapter: TrytonAdapter, ctx: Open, erp: Erp, party: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "READ_AT_ONCE", 2)
     _, checkpoint = poll(adapter, ctx, None)
     made = [
         adapter.write(ctx(), "order", as_write(an_order(party, lines=GOODS), party=party)).external_id for _ in range(3)

@@ -6,7 +6,7 @@ finds the sale by its web_id, reads the state that stands, and presses only what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,8 @@ from services.integrations.adapters.tryton.rest import Rest, Row
 
 SALE = "sale.sale"
 PROCESSED_WITHIN_S = 15
+READ_AT_ONCE = 20
+"""Sales in one answer: with the most lines that an order may have, they stay below the cap of an answer."""
 NEXT_BUTTON = {"draft": "quote", "quotation": "confirm", "confirmed": "process"}
 
 
@@ -37,8 +39,8 @@ def find(rest: Rest, keys: Mapping[str, str]) -> list[Remote]:
 
 
 def page(rest: Rest, after_id: int, limit: int) -> list[Remote]:
-    rows = rest.search(SALE, [_our_shop(rest), ["id", ">", after_id]], sale_of.FIELDS, limit=limit)
-    return [_remote(row) for row in rows]
+    rows = rest.search(SALE, [_our_shop(rest), ["id", ">", after_id]], ["web_id"], limit=limit)
+    return [_remote(row) for row in _reported(rest, [row["id"] for row in rows])]
 
 
 def changes(rest: Rest, checkpoint: str | None, limit: int) -> Page[Change]:
@@ -226,9 +228,6 @@ def _sales_shipped(shipment: Row) -> list[int]:
 
 
 def _as_changes(rest: Rest, stamps: Mapping[int, datetime]) -> list[Change]:
-    if not stamps:
-        return []
-    rows = rest.search(SALE, [_our_shop(rest), ["id", "in", sorted(stamps)]], sale_of.FIELDS)
     return [
         Change(
             entity="order",
@@ -238,8 +237,17 @@ def _as_changes(rest: Rest, stamps: Mapping[int, datetime]) -> list[Change]:
             version=sale_of.order_version(row),
             changed_at=stamps[row["id"]],
         )
-        for row in rows
+        for row in _reported(rest, sorted(stamps))
     ]
+
+
+def _reported(rest: Rest, ids: Sequence[int]) -> list[Row]:
+    """How these sales stand, as far as they are our shop's; in order of id."""
+    rows = []
+    for first in range(0, len(ids), READ_AT_ONCE):
+        wanted = ["id", "in", list(ids[first : first + READ_AT_ONCE])]
+        rows += rest.search(SALE, [_our_shop(rest), wanted], sale_of.REPORTED)
+    return rows
 
 
 def _our_shop(rest: Rest) -> list[Any]:

@@ -8,14 +8,18 @@ from decimal import Decimal
 from services.integrations.adapters.tryton import mapping
 from services.integrations.adapters.tryton.mapping import Json, Row
 
-FIELDS = (
-    "number", "reference", "web_id", "party", "state", "shipment_state", "invoice_state", "total_amount",
-    "last_modified_at",
-    "currency.code", "lines.type", "lines.product.code", "lines.quantity", "lines.unit_price",
+REPORTED = (
+    "number", "web_id", "state", "shipment_state", "invoice_state", "last_modified_at",
     "shipments.number", "shipments.state", "shipments.last_modified_at",
     "shipments.outgoing_moves.sale", "shipments.outgoing_moves.product.code", "shipments.outgoing_moves.quantity",
     "shipments.outgoing_moves.state", "shipments.outgoing_moves.last_modified_at",
 )  # fmt: skip
+"""What tells how a sale stands."""
+FIELDS = (
+    *REPORTED, "reference", "party", "total_amount", "currency.code",
+    "lines.type", "lines.product.code", "lines.quantity", "lines.unit_price",
+)  # fmt: skip
+"""And what it sells."""
 
 
 def is_cancelled(sale: Json) -> bool:

@@ -11,6 +11,7 @@ from hub_adapter.port import Adapter, AdapterSpec
 GROUP = "crm_hub.adapters"
 OURS = {
     "caldav": "services.integrations.adapters.caldav.adapter:CaldavAdapter",
+    "ghost": "services.integrations.adapters.ghost.adapter:GhostAdapter",
     "tryton": "services.integrations.adapters.tryton.adapter:TrytonAdapter",
     "tryton_marketing": "services.integrations.adapters.tryton_marketing.adapter:TrytonMarketingAdapter",
 }

@@ -44,7 +44,7 @@ def test_each_of_our_adapters_loads_and_is_what_the_engine_asks_for(name: str) -
     assert all("description" in setting for setting in adapter.spec.config_schema["properties"].values())
 
 
-@pytest.mark.parametrize("name", ["caldav", "tryton", "tryton_marketing"])
+@pytest.mark.parametrize("name", ["caldav", "ghost", "tryton", "tryton_marketing"])
 def test_each_of_them_promises_effectively_once(name: str) -> None:
     assert registry.load(name).spec.guarantee == EFFECTIVELY_ONCE
 

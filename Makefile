@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo faults bench bootstrap bootstrap-test up down status doctor migrate test check lock examples
+.PHONY: help demo faults ghost bench bootstrap bootstrap-test up down status doctor migrate test check lock examples
 
 PYTHON := .venv/bin/python
 HUB := $(PYTHON) -m hub
@@ -37,9 +37,9 @@ migrate: bootstrap ## bring every service's database to the newest revision
 
 test: bootstrap-test ## run the tests: real broker, SQLite and PostgreSQL (T=path runs a part)
 ifeq ($(origin T),undefined)
-	@$(PYTHON) tests/side_by_side.py -m "not faults"
+	@$(PYTHON) tests/side_by_side.py -m "not faults and not ghost"
 else
-	@$(PYTHON) -m pytest -m "not faults" $(T)
+	@$(PYTHON) -m pytest -m "not faults and not ghost" $(T)
 endif
 
 bench: bootstrap-test ## the product against the least program that does the same, side by side; then a profile
@@ -48,6 +48,9 @@ bench: bootstrap-test ## the product against the least program that does the sam
 
 faults: bootstrap-test ## run the long suite: processes, broker and databases killed at chosen moments
 	@$(PYTHON) -m pytest -m faults --timeout=300 $(or $(T),tests)
+
+ghost: bootstrap-test ## run the newsletter adapter's tests against a real Ghost; the first run installs it, two to five minutes
+	@$(PYTHON) -m pytest -m ghost $(or $(T),tests/adapters/ghost)
 
 check: bootstrap ## lint, types, import rules, unused dependencies
 	@$(PYTHON) -m ruff check .

@@ -1,0 +1,63 @@
+"""The adapter against the real Ghost of deploy/sandbox/ghost: `make ghost`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from hub_adapter.client import Exchange, HttpPolicy, Transport
+from hub_adapter.port import Context
+from services.integrations.adapters.ghost.adapter import GhostAdapter
+from tests.support.ghost import Newsletter, running_newsletter
+
+Open = Callable[..., Context]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "adapters/ghost" in item.path.as_posix():
+            item.add_marker(pytest.mark.ghost)
+            item.add_marker(pytest.mark.timeout(900))  # the first run installs it
+
+
+@pytest.fixture(scope="session")
+def ghost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsletter]:
+    with running_newsletter(tmp_path_factory.mktemp("newsletter")) as running:
+        yield running
+
+
+@pytest.fixture
+def adapter() -> GhostAdapter:
+    return GhostAdapter()
+
+
+@pytest.fixture
+def exchanges() -> list[Exchange]:
+    """What went over the wire in this test, in order."""
+    return []
+
+
+@pytest.fixture
+def ctx(ghost: Newsletter, exchanges: list[Exchange]) -> Iterator[Open]:
+    """Opens a context as the engine does: `ctx()`, `ctx(dry_run=True)`, `ctx(base_url=…, admin_key=…)`."""
+    transports: list[Transport] = []
+
+    def opened(*, dry_run: bool = False, admin_key: str | None = None, **changed: Any) -> Context:
+        config = ghost.config(**changed)
+        secrets = ghost.secrets | ({"admin_key": admin_key} if admin_key else {})
+        transports.append(Transport(HttpPolicy(allow_private=tuple(config["allow_private"]))))
+        return Context(
+            http=transports[-1].session(secrets=secrets.values(), observer=exchanges.append, dry_run=dry_run),
+            secrets=secrets,
+            config=config,
+            clock=lambda: datetime.now(UTC),
+            deadline=datetime.now(UTC) + timedelta(seconds=25),
+            dry_run=dry_run,
+        )
+
+    yield opened
+    for transport in transports:
+        transport.close()

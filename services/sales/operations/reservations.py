@@ -63,12 +63,13 @@ def let_go(session: Session, order_id: str, left: Sequence[Left], connection_id:
         left: what has left; of more than the order holds, only that.
         connection_id: who told of it.
     """
-    products = {one.id: one for one in session.scalars(
-        select(Product).where(Product.id.in_({one.product_id for one in left})).order_by(Product.sku)
-        .with_for_update(key_share=True).execution_options(populate_existing=True))}
     held = {row.product_id: row for row in session.scalars(
         select(Reservation).where(Reservation.order_id == order_id, Reservation.shipped_at.is_(None),
                                   Reservation.released_at.is_(None)))}
+    # All that the order holds, not only what has left: the rest may be given back in this very transaction.
+    products = {one.id: one for one in session.scalars(
+        select(Product).where(Product.id.in_({*held, *(one.product_id for one in left)})).order_by(Product.sku)
+        .with_for_update(key_share=True).execution_options(populate_existing=True))}
     before = {id: product.available for id, product in products.items()}
     for one in left:
         part = _parted(session, held, one)

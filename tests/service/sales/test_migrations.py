@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from alembic import command
 from sqlalchemy import inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from chassis import migrations
 from chassis.database import Database
@@ -49,5 +51,34 @@ def test_products_that_were_known_before_their_records_had_versions_are_followed
             followed = {one.sku: (one.active, one.on_hand) for one in session.scalars(select(Product))}
         assert followed["NEW"] == (True, 5)
         assert followed["OLD"][0] is False
+    finally:
+        db.close()
+
+
+ORDER = text(
+    "INSERT INTO sales_order (id, version, created_at, updated_at, serial, number, customer_id, status, currency,"
+    " total, line_count, note, owner_id, created_by)"
+    " VALUES ('o', 2, :at, :at, 1, 'SO-1', 'c', 'confirmed', 'CNY', 1, 1, '', 'u', 'u')")
+RESERVATION = text("INSERT INTO reservation (id, order_id, product_id, quantity, created_at, shipped_at)"
+                   " VALUES (:id, 'o', :product, 4, :at, :shipped)")
+
+
+def test_what_orders_hold_survives_the_way_up_and_what_is_still_to_go_the_way_down(db_uri: str) -> None:
+    command.upgrade(migrations.config("sales", db_uri), "0002")
+    db = Database(db_uri)
+    at = "2026-01-02 00:00:00.000000"
+    try:
+        with db.write() as session:
+            session.execute(PRODUCT, {"sku": "A-1", "active": True, "at": at})
+            session.execute(ORDER, {"at": at})
+            session.execute(RESERVATION, {"id": "r", "product": "A-1", "at": at, "shipped": None})
+        migrations.upgrade("sales", db_uri)
+        with db.write() as session:
+            session.execute(RESERVATION, {"id": "s", "product": "A-1", "at": at, "shipped": at})
+        with pytest.raises(IntegrityError), db.write() as session:
+            session.execute(RESERVATION, {"id": "t", "product": "A-1", "at": at, "shipped": None})
+        command.downgrade(migrations.config("sales", db_uri), "0002")
+        with db.read() as session:
+            assert session.execute(text("SELECT id, quantity FROM reservation")).all() == [("r", 4)]
     finally:
         db.close()

@@ -14,6 +14,9 @@ from contracts import sales as contract
 from contracts.envelope import Envelope
 from tests.service.sales.selling import ERP, MIDNIGHT, Selling, product_told, sale_told, shipment
 
+rules_alone = pytest.mark.parametrize("db_uri", ["sqlite"], indirect=True)
+"""For what no database has a say in."""
+
 
 def shuffled(envelopes: list[Envelope], seed: int, times: int = 5) -> list[Envelope]:
     """Return every event `times` times, in an order that the seed repeats."""
@@ -135,6 +138,7 @@ def test_what_has_left_stays_as_it_was_told_first(hub: Selling, order: dict[str,
     assert [one["external_id"] for one in seen(hub, order)["shipments"]] == ["1", "3"]
 
 
+@rules_alone
 def test_no_clock_of_the_hub_decides_what_has_left(
     hub: Selling, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +153,7 @@ def test_no_clock_of_the_hub_decides_what_has_left(
     assert (seen(hub, order)["status"], stock(hub)) == ("fulfilled", (3, 6))
 
 
+@rules_alone
 def test_the_erps_clock_stepped_back_delays_the_end_of_a_promise_and_loses_none(
     hub: Selling, order: dict[str, Any]
 ) -> None:
@@ -174,6 +179,7 @@ def test_goods_of_an_order_that_was_cancelled_here_are_noted_and_refused(hub: Se
     assert hub.announced("order.fulfilled") == []
 
 
+@rules_alone
 @pytest.mark.parametrize("gone", [{"state": "cancelled", "shipment_state": "none"}, {"deleted": True}],
                          ids=["cancelled", "deleted"])
 def test_a_sale_that_the_erp_called_off_leaves_the_order_confirmed_and_is_refused(
@@ -187,6 +193,7 @@ def test_a_sale_that_the_erp_called_off_leaves_the_order_confirmed_and_is_refuse
     assert stock(hub) == (0, 10)
 
 
+@rules_alone
 def test_a_sale_that_both_sides_called_off_is_no_matter(hub: Selling, order: dict[str, Any]) -> None:
     hub.call(contract.CANCEL_ORDER, {"id": order["id"], "reason": "x"})
     hub.hear(sale_told(order["id"], 1, shipment("1", "cancelled", A_1="4"), state="cancelled", shipment_state="none"))
@@ -204,12 +211,14 @@ def test_an_order_of_which_goods_have_left_is_not_cancelled_here(hub: Selling, o
     assert (seen(hub, order)["status"], stock(hub), stock(hub, "B-1")) == ("fulfilled", (0, 9), (0, 5))
 
 
+@rules_alone
 def test_an_order_is_not_fulfilled_while_the_erp_waits_for_a_person(hub: Selling, order: dict[str, Any]) -> None:
     parts = shipment("1", minute=30, A_1="1"), shipment("2", "cancelled", A_1="3", B_1="2")
     hub.hear(sale_told(order["id"], 1, *parts, shipment_state="exception"))
     assert seen(hub, order)["status"] == "confirmed"
 
 
+@rules_alone
 def test_an_order_of_services_is_fulfilled_when_nothing_more_will_happen_there(hub: Selling) -> None:
     hub.hear(product_told("ADVICE", on_hand=None))
     order = hub.confirm(hub.draft(hub.customer(), ("ADVICE", "3")))
@@ -219,6 +228,7 @@ def test_an_order_of_services_is_fulfilled_when_nothing_more_will_happen_there(h
     assert (seen(hub, order)["status"], hub.reservations()) == ("fulfilled", [])
 
 
+@rules_alone
 @pytest.mark.parametrize("order_id", [None, new_id(), "typed in by hand"], ids=["none", "strange", "no id"])
 def test_a_sale_of_nobodys_order_is_refused_and_parks_nothing(hub: Selling, order_id: str | None) -> None:
     stray = sale_told(None, 1, shipment("1", A_1="1"), sale="99", id=order_id)
@@ -228,6 +238,7 @@ def test_a_sale_of_nobodys_order_is_refused_and_parks_nothing(hub: Selling, orde
     assert refusals(hub) == [("unknown_order", None)]
 
 
+@rules_alone
 def test_a_sale_that_is_not_bound_yet_is_known_by_the_id_that_the_erp_keeps(
     hub: Selling, order: dict[str, Any]
 ) -> None:
@@ -235,6 +246,7 @@ def test_a_sale_that_is_not_bound_yet_is_known_by_the_id_that_the_erp_keeps(
     assert seen(hub, order)["status"] == "fulfilled"
 
 
+@rules_alone
 def test_what_colleagues_add_or_ship_beyond_the_order_moves_no_other_stock(
     hub: Selling, order: dict[str, Any]
 ) -> None:
@@ -253,6 +265,7 @@ def test_one_shipment_of_two_orders_counts_for_each(hub: Selling, order: dict[st
     assert stock(hub) == (0, 5)
 
 
+@rules_alone
 def test_an_order_that_is_just_confirmed_has_no_shipments(hub: Selling, order: dict[str, Any]) -> None:
     assert order["shipments"] == []
     [confirmed] = hub.announced("order.confirmed")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hub_adapter.failure import Invalid
 from services.integrations.adapters.tryton import mapping
 from services.integrations.adapters.tryton.settings import TrytonSettings
+from services.integrations.adapters.wires.tryton import read_datetime, wire_datetime
 
 SETTINGS = TrytonSettings(
     base_url="https://erp.example.com",
@@ -226,7 +227,7 @@ def test_a_whole_quantity_is_written_without_a_point(value: int) -> None:
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis adds the zone
 def test_a_stamp_survives_the_trip_to_the_microsecond(moment: datetime) -> None:
-    assert mapping.read_datetime(mapping.wire_datetime(moment)) == moment
+    assert read_datetime(wire_datetime(moment)) == moment
 
 
 def test_the_day_of_a_sale_is_todays_where_the_order_does_not_tell() -> None:

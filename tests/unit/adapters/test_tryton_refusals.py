@@ -14,8 +14,8 @@ import pytest
 from hub_adapter.client import HttpPolicy, Transport
 from hub_adapter.failure import ErrorClass
 from hub_adapter.port import Context, Write
-from services.integrations.adapters.tryton import mapping
 from services.integrations.adapters.tryton.adapter import TrytonAdapter
+from services.integrations.adapters.wires.tryton import wire_datetime
 from tests.support.scripted_http import Part, ScriptedServer, Seen, answer
 
 HTML = "<!doctype html>\n<html lang=en>\n<title>{0}</title>\n<h1>{0}</h1>\n<p>{1}</p>\n"
@@ -112,7 +112,7 @@ def test_a_confirmation_that_may_still_be_at_work_is_left_alone(
     sale: dict[str, Any] = {
         "id": 9, "number": "1", "reference": None, "web_id": "o-1", "party": 3, "state": "confirmed",
         "shipment_state": "none", "invoice_state": "none", "total_amount": {"decimal": "1.00"},
-        "last_modified_at": mapping.wire_datetime(their_now - timedelta(seconds=age_s)),
+        "last_modified_at": wire_datetime(their_now - timedelta(seconds=age_s)),
         "currency.": {"code": "CNY"},
         "lines.": [
             {"id": 1, "type": "line", "product.": {"code": "A"}, "quantity": 1.0, "unit_price": {"decimal": "1.00"}}

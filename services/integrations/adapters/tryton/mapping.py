@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from hub_adapter.failure import Invalid
 from services.integrations.adapters.tryton.settings import TrytonSettings
+from services.integrations.adapters.wires.tryton import written_datetime
 
 Row = dict[str, Any]
 Json = Mapping[str, Any]
@@ -46,23 +47,6 @@ def wire_decimal(value: str | Decimal) -> Row:
 
 def wire_date(day: date) -> Row:
     return {"__class__": "date", "year": day.year, "month": day.month, "day": day.day}
-
-
-def wire_datetime(moment: datetime) -> Row:
-    utc = moment.astimezone(UTC)
-    parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
-    return {"__class__": "datetime", **{part: getattr(utc, part) for part in parts}}
-
-
-def read_datetime(value: Json) -> datetime:
-    """Stamps there are UTC, whatever the database's own zone."""
-    parts = {key: int(number) for key, number in value.items() if key != "__class__"}
-    return datetime(**parts, tzinfo=UTC)
-
-
-def written_datetime(moment: datetime) -> str:
-    """A time as we write it: UTC, cut to milliseconds ("2026-11-22T02:00:00.000Z")."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def read_decimal(value: Any) -> Decimal:

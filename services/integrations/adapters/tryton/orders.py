@@ -13,9 +13,11 @@ from typing import Any
 
 from hub_adapter.failure import AlreadyExists, DependencyMissing, Invalid, NotFound, TryLater
 from hub_adapter.port import Change, Page, Remote, Write, Written
-from services.integrations.adapters.tryton import mapping, walk
+from services.integrations.adapters.tryton import mapping
 from services.integrations.adapters.tryton import sale as sale_of
 from services.integrations.adapters.tryton.rest import Rest, Row
+from services.integrations.adapters.wires import tryton_walk as walk
+from services.integrations.adapters.wires.tryton import read_datetime
 
 SALE = "sale.sale"
 PROCESSED_WITHIN_S = 15
@@ -48,7 +50,7 @@ def changes(rest: Rest, checkpoint: str | None, limit: int) -> Page[Change]:
 
     A second partial delivery need not touch the sale: shipments are walked too.
     """
-    step = walk.step(rest, _streams(rest), checkpoint, limit)
+    step = walk.step(rest, _streams(rest), checkpoint, limit, rest.settings.overlap_s)
     return Page(items=_as_changes(rest, step.stamps), next_cursor=step.cursor, complete=step.complete)
 
 
@@ -148,7 +150,7 @@ def _advance(rest: Rest, sale: Row) -> Row:
 def _require_settled(rest: Rest, sale: Row) -> None:
     """Scar: a confirmation whose answer was lost may still be at work, and an ERP on SQLite, which locks no row, then
     invoices the sale once more for each `process` beside it. PostgreSQL holds that off; being late costs nothing."""
-    age_s = (rest.their_now - mapping.read_datetime(sale["last_modified_at"])).total_seconds()
+    age_s = (rest.their_now - read_datetime(sale["last_modified_at"])).total_seconds()
     if age_s < PROCESSED_WITHIN_S:
         raise TryLater(f"the ERP confirmed the sale {max(age_s, 0):.0f} s ago and is processing it", seconds=5)
 

@@ -1,7 +1,7 @@
 """Products, prices and stock come from the ERP.
 
 A product changes in three places, each with a stamp of its own: its template (name, price), its variant (code), and its
-stock moves (quantity: no stamp of the product moves with stock). A poll walks all three (walk.py).
+stock moves (quantity: no stamp of the product moves with stock). A poll walks all three (wires/tryton_walk.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 from hub_adapter.failure import AdapterError, Invalid
 from hub_adapter.port import Change, Page, Remote
-from services.integrations.adapters.tryton import mapping, walk
+from services.integrations.adapters.tryton import mapping
 from services.integrations.adapters.tryton.rest import Rest, Row
+from services.integrations.adapters.wires import tryton_walk as walk
 
 PRODUCT = "product.product"
 STREAMS = (
@@ -30,7 +31,7 @@ STREAMS = (
 
 def changes(rest: Rest, checkpoint: str | None, limit: int) -> Page[Change]:
     """The next products to look at, each read as it is now."""
-    step = walk.step(rest, STREAMS, checkpoint, limit)
+    step = walk.step(rest, STREAMS, checkpoint, limit, rest.settings.overlap_s)
     return Page(items=_as_changes(rest, step.stamps), next_cursor=step.cursor, complete=step.complete)
 
 

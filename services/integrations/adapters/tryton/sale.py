@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from services.integrations.adapters.tryton import mapping
 from services.integrations.adapters.tryton.mapping import Json, Row
+from services.integrations.adapters.wires.tryton import read_datetime, written_datetime
 
 REPORTED = (
     "number", "web_id", "state", "shipment_state", "invoice_state", "last_modified_at",
@@ -58,7 +59,7 @@ def _shipment(row: Json, sale_id: int) -> Row:
         if move["sale"] == sale_id and (move["state"] != "cancelled" or row["state"] == "cancelled")
     ]
     # The earliest: when the books are closed, the ERP touches moves of long ago once more.
-    stamps = [mapping.read_datetime(move["last_modified_at"]) for move in moves]
+    stamps = [read_datetime(move["last_modified_at"]) for move in moves]
     done = row["state"] == "done" and stamps
     return {
         "external_id": str(row["id"]),
@@ -68,7 +69,7 @@ def _shipment(row: Json, sale_id: int) -> Row:
             {"sku": (move.get("product.") or {}).get("code") or "", "quantity": mapping.quantity(move["quantity"])}
             for move in moves
         ],
-        "done_at": mapping.written_datetime(min(stamps)) if done else None,
+        "done_at": written_datetime(min(stamps)) if done else None,
     }
 
 
@@ -78,7 +79,7 @@ def order_version(sale: Json) -> str:
     The content alone would not do: A, B, A are three states. The stamp alone neither: a transaction that began earlier
     may commit later, without raising the greatest stamp.
     """
-    stamps = [mapping.read_datetime(row["last_modified_at"]) for row in (sale, *(sale.get("shipments.") or ()))]
+    stamps = [read_datetime(row["last_modified_at"]) for row in (sale, *(sale.get("shipments.") or ()))]
     return f"{max(stamps).isoformat()}/{mapping.digest(order_of(sale))}"
 
 

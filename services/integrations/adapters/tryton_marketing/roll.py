@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +14,6 @@ from services.integrations.adapters.tryton_marketing.settings import ListSetting
 from services.integrations.adapters.wires import tryton
 
 EMAIL = "marketing.email"
-BY_STAMP = (("last_modified_at", "ASC"), ("id", "ASC"))
 
 
 class Roll(tryton.Rest):
@@ -54,9 +52,8 @@ class Roll(tryton.Rest):
         """Rows by id, those off the list too."""
         return self._rows([["id", ">", row_id]], limit)
 
-    def changed(self, clause: Sequence[Any], limit: int) -> list[Subscription]:
-        """Rows by the time of their last change."""
-        return self._rows(clause, limit, BY_STAMP)
+    def by_ids(self, ids: Iterable[int]) -> list[Subscription]:
+        return self._rows([["id", "in", sorted(ids)]], None)
 
     def subscribe(self, address: str) -> int:
         return self.create(EMAIL, {"email": address, "list_": self.settings.mailing_list})
@@ -71,23 +68,7 @@ class Roll(tryton.Rest):
         found = self._rows([clause], 1)
         return found[0] if found else None
 
-    def _rows(
-        self, clauses: Sequence[Any], limit: int, order: Sequence[Sequence[str]] = (("id", "ASC"),)
-    ) -> list[Subscription]:
+    def _rows(self, clauses: Sequence[Any], limit: int | None) -> list[Subscription]:
         domain = [["list_", "=", self.settings.mailing_list], *clauses]
-        rows = self.search(EMAIL, domain, mapping.ROW_FIELDS, limit=limit, order=order)
+        rows = self.search(EMAIL, domain, mapping.ROW_FIELDS, limit=limit)
         return [mapping.subscription_of(row) for row in rows]
-
-
-def later_than(stamp: datetime, row_id: int) -> list[Any]:
-    """The clause for rows behind one, in the order of their last change."""
-    moment = tryton.wire_datetime(stamp)
-    return [
-        "OR",
-        [["last_modified_at", ">", moment]],
-        [["last_modified_at", "=", moment], ["id", ">", row_id]],
-    ]
-
-
-def since(stamp: datetime) -> list[Any]:
-    return ["last_modified_at", ">=", tryton.wire_datetime(stamp)]

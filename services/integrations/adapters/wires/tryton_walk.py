@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hub_adapter.failure import AdapterError
-from services.integrations.adapters.tryton import mapping
-from services.integrations.adapters.tryton.rest import Rest, Row
+from services.integrations.adapters.wires.tryton import Rest, Row, read_datetime, wire_datetime
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Step:
     complete: bool
 
 
-def step(rest: Rest, streams: Sequence[Stream], checkpoint: str | None, limit: int) -> Step:
+def step(rest: Rest, streams: Sequence[Stream], checkpoint: str | None, limit: int, overlap_s: int) -> Step:
     """The next rows of all streams. Each poll begins `overlap_s` before the greatest stamp seen, and is walked by
     (stamp, id), so that a batch of equal stamps longer than a page loses nothing."""
     point = Checkpoint.read(checkpoint) if checkpoint else _beginning(rest, streams)
@@ -76,13 +75,13 @@ def step(rest: Rest, streams: Sequence[Stream], checkpoint: str | None, limit: i
     room = max(limit, 1)
     while room > 0 and point.walking < len(streams):
         stream = streams[point.walking]
-        rows = _rows_after(rest, stream, point, room)
+        rows = _rows_after(rest, stream, point, room, overlap_s)
         for row in rows:
-            stamp = mapping.read_datetime(row["last_modified_at"])
+            stamp = read_datetime(row["last_modified_at"])
             for record in stream.named(row):
                 stamps[record] = max(stamp, stamps.get(record, stamp))
         if rows:
-            last = mapping.read_datetime(rows[-1]["last_modified_at"]).isoformat()
+            last = read_datetime(rows[-1]["last_modified_at"]).isoformat()
             point.seen[stream.model] = max(last, point.seen.get(stream.model, last), key=datetime.fromisoformat)
             point.after = (last, rows[-1]["id"])
         if len(rows) < room:
@@ -103,18 +102,18 @@ def _beginning(rest: Rest, streams: Sequence[Stream]) -> Checkpoint:
             stream.model, list(stream.domain), ["last_modified_at"], limit=1, order=[["last_modified_at", "DESC"]]
         )
         if newest:
-            point.seen[stream.model] = mapping.read_datetime(newest[0]["last_modified_at"]).isoformat()
+            point.seen[stream.model] = read_datetime(newest[0]["last_modified_at"]).isoformat()
     return point
 
 
-def _rows_after(rest: Rest, stream: Stream, point: Checkpoint, limit: int) -> list[Row]:
+def _rows_after(rest: Rest, stream: Stream, point: Checkpoint, limit: int, overlap_s: int) -> list[Row]:
     domain: list[Any] = list(stream.domain)
     if point.after is not None:
-        stamp, row_id = mapping.wire_datetime(datetime.fromisoformat(point.after[0])), point.after[1]
+        stamp, row_id = wire_datetime(datetime.fromisoformat(point.after[0])), point.after[1]
         later = [["last_modified_at", ">", stamp]]
         domain.append(["OR", later, [["last_modified_at", "=", stamp], ["id", ">", row_id]]])
     elif (seen := point.seen.get(stream.model)) is not None:
-        start = datetime.fromisoformat(seen) - timedelta(seconds=rest.settings.overlap_s)
-        domain.append(["last_modified_at", ">=", mapping.wire_datetime(start)])
+        start = datetime.fromisoformat(seen) - timedelta(seconds=overlap_s)
+        domain.append(["last_modified_at", ">=", wire_datetime(start)])
     by_stamp = [["last_modified_at", "ASC"], ["id", "ASC"]]
     return rest.search(stream.model, domain, [*stream.fields, "last_modified_at"], limit=limit, order=by_stamp)

@@ -94,7 +94,7 @@ def hears(event: EventType) -> Callable[[Callable[..., None]], Any]:
 def _watched(event: EventType, handler: str, envelope: Envelope) -> Iterator[None]:
     """Log, trace and time the handling of one event."""
     began, outcome = time.monotonic(), metrics.OK
-    with tracing.span(f"process {event.routing_key}", "consumer", envelope.traceparent,
+    with tracing.span(f"process {event.type}", "consumer", envelope.traceparent,
                       messaging__system="rabbitmq", messaging__message__id=envelope.id, hub__handler=handler) as span:
         token = telemetry.correlation.set({"request_id": envelope.correlationid, "traceparent": span.traceparent})
         try:
@@ -104,7 +104,7 @@ def _watched(event: EventType, handler: str, envelope: Envelope) -> Iterator[Non
             raise
         finally:
             telemetry.correlation.reset(token)
-            metrics.EVENTS.labels(event.routing_key, handler, outcome).observe(time.monotonic() - began)
+            metrics.EVENTS.labels(event.type, handler, outcome).observe(time.monotonic() - began)
 
 
 class _Stopping(Exception):

@@ -71,6 +71,11 @@ class Pending:
     body: str
     attempts: int = 0
 
+    @property
+    def event(self) -> str:
+        """The event's type: `sales.order.confirmed`."""
+        return f"{self.exchange.partition('.')[0]}.{self.routing_key}"
+
 
 @dataclass(frozen=True)
 class Announcement:

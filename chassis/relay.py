@@ -234,7 +234,7 @@ class Relay:
 
     def _note(self, batch: list[Pending], refused: dict[str, str]) -> None:
         for row in batch:
-            metrics.PUBLISHED.labels(row.routing_key, "refused" if row.id in refused else "confirmed").inc()
+            metrics.PUBLISHED.labels(row.event, "refused" if row.id in refused else "confirmed").inc()
             if row.id in refused:
                 if row.routing_key not in self.unroutable:
                     log.error("event_unroutable", event_id=row.id, routing_key=row.routing_key, reason=refused[row.id])
@@ -295,6 +295,6 @@ class Relay:
 
 def _trace(batch: list[Pending], refused: dict[str, str], began_ns: int) -> None:
     for row in batch:
-        tracing.past(f"publish {row.routing_key}", "producer", json.loads(row.body).get("traceparent", ""),
+        tracing.past(f"publish {row.event}", "producer", json.loads(row.body).get("traceparent", ""),
                      started_ns=began_ns, error="refused" if row.id in refused else None, messaging__system="rabbitmq",
                      messaging__message__id=row.id, messaging__batch__message_count=len(batch))

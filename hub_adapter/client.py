@@ -79,6 +79,8 @@ class Exchange:
     request_preview: str
     response_preview: str
     trace_id: str
+    traceparent: str = ""
+    """As the target was told it: this exchange's own span."""
 
 
 class Transport:
@@ -257,6 +259,7 @@ class HttpSession:
             request_preview=show.preview(f"{request.method} {url}", request.headers, request.data or None),
             response_preview=show.preview(f"HTTP {reply.status}", reply.headers, reply.body) if reply else "",
             trace_id=self._trace[0],
+            traceparent=str(request.headers["traceparent"]),
         )
 
     def _read(self, response: requests.Response, changes: bool) -> bytes:

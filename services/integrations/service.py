@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chassis import telemetry
 from chassis.config import ConfigError
 from chassis.database import after_commit, utcnow
 from chassis.entrypoints import Call, Heard, Service, exposes, hears
@@ -24,6 +25,7 @@ from services.integrations.operations import connections as connection_operation
 from services.integrations.operations import routes as route_operations
 from services.integrations.operations.records import HASHED
 from services.integrations.queries import adapters, conflicts, connections, deliveries, routes
+from services.integrations.queries.gauges import ConnectionGauges
 from services.integrations.settings import IntegrationsSettings
 
 
@@ -55,7 +57,7 @@ def _accept(event: Heard, kind: EventType) -> None:
     """Accept a change for every target that it concerns, and wake the engine when that is committed."""
     envelope = event.envelope
     change = intake.Change(envelope.id, envelope.type, envelope.origin, envelope.subject, envelope.entityversion,
-                           dump(kind.data, event.data), envelope.traceparent)
+                           dump(kind.data, event.data), telemetry.current("traceparent"))
     woken = intake.accept(event.session, event.runtime.keyring, change, utcnow())
     if woken:
         after_commit(event.session, lambda: _engine(event.runtime).wake(woken))
@@ -311,4 +313,4 @@ class IntegrationsService(Service):
         _accept(event, sales.ORDER_CANCELLED)
 
 
-SERVICE, SETTINGS, BASE = IntegrationsService, IntegrationsSettings, models.Base
+SERVICE, SETTINGS, BASE, GAUGES = IntegrationsService, IntegrationsSettings, models.Base, (ConnectionGauges,)

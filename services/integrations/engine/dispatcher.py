@@ -25,6 +25,7 @@ from services.integrations.engine import calls
 from services.integrations.engine.recovery import Recovery
 from services.integrations.engine.renewals import Renewals
 from services.integrations.engine.targets import Target, Targets
+from services.integrations.engine.watching import watched
 from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
 from services.integrations.operations import claims, probes, settlements
@@ -174,8 +175,10 @@ class Dispatcher:
             log.warning("call_not_made", delivery_id=flight.job.delivery_id, reason="the lease has ended")
             self._flying.pop((flight.job.delivery_id, flight.job.fence), None)
             return
-        outcome = calls.perform(flight.target, flight.job, self._clock, self._settings.call_deadline_s,
-                                self._fresh)
+        target = flight.target
+        outcome = watched(lambda job: calls.perform(target, job, self._clock, self._settings.call_deadline_s,
+                                                    self._fresh),
+                          flight.job, target.name, target.adapter.spec.name)
         with self._changed:
             if (flight.job.delivery_id, flight.job.fence) in self._flying:
                 self._done.append(outcome)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from chassis import telemetry
+from chassis import telemetry, tracing
 from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
 from hub_adapter.port import Change, Page
@@ -81,10 +81,16 @@ class Poller:
             taken = pulls.claim(session, AT_ONCE - self._busy, self._lease(now), now)
         for pull in taken:
             self._busy += 1
-            self._workers.do(partial(self._read, pull))
+            self._workers.do(partial(self._watched, pull))
 
     def _lease(self, now: dt.datetime) -> Lease:
         return Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
+
+    def _watched(self, pull: Pull) -> None:
+        """Read, in a trace of its own: what is told there has no request that it comes from."""
+        with tracing.root(f"pull {pull.entity}", "internal", hub__connection_id=pull.connection_id) as span, \
+                telemetry.about(traceparent=span.traceparent):
+            self._read(pull)
 
     def _read(self, pull: Pull) -> None:
         """Read pages until there are no more, on a worker's thread."""

@@ -12,12 +12,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from chassis import telemetry
 from chassis.crypto import Keyring
 from hub_adapter.client import Exchange, HttpPolicy, Transport
 from hub_adapter.failure import RateLimited
 from hub_adapter.port import Adapter, Capability, Context
 from hub_adapter.redaction import Redactor
 from services.integrations.adapters import registry
+from services.integrations.engine.watching import traced
 from services.integrations.models import Connection
 from services.integrations.operations import credentials
 
@@ -89,6 +91,7 @@ class Target:
     """One connection, ready to be called."""
 
     connection_id: str
+    name: str = ""
     setup_version: int
     adapter: Adapter
     config: dict[str, Any]
@@ -119,9 +122,10 @@ class Target:
     def calling(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None],
                 traceparent: str | None = None) -> Iterator[Context]:
         """Lend what one call of the adapter needs, until it is over."""
+        trace = traceparent or telemetry.current("traceparent")
         with self.line.used() as transport:
-            http = transport.session(secrets=self.secrets.values(), total_s=deadline_s, observer=observer,
-                                     admit=self.pace.admit, traceparent=traceparent)
+            http = transport.session(secrets=self.secrets.values(), total_s=deadline_s, admit=self.pace.admit,
+                                     observer=traced(observer, trace), traceparent=trace)
             yield Context(http=http, secrets=self.secrets, config=self.config, clock=clock,
                           deadline=clock() + dt.timedelta(seconds=deadline_s))
 
@@ -180,7 +184,8 @@ class Targets:
 
     def _make(self, session: Session, connection: Connection) -> Target:
         return Target(
-            connection_id=connection.id, setup_version=connection.setup_version, config=dict(connection.config),
+            connection_id=connection.id, name=connection.name, setup_version=connection.setup_version,
+            config=dict(connection.config),
             adapter=registry.load(connection.adapter), line=Line(Transport(HttpPolicy.of(connection.config))),
             secrets=credentials.secrets_of(session, self._keyring, connection.id),
             pace=Pace(connection.rate_per_s, connection.burst))

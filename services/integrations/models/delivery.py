@@ -53,6 +53,8 @@ class Delivery(Base):
     origin: Mapped[str] = mapped_column(sa.String(10), default="event")
     priority: Mapped[int] = mapped_column(sa.SmallInteger, default=0, comment="0 goes first")
     traceparent: Mapped[str | None] = mapped_column(sa.String(55), comment="of the event; its calls go on with it")
+    last_call: Mapped[str | None] = mapped_column(
+        sa.String(55), comment="traceparent of the last call, if it was traced; a retry links to it")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     settled_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     external_id: Mapped[str | None] = column_property(

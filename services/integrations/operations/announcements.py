@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,11 @@ from sqlalchemy.orm import Session
 
 from chassis import outbox
 from chassis.context import Subject
+from chassis.database import utcnow
 from chassis.outbox import Announcement
 from contracts.integrations import CONNECTION_HEALTH_CHANGED, DELIVERY_SETTLED
 from services.integrations.models import Connection
+from services.integrations.operations import measures
 from services.integrations.queries.lanes import Lane
 
 US = Subject.service("integrations")
@@ -30,13 +33,17 @@ class Settled:
     external_id: str | None = None
     error_class: str | None = None
     error: str | None = None
+    traceparent: str = ""
+    accepted_at: dt.datetime | None = None
 
 
 def deliveries_settled(session: Session, settled: Sequence[Settled]) -> None:
     """Announce each end."""
     names = _names(session, {one.lane[0] for one in settled})
     outbox.record_all(session, DELIVERY_SETTLED, by=US,
-                      announcements=[Announcement(one.id, 1, _told(one, names)) for one in settled])
+                      announcements=[Announcement(one.id, 1, _told(one, names), one.traceparent)
+                                     for one in settled])
+    measures.settled(session, settled, names, utcnow())
 
 
 def _told(one: Settled, names: Mapping[str, str]) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class Job:
         key: under which the target is asked to do this once.
         references: entity → external id of the records that this one points at.
         traceparent: of the event behind it; the call goes on with that trace.
+        last_call: the span of the call before this one, if there was one and it was traced.
+        accepted_at: when the change came in.
         deadline_at: until when it may wait for records it needs, from the first time that it had to.
         tombstone: whether a delete leaves the binding, so that the record can be written to the same id again.
         pulled: whether changes of such records come back from the target.
@@ -78,6 +80,8 @@ class Job:
     probes: int = 0
     doubt_since: dt.datetime | None = None
     traceparent: str | None = None
+    last_call: str | None = None
+    accepted_at: dt.datetime | None = None
     deadline_at: dt.datetime | None = None
     tombstone: bool = False
     pulled: bool = False
@@ -220,7 +224,8 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         action="delete" if row.op == "delete" or barred else "write", fence=row.fence,
         tombstone=barred is not None and barred.may_return, attempts=row.attempts,
         deferrals=row.deferrals, version=version, external_id=external_id, references=references,
-        traceparent=row.traceparent, deadline_at=row.deadline_at,
+        traceparent=row.traceparent, last_call=row.last_call, accepted_at=row.created_at,
+        deadline_at=row.deadline_at,
         # Until it is bound, every version of the record is made under one key: else a lost answer doubles it.
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,
@@ -240,13 +245,15 @@ def create_key(lane: lanes.Lane) -> str:
 
 def _end(row: Any, after: Any, reason: str, error_class: str | None = None) -> Move:
     return Move(id=row.id, lane=_lane(row), op=row.op, fence=row.fence, before="leased", after=after, due_at=row.due_at,
-                attempts=row.attempts, deferrals=row.deferrals, error=reason, error_class=error_class)
+                attempts=row.attempts, deferrals=row.deferrals, error=reason, error_class=error_class,
+                last_call=row.last_call)
 
 
 def _ended(move: Move, taken: Sequence[Any]) -> announcements.Settled:
-    version = next(row.source_version for row in taken if row.id == move.id)
-    return announcements.Settled(id=move.id, lane=move.lane, version=version, state=move.after,
-                                 error_class=move.error_class, error=move.error)
+    row = next(row for row in taken if row.id == move.id)
+    return announcements.Settled(id=move.id, lane=move.lane, version=row.source_version, state=move.after,
+                                 error_class=move.error_class, error=move.error,
+                                 traceparent=row.traceparent or "", accepted_at=row.created_at)
 
 
 def _blocked(row: Any, need: tuple[str, str], now: dt.datetime) -> Move:
@@ -256,7 +263,7 @@ def _blocked(row: Any, need: tuple[str, str], now: dt.datetime) -> Move:
                 due_at=now + dt.timedelta(seconds=failures.RECHECK_S), attempts=row.attempts,
                 deferrals=row.deferrals + 1, blocked_on=need,
                 deadline_at=row.deadline_at or now + dt.timedelta(seconds=retry.WINDOW_S),
-                error_class=failures.DEPENDENCY_MISSING, error=waits)
+                error_class=failures.DEPENDENCY_MISSING, error=waits, last_call=row.last_call)
 
 
 def export(session: Session, missing: Iterable[lanes.Lane], now: dt.datetime) -> set[str]:

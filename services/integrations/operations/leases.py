@@ -25,6 +25,7 @@ class Move:
 
     Attributes:
         before: the state that it must still be in, with this `fence`; else another process has it and nothing changes.
+        last_call: the span of the call that was made, else of the one before it.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Move:
     error: str | None = None
     blocked_on: tuple[str, str] | None = None
     superseded_by: str | None = None
+    last_call: str | None = None
 
 
 def write_back(session: Session, moves: Sequence[Move], now: dt.datetime) -> set[str]:
@@ -88,7 +90,8 @@ def _row(move: Move, now: dt.datetime) -> dict[str, Any]:
         "attempts": move.attempts, "deferrals": move.deferrals, "probes": move.probes, "doubt_since": move.doubt_since,
         "deadline_at": move.deadline_at, "error_class": move.error_class, "last_error": _cut(move.error),
         "blocked_entity": blocked_entity, "blocked_id": blocked_id, "superseded_by": move.superseded_by,
-        "settled_at": now if move.after in TERMINAL else None, "lease_owner": None, "lease_until": None,
+        "last_call": move.last_call, "settled_at": now if move.after in TERMINAL else None,
+        "lease_owner": None, "lease_until": None,
     }
 
 

@@ -46,4 +46,5 @@ def _job(row: Any, binding: Any, pulled: bool) -> Job:
                action="find", fence=row.fence, attempts=row.attempts, deferrals=row.deferrals,
                version=row.source_version, key=row.idempotency_key, probes=row.probes, doubt_since=row.doubt_since,
                external_id=binding.external_id if binding else None, traceparent=row.traceparent,
-               deadline_at=row.deadline_at, pulled=pulled)
+               last_call=row.last_call,
+               accepted_at=row.created_at, deadline_at=row.deadline_at, pulled=pulled)

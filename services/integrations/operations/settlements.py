@@ -10,15 +10,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chassis import telemetry
 from chassis.crypto import Keyring
 from chassis.sealed import keyring_of
 from services.integrations.domain import failures, retry
 from services.integrations.domain.deliveries import TERMINAL
 from services.integrations.domain.failures import Doubt, Verdict
 from services.integrations.domain.retry import Chance, probe_s
-from services.integrations.models import Attempt, Binding, Delivery
+from services.integrations.models import Attempt, Binding, Connection, Delivery
 from services.integrations.models.attempt import sealed_preview
-from services.integrations.operations import announcements, claims, conflicts, health, inbound, snapshots
+from services.integrations.operations import announcements, claims, conflicts, health, inbound, measures, snapshots
 from services.integrations.operations.announcements import Settled
 from services.integrations.operations.bulk import Upsert, excluded, update_each
 from services.integrations.operations.claims import Job
@@ -74,6 +75,7 @@ class Outcome:
         met: what else stood there and has been merged into the write; `kept` names the fields that are theirs.
         found: what a look-up said; None if this was no look-up.
         can_find, honours_key: what the target's adapter is able to.
+        span: traceparent of the call, if it was traced.
     """
 
     job: Job
@@ -91,6 +93,7 @@ class Outcome:
     request_preview: str | None = None
     response_preview: str | None = None
     trace_id: str | None = None
+    span: str | None = None
 
 
 @dataclass
@@ -125,6 +128,8 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
         conflicts.ended(session, plan.outcome.job, plan.move, now)
     unresolved = {p.move.lane[0] for p in plans if p.move.after == "in_doubt" and p.move.probes}
     health.observe(session, [*map(_seen, plans), *health.doubts(session, unresolved)], now)
+    for plan in plans:
+        _tell_deferred(session, plan)
     announcements.deliveries_settled(session, [_settled(p) for p in plans if p.move.after in TERMINAL] + ended)
     return woken | {plan.outcome.job.connection_id for plan in plans}
 
@@ -160,7 +165,8 @@ def _plan(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: float) ->
 
 def _move(outcome: Outcome, after: Any, due_at: dt.datetime, **changes: Any) -> Move:
     job = outcome.job
-    given: dict[str, Any] = {"attempts": job.attempts, "deferrals": job.deferrals, "deadline_at": job.deadline_at}
+    given: dict[str, Any] = {"attempts": job.attempts, "deferrals": job.deferrals, "deadline_at": job.deadline_at,
+                             "last_call": outcome.span or job.last_call}
     return Move(id=job.delivery_id, lane=job.lane, op=job.op, fence=job.fence, after=after, due_at=due_at,
                 before="in_doubt" if job.action == "find" else "leased", **(given | changes))
 
@@ -392,8 +398,17 @@ def _seen(plan: _Plan) -> Seen:
                 throttle_s=verdict.throttle_s if verdict else None, pause=verdict.pause if verdict else None)
 
 
+def _tell_deferred(session: Session, plan: _Plan) -> None:
+    job, move = plan.outcome.job, plan.move
+    if move.after not in TERMINAL:
+        measures.deferred(session, session.get_one(Connection, job.connection_id).name, job.delivery_id, move.after,
+                          entity=job.entity, local_id=job.local_id, error_class=move.error_class,
+                          attempts=move.attempts, **telemetry.ids_of(plan.outcome.span or job.traceparent or ""))
+
+
 def _settled(plan: _Plan) -> Settled:
     job, move = plan.outcome.job, plan.move
     return Settled(id=job.delivery_id, lane=job.lane, version=job.version, state=move.after,
                    external_id=plan.outcome.external_id or job.external_id, error_class=move.error_class,
-                   error=move.error)
+                   error=move.error, traceparent=plan.outcome.span or job.traceparent or "",
+                   accepted_at=job.accepted_at)

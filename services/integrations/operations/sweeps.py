@@ -46,7 +46,8 @@ def end_leases(session: Session, gone: Collection[str], now: dt.datetime, chance
 def _taken_back(row: Any, now: dt.datetime, wait_s: float) -> Move:
     lane = (row.connection_id, row.entity, row.local_id)
     common: dict[str, Any] = {"id": row.id, "lane": lane, "op": row.op, "fence": row.fence, "before": "leased",
-                              "deferrals": row.deferrals, "deadline_at": row.deadline_at}
+                              "deferrals": row.deferrals, "deadline_at": row.deadline_at,
+                              "last_call": row.last_call}
     if not row.called:
         return Move(**common, after="pending", due_at=now, attempts=row.attempts)
     return Move(**common, after="in_doubt", due_at=now + dt.timedelta(seconds=wait_s), attempts=row.attempts + 1,

@@ -153,7 +153,7 @@ def expired_leases(now: dt.datetime, gone: Collection[str], limit: int) -> Asked
     over = DELIVERY.lease_until < now
     return (
         sa.select(DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id, DELIVERY.op, DELIVERY.state,
-                  DELIVERY.fence, DELIVERY.attempts, DELIVERY.deferrals, DELIVERY.deadline_at,
+                  DELIVERY.fence, DELIVERY.attempts, DELIVERY.deferrals, DELIVERY.deadline_at, DELIVERY.last_call,
                   sa.select(1).where(ATTEMPT.delivery_id == DELIVERY.id, ATTEMPT.n == DELIVERY.fence,
                                      ATTEMPT.ended_at.is_(None)).exists().label("called"))
         .where(DELIVERY.lease_until.is_not(None),

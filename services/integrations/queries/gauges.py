@@ -1,0 +1,79 @@
+"""How the connections stand, read when somebody scrapes: open work by state, its age, and how each target is doing."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from chassis.database import utcnow
+from chassis.gauges import Gauge, Gauges, Sample
+from contracts.errors import Unavailable
+from contracts.integrations import DESIRED_STATES, HEALTH
+from services.integrations.domain.deliveries import OPEN, State
+from services.integrations.models import Connection, Delivery
+from services.integrations.queries.statements import table_of
+
+_CONNECTION, _DELIVERY = table_of(Connection).c, table_of(Delivery).c
+COUNTED: tuple[State, ...] = (*OPEN, "dead")
+"""States that are counted. The others only grow, and a count of everything that was ever delivered is not cheap."""
+
+
+class ConnectionGauges(Gauges):
+    """What is open for each connection, and how it is doing."""
+
+    told = (
+        Gauge("sync_lag_seconds", "How far a target is behind: the age of its oldest open delivery, or the time "
+                                  "since its calls began to fail if that is longer; 0 when nothing is open.",
+              ("connection",)),
+        Gauge("backlog_deliveries", "Deliveries that are not settled, and those that are dead and wait for a person, "
+                                    "by state.", ("connection", "state")),
+        Gauge("connection_state", "1 for what is wanted of the connection.", ("connection", "adapter", "state")),
+        Gauge("connection_health", "1 for what is seen of the connection.", ("connection", "adapter", "health")),
+        Gauge("connection_last_success_timestamp_seconds", "When a call of the connection last succeeded (Unix time); "
+                                                           "absent before the first.", ("connection",)),
+    )
+
+    def read(self) -> Iterator[Sample]:
+        """Read them in one statement; nothing while the database is away."""
+        try:
+            with self._runtime.db.read() as session:
+                rows = session.execute(standing()).all()
+        except Unavailable:
+            return
+        now = utcnow()
+        for row in rows:
+            yield "sync_lag_seconds", (row.name,), _lag(row, now)
+            for state in COUNTED:
+                yield "backlog_deliveries", (row.name, state), float(getattr(row, f"count_{state}"))
+            for wanted in DESIRED_STATES:
+                yield "connection_state", (row.name, row.adapter, wanted), float(row.desired_state == wanted)
+            for health in HEALTH:
+                yield "connection_health", (row.name, row.adapter, health), float(row.health == health)
+            if row.last_success_at is not None:
+                yield "connection_last_success_timestamp_seconds", (row.name,), row.last_success_at.timestamp()
+
+
+def standing() -> sa.Select[Any]:
+    """Select every connection with its deliveries: how many of each state, and the oldest of each that is open.
+
+    Each is asked for by itself, which one index answers; grouped, all waiting rows would be read and sorted.
+    """
+    def of(state: str, asked: Any) -> Any:
+        return sa.select(asked).where(_DELIVERY.connection_id == _CONNECTION.id, _DELIVERY.state == state)
+
+    oldest = [of(state, _DELIVERY.created_at).order_by(_DELIVERY.id).limit(1).scalar_subquery()
+              .label(f"oldest_{state}") for state in OPEN]
+    counts = [of(state, sa.func.count()).scalar_subquery().label(f"count_{state}") for state in COUNTED]
+    return sa.select(_CONNECTION.id, _CONNECTION.name, _CONNECTION.adapter, _CONNECTION.desired_state,
+                     _CONNECTION.health, _CONNECTION.last_success_at, _CONNECTION.first_failure_at, *oldest, *counts)
+
+
+def _lag(row: Any, now: dt.datetime) -> float:
+    # A record that changes all the time has a young delivery, however long the target has been away.
+    since = [at for at in (getattr(row, f"oldest_{state}") for state in OPEN) if at is not None]
+    if since and row.first_failure_at is not None:
+        since.append(row.first_failure_at)
+    return max((now - min(since)).total_seconds(), 0.0) if since else 0.0

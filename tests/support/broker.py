@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +17,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from deploy.local.broker import USER, Broker, BrokerError
+from deploy.local.broker import USER, Broker, BrokerError, rabbitmq_server
 from tests.support.processes import free_port
 
 QUEUE_SETTLES_S = 4.0
@@ -146,6 +148,21 @@ class Management:
         pid = self.node.status().node_pid
         assert pid is not None
         os.kill(pid, signum)
+
+    @contextmanager
+    def memory_alarm(self) -> Iterator[None]:
+        """Let the node believe that its memory is full: whoever publishes is no longer read."""
+        self._set_watermark("0.0000001")
+        try:
+            yield
+        finally:
+            self._set_watermark("0.8")
+
+    def _set_watermark(self, fraction: str) -> None:
+        ctl = rabbitmq_server().with_name("rabbitmqctl")
+        environ = {**self.node._environ(), "LANG": "C.UTF-8"}
+        subprocess.run([ctl, "set_vm_memory_high_watermark", fraction], env=environ, check=True, capture_output=True,
+                       timeout=60)
 
     def stop(self) -> None:
         """Shut the node down in order."""

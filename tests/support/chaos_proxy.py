@@ -48,9 +48,7 @@ class ChaosProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(*GONE):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
-        self._listener.close()
+        _close(self._listener)  # wakes the thread that waits in accept
         for sock in self._open:
             _close(sock)
 

@@ -146,6 +146,22 @@ def test_a_redirect_is_not_followed(server: ScriptedServer, session: Open) -> No
     assert len(server.requests) == 1
 
 
+def test_a_redirect_to_a_metadata_address_is_answered_and_never_asked(server: ScriptedServer, session: Open) -> None:
+    server.script = lambda seen: answer(307, headers=["Location: http://169.254.169.254/latest/meta-data/"])
+    speaking = session()
+    reply = speaking.post(server.url, json={})
+    assert (reply.status, reply.body, speaking.calls) == (307, b"", 1)
+    with pytest.raises(TryLater, match="does not allow"):
+        speaking.get(reply.headers["Location"])
+
+
+def test_ten_gigabytes_are_given_up_after_eight_megabytes(server: ScriptedServer, session: Open) -> None:
+    chunk = b"x" * 1_000_000
+    server.script = lambda seen: [b"HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n", *([chunk] * 20)]
+    with pytest.raises(InDoubt, match="larger than 8388608"):
+        session().post(server.url, json={})
+
+
 def test_a_private_address_is_refused_unless_the_connection_allows_it(server: ScriptedServer, session: Open) -> None:
     with pytest.raises(TryLater, match="does not allow"):
         session({"allow_private": ()}).get(server.url)

@@ -65,10 +65,12 @@ lock: bootstrap ## compile requirements/*.txt from pyproject.toml
 	    --no-annotate --no-header --quiet -o requirements/$$room.txt; \
 	done
 
-examples: bootstrap ## write deploy/*/config.yaml, env.example and docs/reference/settings.md from the code
+examples: bootstrap ## write deploy/*/config.yaml, env.example and docs/reference and dashboards from the code
 	@for room in $(ROOMS); do \
 	  mkdir -p deploy/$$room; \
 	  $(PYTHON) -m hub.room_config $$room yaml > deploy/$$room/config.yaml; \
 	  $(PYTHON) -m hub.room_config $$room env > deploy/$$room/env.example; \
 	done
 	@mkdir -p docs/reference && $(PYTHON) -m hub.room_config customers reference > docs/reference/settings.md
+	@$(PYTHON) -W ignore -m hub.metrics_reference > docs/reference/metrics.md
+	@$(PYTHON) -m deploy.grafana.boards

@@ -51,7 +51,8 @@ def ids_of(traceparent: str) -> dict[str, str]:
 
 def _add_correlation(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     ids = {name: value for name, value in correlation.get({}).items() if value}
-    return {**ids, **ids_of(ids.pop("traceparent", "")), **event}
+    traceparent = ids.pop("traceparent", "")
+    return {**ids, **ids_of(traceparent), **event}
 
 
 def configure(room: str, level: str = "INFO") -> None:

@@ -34,7 +34,8 @@ OF_DELIVERIES: dict[str, tuple[Any, str]] = {
     "created_to": (NOW.isoformat(), "id"),
 }
 """Filter → a value that few rows have, and the column that its search goes by."""
-WHOLE = {"list_connections": "set up by a person, dozens", "list_routes": "set up by a person, dozens"}
+WHOLE = {"list_connections": "set up by a person, dozens", "list_routes": "set up by a person, dozens",
+         "list_conflicts": "decided by a person, one by one"}
 """Lists whose tables do not grow with use, and may be read whole."""
 FILTERED = {"list_deliveries": OF_DELIVERIES, "list_attempts": {"id": ("", "delivery_id")}}
 

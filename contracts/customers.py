@@ -148,9 +148,12 @@ class CustomerList(PageRequest):
     email = Sensitive(validate=validate.Length(max=254))
     lifecycle = fields.String(validate=OneOf(*LIFECYCLE))
     owner_id = Identifier()
-    sort = fields.String(validate=OneOf("created_at", "-created_at", "name", "-name", "updated_at", "-updated_at"),
+    follow_up_before = Timestamp(metadata={"description": "Only those whose `next_follow_up_at` is earlier."})
+    sort = fields.String(validate=OneOf("created_at", "-created_at", "name", "-name", "updated_at", "-updated_at",
+                                        "next_follow_up_at", "-next_follow_up_at"),
                          metadata={"description": "Default `-created_at`; with `q` it is `name`, the default,"
-                                                  " or `-name`, case-folded."})
+                                                  " or `-name`, case-folded; with `follow_up_before` it is"
+                                                  " `next_follow_up_at`, the default, or `-next_follow_up_at`."})
 
 
 class Customer(Record):

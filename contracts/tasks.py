@@ -156,6 +156,10 @@ class TaskDelete(ById):
 class _TaskFilters(PageRequest):
     assignee_id = Identifier()
     status = fields.String(validate=OneOf(*STATES))
+    unfinished = fields.Boolean(metadata={
+        "description": "`true`: only what is open or in progress; `false`: only the rest."})
+    due_from = Timestamp()
+    due_before = Timestamp()
     subject_entity = fields.String(validate=OneOf(*SUBJECTS))
     subject_id = Identifier()
     sort = fields.String(load_default="due_at", validate=OneOf("due_at", "-created_at"), metadata={

@@ -37,6 +37,8 @@ from contracts.schema import (
 
 SERVICE = "tickets"
 TICKET_STATES = ("new", "open", "pending", "resolved", "closed")
+UNRESOLVED_STATES = ("new", "open", "pending")
+"""The states of a ticket that still wants something."""
 TICKET_TYPES = ("question", "problem", "complaint", "feedback")
 PRIORITIES = ("low", "normal", "high", "urgent")
 CHANNELS = ("phone", "email", "wechat", "web", "visit", "other")
@@ -109,6 +111,8 @@ class TicketStatus(ById):
 
 
 class _TicketFilters(Request):
+    unresolved = fields.Boolean(metadata={
+        "description": "`true`: only what is new, open or pending; `false`: only the rest."})
     queue_id = Identifier()
     assignee_id = Identifier()
     unassigned = fields.Boolean(metadata={"description": "`true`: only what nobody has; `false`: only the rest."})

@@ -46,6 +46,8 @@ class Customer(Versioned, Consenting, Base):
         Index("ix_customer_lifecycle_updated_at", "lifecycle", "updated_at", "id"),
         Index("ix_customer_lifecycle_name", "lifecycle", "name", "id"),
         Index("ix_customer_owner_id_created_at", "owner_id", "created_at", "id"),
+        Index("ix_customer_next_follow_up_at", "next_follow_up_at", "id"),
+        Index("ix_customer_owner_id_next_follow_up_at", "owner_id", "next_follow_up_at", "id"),
         Index("ix_customer_team_id_created_at", "team_id", "created_at", "id"),
     )
 

@@ -18,6 +18,7 @@ from services.customers.domain import reach
 from services.customers.models import Customer
 
 _SORTS = {"created_at": Customer.created_at, "updated_at": Customer.updated_at, "name": Customer.name}
+_FOLLOW_UP = "next_follow_up_at"
 
 
 def visible(subject: Subject, action: str) -> ColumnElement[bool]:
@@ -42,7 +43,8 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
 
     Raises:
         InvalidCursor: the cursor is not one of this list.
-        Invalid: a phone or email to search for cannot be one, or a search by name is to be sorted by anything else.
+        Invalid: a phone or email to search for cannot be one; or a search by name, or by the next follow-up, is to be
+            sorted by anything else.
     """
     query = select(Customer).where(visible(subject, "read"))
     if asked.get("q"):
@@ -52,6 +54,8 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         query = query.where(Customer.phone.equals(session, reach.phone(asked["phone"], region)))
     if asked.get("email"):
         query = query.where(Customer.email.equals(session, reach.email(asked["email"])))
+    if asked.get("follow_up_before"):
+        query = query.where(Customer.next_follow_up_at < asked["follow_up_before"])
     for plain in ("lifecycle", "owner_id"):
         if asked.get(plain):
             query = query.where(getattr(Customer, plain) == asked[plain])
@@ -62,12 +66,16 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
 
 def _order(asked: dict[str, Any]) -> Order:
     """Return the order of the list. What begins alike lies together by name alone: by any other order, finding a page
-    of a rare name would read every customer, and of a common one sort all who have it."""
-    by_name = bool(asked.get("q"))
-    sort = asked.get("sort", "name" if by_name else "-created_at")
-    if by_name and sort.removeprefix("-") != "name":
+    of a rare name would read every customer, and of a common one sort all who have it. So it is with follow-ups, and
+    a customer without one has no place in their order."""
+    by_name, by_follow_up = bool(asked.get("q")), bool(asked.get("follow_up_before"))
+    sort = asked.get("sort", "name" if by_name else _FOLLOW_UP if by_follow_up else "-created_at")
+    named = sort.removeprefix("-")
+    if by_name and named != "name":
         raise Invalid.of("/sort", "invalid", "A search by the start of the name is sorted by name.")
-    column = Customer.name_key if by_name else _SORTS[sort.removeprefix("-")]
+    if by_follow_up != (named == _FOLLOW_UP):
+        raise Invalid.of("/sort", "invalid", "The order next_follow_up_at and the filter follow_up_before go together.")
+    column = Customer.name_key if by_name else Customer.next_follow_up_at if by_follow_up else _SORTS[named]
     return Order(column, Customer.id, sort.startswith("-"))
 
 

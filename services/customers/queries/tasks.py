@@ -13,7 +13,9 @@ from chassis.paging import Order, Page, Sealer, keyset_page
 from chassis.snapshot import Item
 from contracts.errors import NotFound
 from contracts.operation import Permission
+from contracts.tasks import UNDER_WAY
 from services.customers.models import Task
+from services.customers.models.task import NEVER
 from services.customers.queries import customers, engagement
 
 _FILTERS = ("assignee_id", "status", "customer_id", "subject_entity", "subject_id")
@@ -52,7 +54,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
     Raises:
         InvalidCursor: the cursor is not one of this list.
     """
-    query = engagement.filtered(select(Task).where(visible(subject, "read")), Task, asked, _FILTERS)
+    query = _filtered(select(Task).where(visible(subject, "read")), asked)
     order = Order(_SORTS[asked["sort"].removeprefix("-")], Task.id, asked["sort"].startswith("-"))
     scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "tasks", "for": subject.id}
     return keyset_page(session, query, order, limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)
@@ -67,6 +69,19 @@ def of_customer(session: Session, asked: dict[str, Any], subject: Subject, seale
     """
     customer = customers.get(session, asked["id"], subject)
     return listed(session, {**asked, "customer_id": customer.id}, subject, sealer)
+
+
+def _filtered(query: Any, asked: dict[str, Any]) -> Any:
+    """Return `query` with a condition for each filter that is asked for; a task without a date is due at no time."""
+    query = engagement.filtered(query, Task, asked, _FILTERS)
+    if "unfinished" in asked:
+        among = Task.status.in_ if asked["unfinished"] else Task.status.not_in
+        query = query.where(among(UNDER_WAY))
+    if asked.get("due_from"):
+        query = query.where(Task.due_rank >= asked["due_from"], Task.due_rank < NEVER)
+    if asked.get("due_before"):
+        query = query.where(Task.due_rank < asked["due_before"])
+    return query
 
 
 def snapshot(session: Session, after_id: str, limit: int) -> Sequence[Item]:

@@ -15,7 +15,7 @@ from chassis.paging import Order, Page, Sealer, keyset_page
 from chassis.snapshot import Item
 from contracts.errors import NotFound
 from contracts.operation import Permission
-from contracts.tickets import TICKET_STATES
+from contracts.tickets import TICKET_STATES, UNRESOLVED_STATES
 from services.tickets.models import CustomerRef, FieldChange, Ticket
 from services.tickets.queries import customer_refs, queues
 
@@ -98,6 +98,9 @@ def _filtered(query: Any, asked: dict[str, Any]) -> Any:
     for name in _FILTERS:
         if asked.get(name):
             query = query.where(getattr(Ticket, name) == asked[name])
+    if "unresolved" in asked:
+        among = Ticket.status.in_ if asked["unresolved"] else Ticket.status.not_in
+        query = query.where(among(UNRESOLVED_STATES))
     if "unassigned" in asked:
         query = query.where(Ticket.assignee_id.is_(None) == asked["unassigned"])
     return query

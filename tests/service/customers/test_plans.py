@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,9 @@ MANY = 3000
 OWNERS, TEAMS = [new_id() for _ in range(100)], [new_id() for _ in range(300)]
 OWNER = OWNERS[1]
 IDS = [new_id() for _ in range(MANY)]
+DUE = (utcnow() + dt.timedelta(days=9)).isoformat()
 SORTS = [f"{way}{by}" for by in ("created_at", "updated_at", "name") for way in ("", "-")]
+FOLLOW_UPS = ["next_follow_up_at", "-next_follow_up_at"]
 ORDERED: dict[str, tuple[Any, str]] = {"lifecycle": ("ended", "lifecycle")}
 """Filter of customers → a value, and the column that its search goes by; read in the order of the list."""
 FEW: dict[str, tuple[Any, str]] = {
@@ -53,7 +56,9 @@ def _fill(session: Any) -> None:
     common = {"version": 1, "created_by": OWNER, "created_at": now, "updated_at": now}
     session.execute(sa.insert(Customer), [
         {"id": id, "name": f"n{n}", "name_key": f"n{n}", "owner_id": OWNERS[n % 100], "team_id": TEAMS[n % 300],
-         "lifecycle": "ended" if n % 100 == 3 else "prospect", "phone_index": f"p{n}", "email_index": f"e{n}", **common}
+         "lifecycle": "ended" if n % 100 == 3 else "prospect",
+         "next_follow_up_at": now + dt.timedelta(days=n) if n % 2 else None,
+         "phone_index": f"p{n}", "email_index": f"e{n}", **common}
         for n, id in enumerate(IDS)])
     session.execute(sa.insert(Contact), [
         {"id": new_id(), "customer_id": id, "name": "c", "primary": True, "email_index": f"e{id}",
@@ -77,10 +82,11 @@ def test_every_filter_of_both_lists_is_looked_at_here() -> None:
     def filters(request: type[PageRequest]) -> set[str]:
         return set(request().fields) - set(PageRequest().fields) - {"sort"}
 
-    assert filters(contract.CustomerList) == {*ORDERED, *FEW, "q"}, "give the new filter an index, and a line here"
+    assert filters(contract.CustomerList) == {*ORDERED, *FEW, "q", "follow_up_before"}, \
+        "give the new filter an index, and a line here"
     assert filters(contract.ContactList) == {"customer_id", "email"}
     choices: Any = contract.CustomerList().fields["sort"].validators[0]
-    assert sorted(choices.choices) == sorted(SORTS)
+    assert sorted(choices.choices) == sorted([*SORTS, *FOLLOW_UPS])
 
 
 @pytest.mark.parametrize("sort", SORTS)
@@ -109,6 +115,23 @@ def test_a_search_by_the_start_of_a_name_reads_those_names_in_their_order(db: Da
 def test_a_search_by_the_start_of_a_name_is_not_sorted_by_anything_else(db: Database) -> None:
     with pytest.raises(Invalid):
         plan(db, q="n29", sort="-created_at")
+
+
+@pytest.mark.parametrize("sort", [*FOLLOW_UPS, None])
+@pytest.mark.parametrize(("depth", "owned"), [("all", {"owner_id": OWNER}), ("own", {"owner_id": OWNER}), ("all", {})])
+def test_follow_ups_that_are_due_are_read_in_their_order(db: Database, depth: str, owned: dict[str, Any],
+                                                         sort: str | None) -> None:
+    asked: dict[str, Any] = {"follow_up_before": DUE, **owned} | ({"sort": sort} if sort else {})
+    shown = plan(db, depth, **asked)
+    assert any("next_follow_up_at" in by for by in searched_by(shown, "customer")), shown
+    assert not sorts(shown), shown
+
+
+@pytest.mark.parametrize("asked", [{"follow_up_before": DUE, "sort": "name"}, {"sort": "next_follow_up_at"},
+                                   {"follow_up_before": DUE, "sort": "next_follow_up_at", "q": "n"}])
+def test_the_order_of_follow_ups_is_for_those_who_have_one(db: Database, asked: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        plan(db, **asked)
 
 
 def test_a_search_by_name_goes_on_where_its_page_ended(db: Database) -> None:

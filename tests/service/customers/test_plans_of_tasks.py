@@ -22,6 +22,7 @@ MANY = 3000
 OWNERS, TEAMS = [new_id() for _ in range(100)], [new_id() for _ in range(300)]
 OWNER = OWNERS[1]
 IDS = [new_id() for _ in range(MANY)]
+SOON, LATER = "2026-11-22T08:00:00Z", "2026-11-23T00:00:00Z"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -72,7 +73,9 @@ def test_what_somebody_sees_is_looked_up_by_each_way_of_seeing_it(db: Database, 
 
 @pytest.mark.parametrize(("table", "asked"), [
     ("task", {"sort": "due_at"}), ("task", {"sort": "-created_at"}), ("activity", {}),
-    ("task", {"assignee_id": OWNER}), ("task", {"customer_id": IDS[0]}), ("activity", {"customer_id": IDS[0]}),
+    ("task", {"assignee_id": OWNER, "unfinished": True, "due_from": SOON, "due_before": LATER}),
+    ("task", {"unfinished": True, "due_before": LATER}), ("task", {"assignee_id": OWNER}),
+    ("task", {"customer_id": IDS[0]}), ("activity", {"customer_id": IDS[0]}),
     ("activity", {"user_id": OWNER})])
 def test_whoever_sees_everything_reads_it_in_order_from_an_index(db: Database, table: str,
                                                                  asked: dict[str, Any]) -> None:

@@ -256,3 +256,21 @@ def test_what_is_stored_of_a_task_or_activity_holds_no_text_in_clear(desk: Desk)
                 for row in session.connection().exec_driver_sql(f"SELECT * FROM {table}")]
     assert rows
     assert not [row for row in rows if "planted-" in row]
+
+
+def test_what_is_unfinished_is_found_by_when_it_is_due_and_what_has_no_date_is_due_at_no_time(desk: Desk) -> None:
+    mine = person("own")
+    dates = {"early": "2026-11-21T08:00:00Z", "noon": "2026-11-22T12:00:00Z", "late": "2026-11-23T00:00:00Z"}
+    made = {name: desk.task(mine, due_at=at)["id"] for name, at in dates.items()} | {"undated": desk.task(mine)["id"]}
+    done = desk.task(mine, due_at=dates["noon"])["id"]
+    desk.call(contract.COMPLETE_TASK, {"id": done}, subject=mine)
+
+    def found(**asked: Any) -> set[str]:
+        names = {id: name for name, id in made.items()} | {done: "done"}
+        return {names[id] for id in ids(desk.call(contract.LIST_TASKS, asked, subject=mine))}
+
+    assert found(unfinished=True) == set(made)
+    assert found(unfinished=False) == {"done"}
+    assert found(unfinished=True, due_from=dates["noon"], due_before=dates["late"]) == {"noon"}
+    assert found(due_before=dates["noon"]) == {"early"}
+    assert found(due_from="2020-01-01T00:00:00Z") == {"early", "noon", "late", "done"}

@@ -64,12 +64,13 @@ def test_what_somebody_sees_is_read_by_index_and_their_queues_and_customers_are_
 
 @pytest.mark.parametrize("asked", [
     {}, {"sort": "updated_at"}, {"status": "open"}, {"queue_id": QUEUES[0]}, {"assignee_id": PEOPLE[1]},
-    {"customer_id": CUSTOMERS[0]}], ids=lambda asked: "-".join(asked) or "all")
+    {"customer_id": CUSTOMERS[0]},
+    {"assignee_id": PEOPLE[1], "unresolved": True}], ids=lambda asked: "-".join(asked) or "all")
 def test_whoever_sees_everything_reads_it_in_order_from_an_index(db: Database, asked: dict[str, Any]) -> None:
     shown = plan(db, "all", may_sort=False, **asked)
     assert not sorts(shown), shown
     assert "Seq Scan" not in shown
-    for name in asked.keys() - {"sort"}:
+    for name in asked.keys() - {"sort", "unresolved"}:
         assert any(name in by for by in searched_by(shown, "ticket")), shown
 
 

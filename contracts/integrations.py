@@ -344,6 +344,35 @@ class ListAttempts(PageRequest):
     id = Identifier(required=True)
 
 
+class DeliveriesOfRecord(PageRequest):
+    """Lists the deliveries of one record of the hub, newest first, for whoever has been let in to that record."""
+
+    entity = fields.String(required=True, validate=validate.Length(min=1, max=40))
+    local_id = fields.String(required=True, validate=validate.Length(max=64))
+    previews = fields.Boolean(load_default=False)
+
+
+class DeliveryTold(Record):
+    """One change that was, or is, to be brought to another system: how it stands, why, and what comes next.
+
+    `tries` are its calls, the latest last, at most 20; what they sent and got shows by the right `delivery:read` alone.
+    """
+
+    id = Identifier(required=True)
+    connection_id = Identifier(required=True)
+    connection = fields.String(required=True)
+    op = fields.String(required=True)
+    state = fields.String(required=True, validate=OneOf(*DELIVERY_STATES))
+    error_class = fields.String(required=True, allow_none=True)
+    reason = fields.String(required=True, allow_none=True)
+    next_step = fields.Dict(keys=fields.String(), values=fields.String(), required=True, metadata={
+        "description": "What happens next, or what to do, by language: `en`, `zh-CN`."})
+    due_at = Timestamp(required=True)
+    created_at = Timestamp(required=True)
+    settled_at = Timestamp(required=True, allow_none=True)
+    tries = fields.List(fields.Nested(Attempt), required=True)
+
+
 # --- accounts -----------------------------------------------------------------------------------------------------
 
 
@@ -485,6 +514,9 @@ LIST_DELIVERIES = _operation("list_deliveries", "List deliveries",
 LIST_ATTEMPTS = _operation("list_attempts", "List the attempts of a delivery",
                            ListAttempts, page_of(Attempt), DELIVERY_READ,
                            errors.NotFound, mutates=False)
+LIST_DELIVERIES_OF_RECORD = Operation(
+    SERVICE, "list_deliveries_of_record", DeliveriesOfRecord, page_of(DeliveryTold), internal=True, mutates=False,
+    summary="List what became of bringing a record to other systems")
 PUT_ACCOUNT = _operation("put_account", "Say which account is a user's", PutAccount, Account, CONNECTION_CHANGE,
                          errors.NotFound, errors.AlreadyExists, errors.Invalid)
 GET_ACCOUNT = _operation("get_account", "Read which account is a user's", AccountOf, Account, CONNECTION_READ,
@@ -504,8 +536,8 @@ RECEIVE_INBOUND = Operation(SERVICE, "receive_inbound", ReceiveInbound, Received
 OPERATIONS = (
     LIST_ADAPTERS, CREATE_CONNECTION, GET_CONNECTION, LIST_CONNECTIONS, CHANGE_CONNECTION, CHECK_CONNECTION,
     PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
-    ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, LIST_ATTEMPTS, PUT_ACCOUNT, GET_ACCOUNT,
-    DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT, RECEIVE_INBOUND,
+    ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, LIST_ATTEMPTS, LIST_DELIVERIES_OF_RECORD,
+    PUT_ACCOUNT, GET_ACCOUNT, DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT, RECEIVE_INBOUND,
 )
 
 

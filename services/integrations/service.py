@@ -24,7 +24,7 @@ from services.integrations.operations import conflicts as conflict_operations
 from services.integrations.operations import connections as connection_operations
 from services.integrations.operations import routes as route_operations
 from services.integrations.operations.records import HASHED
-from services.integrations.queries import adapters, conflicts, connections, deliveries, routes
+from services.integrations.queries import adapters, conflicts, connections, deliveries, fates, routes
 from services.integrations.queries.gauges import ConnectionGauges
 from services.integrations.settings import IntegrationsSettings
 
@@ -180,6 +180,11 @@ class IntegrationsService(Service):
     def list_attempts(self, call: Call) -> Page:
         """List the attempts of a delivery."""
         return deliveries.attempts(call.session, call.request, call.subject, call.runtime.codec)
+
+    @exposes(contract.LIST_DELIVERIES_OF_RECORD)
+    def list_deliveries_of_record(self, call: Call) -> Page:
+        """List what became of bringing a record to other systems."""
+        return fates.of_record(call.session, call.request, call.subject, call.runtime.codec)
 
     # --- accounts and conflicts -----------------------------------------------------------------------------------
 

@@ -1,0 +1,76 @@
+"""What became of bringing a record to other systems, as whoever may see the record is told it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chassis.database import new_id, utcnow
+from contracts import integrations as contract
+from contracts.schema import load, pack, page_of
+from services.integrations.models import Attempt, Connection
+from services.integrations.queries import fates
+from tests.service.integrations.conftest import Hub
+from tests.support.fake_target import FakeTarget
+from tests.support.plans import Plainly
+from tests.support.rooms import ADMIN
+
+
+def told(hub: Hub, local_id: str, **asked: Any) -> list[dict[str, Any]]:
+    request = load(contract.DeliveriesOfRecord, {"entity": "customer", "local_id": local_id, **asked})
+    with hub.db.read() as session:
+        page = fates.of_record(session, request, ADMIN, Plainly())
+        items: list[dict[str, Any]] = pack(page_of(contract.DeliveryTold), page)["items"]
+    return items
+
+
+def test_a_delivery_is_told_with_its_connection_its_calls_and_what_comes_next(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    hub.run()
+    customer_id = hub.customer()
+    hub.until(customer_id, "delivered")
+    (one,) = told(hub, customer_id)
+    assert (one["connection_id"], one["connection"]) == (connection_id, hub.connection(connection_id).name)
+    assert (one["state"], one["error_class"], one["reason"]) == ("delivered", None, None)
+    assert one["next_step"]["en"].startswith("It has arrived")
+    assert [attempt["action"] for attempt in one["tries"]] == ["write"]
+
+
+def test_what_was_sent_is_told_only_when_it_is_asked_for(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    hub.run()
+    customer_id = hub.customer(name="李雷")
+    hub.until(customer_id, "delivered")
+    previews = [(attempt["request_preview"], attempt["response_preview"])
+                for one in told(hub, customer_id) for attempt in one["tries"]]
+    assert previews == [(None, None)]
+    assert "李雷" in str(told(hub, customer_id, previews=True)[0]["tries"][0]["request_preview"])
+
+
+def test_the_deliveries_of_other_records_and_entities_are_not_told(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    mine, _other = hub.customer(), hub.customer()
+    assert len(told(hub, mine)) == 1
+    assert told(hub, mine, entity="order") == []
+
+
+def test_of_hundreds_of_calls_the_latest_twenty_are_told_first_to_last(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    customer_id, other_id = hub.customer(), hub.customer()
+    made = [Attempt(delivery_id=hub.deliveries(id)[0].id, n=n, fence=n, action="write", started_at=utcnow())
+            for id, many in ((customer_id, 50), (other_id, 3)) for n in range(1, many + 1)]
+    with hub.db.write() as session:
+        session.add_all(made)
+    assert [attempt["n"] for attempt in told(hub, customer_id)[0]["tries"]] == list(range(31, 51))
+
+
+def test_what_waits_at_a_paused_connection_says_that_it_waits_for_a_person(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    customer_id = hub.customer()
+    with hub.db.write() as session:
+        connection = session.get_one(Connection, connection_id)
+        connection.desired_state, connection.pause_code = "paused", "auth"
+    assert "凭据" in told(hub, customer_id)[0]["next_step"]["zh-CN"]
+
+
+def test_a_record_that_was_never_to_go_anywhere_has_no_deliveries(hub: Hub) -> None:
+    assert told(hub, new_id()) == []

@@ -1,0 +1,49 @@
+"""Whoever waits for a delivery reads what comes next, whatever state it is in."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import pytest
+
+from services.integrations.domain import failures
+from services.integrations.domain.deliveries import OPEN, STATES
+from services.integrations.domain.next_steps import BY_STATE, OF_THE_DEAD, PAUSED, STOPPED, next_step
+from services.integrations.domain.pauses import ADVICE, Code
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+@pytest.mark.parametrize("words", [*BY_STATE.values(), *OF_THE_DEAD.values(), PAUSED, STOPPED])
+def test_every_step_is_told_in_english_and_chinese(words: dict[str, str]) -> None:
+    assert set(words) == {"en", "zh-CN"}
+    assert CHINESE.search(words["zh-CN"])
+    assert not CHINESE.search(words["en"])
+
+
+def test_every_state_has_a_next_step() -> None:
+    assert set(BY_STATE) == set(STATES)
+
+
+@pytest.mark.parametrize("error_class", [failures.INVALID, failures.TRANSIENT, failures.VERSION_CONFLICT,
+                                         failures.NOT_FOUND, failures.DEPENDENCY_MISSING, failures.AMBIGUOUS,
+                                         failures.UNRESOLVABLE, failures.ADAPTER_ERROR])
+def test_a_delivery_that_is_given_up_says_what_to_do_about_its_error(error_class: str) -> None:
+    assert next_step("dead", error_class, "active", None) == OF_THE_DEAD[error_class] != BY_STATE["dead"]
+
+
+def test_a_delivery_that_is_given_up_for_a_reason_of_a_newer_version_still_says_what_to_do() -> None:
+    assert next_step("dead", "not heard of", "active", None) == BY_STATE["dead"]
+
+
+@pytest.mark.parametrize("state", [state for state in OPEN if state != "leased"])
+def test_what_waits_at_a_paused_connection_says_so_and_not_that_it_is_tried_again(state: str) -> None:
+    assert next_step(state, None, "paused", None) == PAUSED
+    assert next_step(state, None, "stopped", None) == STOPPED
+    for code in get_args(Code):
+        assert next_step(state, None, "paused", code) == ADVICE[code]
+
+
+def test_a_pause_says_nothing_of_what_has_arrived() -> None:
+    assert next_step("delivered", None, "paused", "auth") == BY_STATE["delivered"]

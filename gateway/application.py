@@ -7,6 +7,7 @@ and no more.
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +27,9 @@ from chassis.context import Subject
 from contracts.errors import HubError, InternalError, NotFound, Unauthenticated
 from gateway import correlation, exchange, limits, locale, problems
 from gateway.calls import GATEWAY, Calls
+from gateway.composition import Composition, zone_named
 from gateway.errors import MethodNotAllowed, NotAcceptable, UnsupportedMediaType
+from gateway.gathering import Errand, gather
 from gateway.route import Route
 from gateway.settings import GatewaySettings
 
@@ -83,6 +86,7 @@ class Application:
         self._authenticator = authenticator
         self._run = run
         self._clock = clock
+        self._zone = zone_named(settings.time_zone)
         self._map = Map([_rule(route.template, route.method, route) for route in routes]
                         + [_rule(page.path, "GET", page) for page in pages],
                         strict_slashes=True, merge_slashes=False, redirect_defaults=False)
@@ -179,14 +183,20 @@ class Application:
         asked = exchange.understand(arrived)
         # A client may send one X-Request-Id many times, so it never stands in for a key: without one, each is its own.
         key = asked.key or f"once-{uuid4()}"
+        operation = arrived.route.operation
+        if isinstance(operation, Composition):
+            errand = Errand(caller, subject, arrived.request_id, arrived.traceparent, arrived.language)
+            now = dt.datetime.now(self._zone)
+            return exchange.answer(arrived, asked, gather(operation, asked.request, errand, now, asked.select),
+                                   replayed=False)
         try:
-            answer = caller.call(arrived.route.operation, asked.request, subject=subject, key=key,
+            answer = caller.call(operation, asked.request, subject=subject, key=key,
                                  request_id=arrived.request_id, traceparent=arrived.traceparent)
         except Unauthenticated as error:
             if arrived.route.public or error.fields.get("presented"):
                 raise
             # The client is known; it is our own token that the service does not accept.
-            log.error("context_token_refused", service=arrived.route.operation.service, reason=error.message)
+            log.error("context_token_refused", service=operation.service, reason=error.message)
             raise InternalError from error
         return exchange.answer(arrived, asked, answer.document, replayed=answer.replayed)
 

@@ -63,6 +63,8 @@ OF_FIELDS = _compiled((
     (r"Not a valid date\.", "必须是日期，例如 2026-11-22。"),
     (r"(Not a valid email address|Is not an email address)\.", "不是有效的邮箱地址。"),
     (r"A search by the start of the name is sorted by name\.", "按名称开头搜索时只能按名称排序。"),
+    (r"The order next_follow_up_at and the filter follow_up_before go together\.",
+     "next_follow_up_at 排序与 follow_up_before 筛选必须同时使用。"),
     (r"Not a valid (URL|UUID)\.|String does not match expected pattern\.", "格式不正确。"),
     (r"May be given once only\.", "只能出现一次。"),
     (r"Is not a field of this record: (?P<names>.*)\.", "此记录没有这些字段：{names}。"),
@@ -208,6 +210,9 @@ OF_DETAILS = _compiled((
     (r"The hub keeps no copy of its record: .*", "本系统没有这条记录的副本；修改该记录后会重新推送。"),
     (r"The connection cannot be used: (?P<why>\S+)", "连接无法使用：{why}。"),
     (r"The target could not be asked: (?P<why>.*)", "无法向对方系统查询：{why}。"),
+    (r"The (?P<service>\S+) service is not there", "{service} 服务暂时不可用。"),
+    (r"The (?P<service>\S+) service did not answer within (?P<seconds>\S+) s",
+     "{service} 服务未能在 {seconds} 秒内应答。"),
     (r"A compressed body is not read here", "不接受压缩的请求体。"),
     (r"This resource is (?P<kind>\S+)", "此资源只能以 {kind} 提供。"),
 ))

@@ -17,6 +17,7 @@ from contracts.envelope import Envelope
 from contracts.errors import Unavailable
 from gateway import auth, pages
 from gateway.application import Application, RunsInWorker, Work
+from gateway.composition import zone_named
 from gateway.entrypoint import serves
 from gateway.routes import ROUTES
 from gateway.settings import GatewaySettings
@@ -63,9 +64,13 @@ def prepare(runtime: Runtime) -> None:
     """Load the signing key and set up what the requests share.
 
     Raises:
-        ConfigError: there is no usable signing key.
+        ConfigError: there is no usable signing key, or no such time zone.
     """
     settings: Any = runtime.settings
+    try:
+        zone_named(settings.time_zone)
+    except ValueError as error:
+        raise ConfigError(f"time_zone (HUB_TIME_ZONE): {error}") from error
     try:
         runtime.extra[SIGNING_KEY] = SigningKey.load(settings.signing_key_file)
     except (OSError, ValueError) as error:

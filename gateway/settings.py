@@ -18,6 +18,8 @@ class GatewaySettings(Settings):
                           doc="host:port of the HTTP door; port 0 takes any free one. Put TLS in front of it.")
     public_url: str = setting("", env="GATEWAY_PUBLIC_URL",
                               doc="Address under which clients reach the gateway, for the API document.")
+    time_zone: str = setting("UTC", env="HUB_TIME_ZONE",
+                             doc="IANA name of the company's time zone, such as Asia/Shanghai: when its days end.")
     signing_key_file: Path = setting(  # noqa: RUF009 (declares a field)
         Path("{home}/keys/gateway-signing.pem"), env="GATEWAY_SIGNING_KEY_FILE",
         doc="Ed25519 private key that signs the context token of every call.")

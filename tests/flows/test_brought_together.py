@@ -1,0 +1,118 @@
+"""A customer, a day and an order on one screen, while all rooms are there and while one of them is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.flows.people import Client, administrator, hire
+from tests.service.gateway.running import Hub
+from tests.support.processes import eventually
+
+PROMISED_S = 2.0
+CUSTOMER = {"name": "Evergreen Trading", "kind": "company", "phone": "+86 138 0013 8000"}
+PARTS = {"contacts", "orders", "tickets", "tasks", "activities"}
+
+
+@pytest.fixture(scope="module")
+def seller(all_rooms: Hub) -> Client:
+    """Somebody who sells: own customers, and no right to deliveries."""
+    return hire(all_rooms, f"seller-{uuid4().hex[:8]}", "sales")
+
+
+def made(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = client.ask("POST", path, body, Idempotency_Key=str(uuid4()))
+    assert answer.status_code == 201, answer.text
+    record: dict[str, Any] = answer.json()
+    return record
+
+
+def read(client: Client, path: str, **headers: str) -> dict[str, Any]:
+    answer = client.ask("GET", path, **headers)
+    assert answer.status_code == 200, answer.text
+    record: dict[str, Any] = answer.json()
+    return record
+
+
+def test_a_customer_is_read_with_what_belongs_to_it_and_what_is_done_is_left_out(all_rooms: Hub,
+                                                                                  seller: Client) -> None:
+    customer = made(seller, "/customers", CUSTOMER)
+    contact = made(seller, "/contacts", {"customer_id": customer["id"], "name": "Li Na"})
+    subject = {"entity": "customer", "id": customer["id"]}
+    task = made(seller, "/tasks", {"title": "Call back", "subject": subject})
+    done = made(seller, "/tasks", {"title": "Done", "subject": subject})
+    assert seller.ask("POST", f"/tasks/{done['id']}/complete").status_code == 200
+    call = made(seller, "/activities", {"kind": "call", "subject": subject})
+    overview = read(seller, f"/customers/{customer['id']}/overview")
+    assert overview["missing"] == []
+    assert overview["customer"] == read(seller, f"/customers/{customer['id']}")
+    assert {name: [one["id"] for one in overview[name]["items"]] for name in PARTS} == {
+        "contacts": [contact["id"]], "orders": [], "tickets": [], "tasks": [task["id"]], "activities": [call["id"]]}
+    for name in PARTS:
+        whole = seller.ask("GET", overview[name]["href"].removeprefix("/api/v1"))
+        assert whole.json()["items"] == overview[name]["items"], name
+
+
+def test_a_customer_out_of_reach_is_404_and_not_an_empty_overview(all_rooms: Hub, seller: Client) -> None:
+    somebody_elses = made(administrator(all_rooms), "/customers", CUSTOMER)
+    assert seller.ask("GET", f"/customers/{somebody_elses['id']}/overview").status_code == 404
+
+
+def test_my_day_holds_my_own_overdue_tasks_tickets_and_follow_ups(all_rooms: Hub) -> None:
+    me, other = (hire(all_rooms, f"{name}-{uuid4().hex[:8]}", "manager") for name in ("me", "other"))
+    late = made(me, "/tasks", {"title": "Late", "due_at": "2020-01-01T00:00:00Z"})
+    made(me, "/tasks", {"title": "Some day"})
+    made(other, "/tasks", {"title": "Not mine", "due_at": "2020-01-01T00:00:00Z"})
+    mine = made(me, "/customers", CUSTOMER | {"next_follow_up_at": "2020-01-01T00:00:00Z"})
+    made(me, "/customers", CUSTOMER | {"next_follow_up_at": "2999-01-01T00:00:00Z"})
+    made(me, "/customers", CUSTOMER)
+    today = read(me, "/me/today")
+    assert (today["missing"], today["time_zone"]) == ([], "UTC")
+    assert [one["id"] for one in today["overdue"]["items"]] == [late["id"]]
+    assert today["due_today"]["items"] == []
+    assert [one["id"] for one in today["follow_ups"]["items"]] == [mine["id"]]
+
+
+def test_a_service_that_is_stopped_is_named_within_two_seconds_and_the_rest_is_there(all_rooms: Hub,
+                                                                                      seller: Client) -> None:
+    customer = made(seller, "/customers", CUSTOMER)
+    path = f"/customers/{customer['id']}/overview"
+    with stopped(all_rooms, "sales"):
+        began = time.monotonic()
+        overview = read(seller, path, Accept_Language="zh-CN")
+        took = time.monotonic() - began
+    assert took < PROMISED_S, f"answered after {took:.1f} s"
+    assert [(one["part"], one["code"]) for one in overview["missing"]] == [("orders", "unavailable")]
+    assert overview["missing"][0]["message"] == "sales 服务暂时不可用。"
+    assert overview["orders"] is None
+    assert overview["tasks"]["items"] == []
+    eventually(lambda: read(seller, path)["missing"] == [], 30)
+
+
+def test_a_service_that_stands_still_is_waited_for_no_longer_than_two_seconds(all_rooms: Hub, seller: Client) -> None:
+    customer = made(seller, "/customers", CUSTOMER)
+    all_rooms.rooms["tickets"].pause()
+    try:
+        began = time.monotonic()
+        answers = [read(seller, f"/customers/{customer['id']}/overview"), read(seller, "/me/today")]
+        took = time.monotonic() - began
+    finally:
+        all_rooms.rooms["tickets"].resume()
+    assert took < 2 * PROMISED_S, f"two answers after {took:.1f} s"
+    for answer in answers:
+        assert [(one["part"], one["code"]) for one in answer["missing"]] == [("tickets", "deadline_exceeded")]
+
+
+@contextmanager
+def stopped(hub: Hub, room: str) -> Iterator[None]:
+    """Stop a room as an operator does, and start it again."""
+    hub.rooms[room].terminate()
+    try:
+        yield
+    finally:
+        hub.rooms[room] = hub.processes.room(room, hub.environ)

@@ -1,4 +1,4 @@
-"""A real process under eventlet exports its spans, also the last ones, and a collector that is away holds up nothing."""
+"""A real process exports its spans, also the last ones; a collector that is away holds up nothing."""
 
 from __future__ import annotations
 

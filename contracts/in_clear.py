@@ -14,7 +14,7 @@ Opens = Callable[[Any], Any]
 
 
 def in_clear(schema: type[Record], packed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a packed record JSON-ready and in clear: what `dump` makes of what `unpack` returns, at a tenth of the cost.
+    """Return a packed record JSON-ready and in clear: what `dump` makes of what `unpack` returns, far cheaper.
 
     Only for what a service of the hub has answered: its own schema has packed it. For the HTTP side of the gateway,
     never for a message.

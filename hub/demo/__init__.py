@@ -1,1 +1,1 @@
-"""`hub demo`: one real order in a real ERP, through the gateway alone, read back from the ERP over its own API."""
+"""`hub demo`: every job of the hub, both ways, through the gateway alone, and read back from the targets themselves."""

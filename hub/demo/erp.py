@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,24 +11,13 @@ from typing import Any, Self
 
 import requests
 
-from hub.installation import ROOT, Installation
+from hub.demo import sandbox
+from hub.demo.connection import Wanted
+from hub.installation import Installation
 from hub.trouble import Trouble
 
 PATIENCE_S = 30.0
 """How long a restart of the ERP may take before its reader gives up."""
-SANDBOX = ROOT / "deploy" / "sandbox" / "tryton" / "sandbox.py"
-
-
-def prepare(hub: Installation) -> None:
-    """Install the sandbox ERP and its data, once; its own progress goes to the terminal.
-
-    Raises:
-        Trouble: it cannot be installed.
-    """
-    done = subprocess.run([sys.executable, str(SANDBOX), "prepare"], check=False, stdout=sys.stderr,
-                          env={**os.environ, "HUB_HOME": str(hub.home)})
-    if done.returncode:
-        raise Trouble("the sandbox ERP could not be prepared", "the line above says why; then run hub demo again")
 
 
 @dataclass(frozen=True)
@@ -67,22 +53,28 @@ class Erp:
         Raises:
             Trouble: it has not been prepared.
         """
-        file = hub.home / "sandbox" / "tryton" / "seed.json"
-        try:
-            seed = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            text = f"the sandbox ERP has no readable {file.name}"
-            raise Trouble(text, "run hub demo again: it prepares it") from error
-        port = next(iter(hub.ports(hub.programs["tryton"])))
-        return cls(f"http://127.0.0.1:{port}", seed)
+        return cls(sandbox.url_of(hub, "tryton"), sandbox.kept(hub, "tryton", "seed.json"))
 
-    def connection(self) -> dict[str, Any]:
-        """What a hub connection to this ERP is configured with; the key is given apart."""
-        seed = self.seed
-        config = {name: seed[name] for name in ("database", "company", "web_shop", "warehouse", "payment_term", "uom",
-                                                "currencies", "taxes")}
+    def wanted(self) -> Wanted:
+        """The hub's connection to this ERP for customers, orders and products."""
+        kept = ("database", "company", "web_shop", "warehouse", "payment_term", "uom", "currencies", "taxes")
+        return Wanted(name="Sandbox ERP", kind="erp", adapter="tryton", config=self._config(*kept),
+                      secrets=self._secrets, routes={"product": "pull", "customer": "push", "order": "both"})
+
+    def wanted_mailing_list(self) -> Wanted:
+        """The hub's connection to this ERP's mailing list."""
+        return Wanted(name="Sandbox mailing list", kind="marketing", adapter="tryton_marketing",
+                      config=self._config("database", "mailing_list"), secrets=self._secrets,
+                      routes={"contact": "both"})
+
+    def _config(self, *names: str) -> dict[str, Any]:
         # The sandbox listens on loopback, which the hub's outbound guard refuses unless a connection allows it.
-        return config | {"base_url": self.url, "allow_private": ["127.0.0.0/8"]}
+        kept = {name: self.seed[name] for name in names}
+        return kept | {"base_url": self.url, "allow_private": ["127.0.0.0/8"]}
+
+    @property
+    def _secrets(self) -> dict[str, str]:
+        return {"rest_key": self.seed["rest_key"]}
 
     def sales(self, web_id: str) -> list[Sale]:
         """Return every sale that carries `web_id`."""
@@ -102,6 +94,17 @@ class Erp:
     def parties(self, code: str) -> list[dict[str, Any]]:
         """Return every party with this code."""
         return self._read("party.party", [["code", "=", code]], ["code", "name"])
+
+    def shipments(self, sale_id: int) -> list[dict[str, Any]]:
+        """Return a sale's shipments with number and state, in the order they were made."""
+        sale = self._read("sale.sale", [["id", "=", sale_id]], ["shipments"])[0]
+        found = self._read("stock.shipment.out", [["id", "in", sale["shipments"]]], ["number", "state"])
+        return sorted(found, key=lambda row: int(row["id"]))
+
+    def subscriptions(self, email: str) -> list[dict[str, Any]]:
+        """Return every row of the mailing list with this address, with whether it is on the list (`active`)."""
+        return self._read("marketing.email", [["email", "=", email], ["list_", "=", self.seed["mailing_list"]]],
+                          ["email", "active"])
 
     def _sale(self, row: Mapping[str, Any]) -> Sale:
         lines = self._read("sale.line", [["sale", "=", row["id"]]], ["product.code", "quantity", "unit_price"])

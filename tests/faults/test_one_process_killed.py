@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hub.demo.story import Outcome, Story
+from hub.demo.order import OrderJob, OrderOutcome
 from tests.support.local_hub import PROGRAMS, LocalHub, local_hub
 from tests.support.postgres import Postgres, private_cluster
 from tests.support.processes import eventually
@@ -38,11 +38,12 @@ class Site:
 
     hub: LocalHub
     server: Postgres | None
-    acknowledged: list[Outcome] = field(default_factory=list)
+    acknowledged: list[OrderOutcome] = field(default_factory=list)
 
-    def tell(self) -> Outcome:
+    def tell(self) -> OrderOutcome:
         """Tell the story once, and remember what was acknowledged in it."""
-        self.acknowledged.append(Story(self.hub.door(), self.hub.erp(), lambda _: None).run())
+        job = OrderJob(self.hub.door(), self.hub.erp(), self.hub.colleague(), lambda _: None)
+        self.acknowledged.append(job.run())
         return self.acknowledged[-1]
 
     def end_of(self, program: str) -> Callable[[], None]:
@@ -87,12 +88,13 @@ def site_on(whole_hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> It
         yield give
 
 
-def assert_accounted_for(outcome: Outcome) -> None:
+def assert_accounted_for(outcome: OrderOutcome) -> None:
     """What was acknowledged stands in the ERP, once, in its newest version, and the ledger adds up."""
     assert outcome.sales == 1, "lost or doubled"
     assert outcome.replayed, "the same key gave another answer"
     assert outcome.refused == "invalid_transition"
     assert outcome.renamed["name"].endswith(outcome.customer["name"].rpartition(" ")[2])
+    assert outcome.fulfilled["status"] == "fulfilled", "shipped there, and not told here"
     assert outcome.ledger["balanced"]
     assert outcome.ledger["dead"] == 0
 

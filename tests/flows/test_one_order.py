@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hub.demo.door import wait_for
-from hub.demo.story import Outcome, Story
+from hub.demo.order import OrderJob, OrderOutcome, processed
 from tests.support.in_clear import files_below, found_in, spellings
 from tests.support.local_hub import LocalHub
 
@@ -18,13 +18,14 @@ PLANTED_STREET = "种植路 4711 号"
 
 
 @pytest.fixture(scope="module")
-def told(whole_hub: LocalHub) -> tuple[LocalHub, Outcome]:
-    """The hub after its story has been told once."""
-    return whole_hub, Story(whole_hub.door(), whole_hub.erp(), lambda _: None).run()
+def told(whole_hub: LocalHub) -> tuple[LocalHub, OrderOutcome]:
+    """The hub after one order has gone there and back."""
+    job = OrderJob(whole_hub.door(), whole_hub.erp(), whole_hub.colleague(), lambda _: None)
+    return whole_hub, job.run()
 
 
 def test_an_acknowledged_order_stands_in_the_erp_with_its_lines_total_and_party(
-    told: tuple[LocalHub, Outcome],
+    told: tuple[LocalHub, OrderOutcome],
 ) -> None:
     _, outcome = told
     assert outcome.sale is not None
@@ -36,14 +37,20 @@ def test_an_acknowledged_order_stands_in_the_erp_with_its_lines_total_and_party(
     assert outcome.renamed["name"] != outcome.customer["name"]
 
 
-def test_confirming_again_makes_no_second_sale(told: tuple[LocalHub, Outcome]) -> None:
+def test_confirming_again_makes_no_second_sale(told: tuple[LocalHub, OrderOutcome]) -> None:
     _, outcome = told
     assert outcome.replayed
     assert outcome.refused == "invalid_transition"
     assert outcome.sales == 1
 
 
-def test_the_ledger_adds_up(told: tuple[LocalHub, Outcome]) -> None:
+def test_an_order_shipped_in_the_erp_is_fulfilled_here(told: tuple[LocalHub, OrderOutcome]) -> None:
+    _, outcome = told
+    assert [shipment["state"] for shipment in outcome.shipments] == ["done"]
+    assert (outcome.fulfilled["id"], outcome.fulfilled["status"]) == (outcome.order["id"], "fulfilled")
+
+
+def test_the_ledger_adds_up(told: tuple[LocalHub, OrderOutcome]) -> None:
     _, outcome = told
     ledger = outcome.ledger
     assert ledger["balanced"]
@@ -56,7 +63,7 @@ def files_of_the_hub(home: Path) -> Iterator[Path]:
     return (file for file in files_below(home) if "sandbox" not in file.parts and "tryton" not in file.name)
 
 
-def test_a_planted_phone_email_and_street_are_found_in_clear_nowhere(told: tuple[LocalHub, Outcome]) -> None:
+def test_a_planted_phone_email_and_street_are_found_in_clear_nowhere(told: tuple[LocalHub, OrderOutcome]) -> None:
     hub, _ = told
     door, erp = hub.door(), hub.erp()
     made = door.post("/api/v1/customers", {
@@ -67,10 +74,7 @@ def test_a_planted_phone_email_and_street_are_found_in_clear_nowhere(told: tuple
     order = door.post("/api/v1/orders", {"customer_id": made["id"], "currency": "CNY",
                                          "lines": [{"sku": "SKU-1001", "quantity": "1"}]})
     door.post(f"/api/v1/orders/{order['id']}/confirm")
-    arrived = Story(door, erp, lambda _: None)
-    arrived.outcome.order = order
-
-    wait_for("the planted order's arrival", arrived.processed)
+    wait_for("the planted order's arrival", lambda: processed(erp, order["id"]))
     assert erp.party_by_code(made["id"]) is not None
     files = list(files_of_the_hub(hub.home))
     assert len(files) > 20

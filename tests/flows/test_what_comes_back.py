@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from hub.demo.connection import API
 from hub.demo.door import Door, wait_for
-from hub.demo.story import API, Story
+from hub.demo.order import OrderJob, processed
 from tests.support.erp import Erp
 from tests.support.local_hub import LocalHub
 
@@ -27,10 +28,11 @@ class Trade:
 
     def __init__(self, hub: LocalHub) -> None:
         self.door: Door = hub.door()
-        self._story = Story(self.door, hub.erp(), lambda _: None)
-        self.connection = self._story.connect()["id"]
-        self._story.open_routes({"id": self.connection})
-        self._story.pull_products({"id": self.connection})
+        self._read = hub.erp()
+        job = OrderJob(self.door, self._read, hub.colleague(), lambda _: None)
+        connection = job.connect()
+        job.pull_products(connection)
+        self.connection = connection.id
         state = hub.home / "sandbox" / "tryton"
         self.erp = Erp(int(hub.erp().url.rpartition(":")[2]), json.loads((state / "seed.json").read_text()), state)
 
@@ -41,8 +43,8 @@ class Trade:
         lines = [{"sku": SKU, "quantity": str(quantity)}]
         body = {"customer_id": customer["id"], "currency": "CNY", "lines": lines}
         order = self.door.post(f"{API}/orders", body)
-        self._story.outcome.order = self.door.post(f"{API}/orders/{order['id']}/confirm")
-        sale = wait_for("the order's arrival in the ERP", self._story.processed)
+        self.door.post(f"{API}/orders/{order['id']}/confirm")
+        sale = wait_for("the order's arrival in the ERP", lambda: processed(self._read, order["id"]))
         until("its settlement", lambda: self.settled(order["id"]))
         return order["id"], str(sale.id)
 

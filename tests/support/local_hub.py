@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 
+from hub.demo.calendar import Calendar
+from hub.demo.colleague import Colleague
 from hub.demo.door import Door
 from hub.demo.erp import Erp
 from hub.demo.login import open_door
 from hub.installation import Installation
+from tests.support import radicale
 from tests.support.erp import place_seeded
 from tests.support.processes import INHERITED, ROOT, free_port
 from tests.support.rooms import SERVICES
@@ -64,11 +67,12 @@ class LocalHub:
         return document
 
     def up(self) -> None:
-        """Start everything, the ERP freshly seeded."""
+        """Start everything, the ERP freshly seeded and the calendars empty."""
         state = self.home / "sandbox" / "tryton"
         if not state.exists():
             self.env["HUB_TRYTON_VENV"] = str(place_seeded(state))
-        answer = self("up", "--with", "tryton")
+            self.env["HUB_RADICALE_VENV"] = str(radicale.prepare(self.home / "sandbox" / "radicale"))
+        answer = self("up", "--with", "tryton", "--with", "radicale")
         assert answer["ok"], f"{answer}\n{self.logs()}"
         self.first_password = answer.get("first_admin", {}).get("password")
 
@@ -96,6 +100,14 @@ class LocalHub:
     def erp(self) -> Erp:
         """The ERP, read past the hub."""
         return Erp.of(self.installation)
+
+    def colleague(self) -> Colleague:
+        """Somebody who works in the ERP."""
+        return Colleague.of(self.installation)
+
+    def calendar(self) -> Calendar:
+        """A colleague's calendar, read past the hub."""
+        return Calendar.of(self.installation)
 
     def logs(self, lines: int = 15) -> str:
         """The last words of every process."""

@@ -109,6 +109,12 @@ def running_task_server(folder: Path) -> Iterator[TaskServer]:
         _sandbox("stop", state)
 
 
+def prepare(state: Path) -> Path:
+    """Make `state` a fresh task server that nobody serves yet; return its virtual environment."""
+    _sandbox("prepare", state)
+    return kept_environment()
+
+
 def kept_environment() -> Path:
     """Where the server's virtual environment is kept between runs; another one when the requirements change."""
     if named := os.environ.get("HUB_RADICALE_VENV"):

@@ -1,38 +1,38 @@
-"""The demo's story, told step by step: connect, pull, order, look in the ERP, rename, repeat."""
+"""The first job: an order becomes a sale in the ERP, once, and is fulfilled when the ERP's warehouse has shipped it."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hub.demo.colleague import Colleague
+from hub.demo.connection import API, Connection
 from hub.demo.door import Door, Refused, wait_for
 from hub.demo.erp import Erp, Sale
+from hub.demo.showing import Row, Tell, ledger_row
 from hub.trouble import Trouble
 
-API = "/api/v1"
-CONNECTION = "Sandbox ERP"
-ROUTES = (("product", "pull"), ("customer", "push"), ("order", "both"))
 SKUS = (("SKU-1001", "2"), ("SKU-1003", "10"))
-
-Tell = Callable[[str], None]
 
 
 @dataclass
-class Outcome:
-    """What the demo has seen.
+class OrderOutcome:
+    """What the job has seen.
 
     Attributes:
-        order: as the hub holds it.
-        sale: as the ERP holds it.
+        order: as the hub holds it, confirmed.
+        sale: as the ERP holds it on arrival.
         party: the ERP's record of the customer, before and after the change of name.
         arrived_s: seconds from the 2xx of the confirmation to the processed sale, read back in the ERP.
         renamed_s: seconds from the 2xx of the change to the new name, read back in the ERP.
         replayed: whether the same key gave the same answer.
         refused: the code of the answer to a second confirmation without the key.
         sales: how many sales the ERP holds for the order after all that.
+        shipments: of the sale, after the ERP's warehouse has sent them.
+        fulfilled: the order as the hub holds it after that.
+        fulfilled_s: seconds from the shipping there to the fulfilled order here.
         ledger: of the connection.
     """
 
@@ -46,79 +46,73 @@ class Outcome:
     replayed: bool = False
     refused: str = ""
     sales: int = 0
+    shipments: list[dict[str, Any]] = field(default_factory=list)
+    fulfilled: dict[str, Any] = field(default_factory=dict)
+    fulfilled_s: float = 0.0
     ledger: dict[str, Any] = field(default_factory=dict)
 
+    def rows(self) -> list[Row]:
+        """The job as rows of the table."""
+        order, customer, party, sale = self.order, self.customer, self.party, self.sale
+        if sale is None:
+            raise Trouble("the ERP holds no sale", "GET /api/v1/deliveries says what became of it")
+        again = (f"same key: {'same answer' if self.replayed else 'NOT the same answer'}\n"
+                 f"no key: {self.refused or 'accepted'}")
+        return [
+            Row("order → sale", f"{order['number']}\n{order['id']}", f"{sale.number} (id {sale.id}), {sale.state}",
+                self.arrived_s),
+            Row("lines", "\n".join(f"{line['quantity']} x {line['sku']} at {line['unit_price']}"
+                                   for line in order["lines"]), "\n".join(sale.lines)),
+            Row("total", f"{order['total']} {order['currency']}", f"{sale.total} {order['currency']}"),
+            Row("customer → party", f"{customer['name']}\n{customer['id']}",
+                f"{party['name']}\n{party['code']} (id {party['id']})"),
+            Row("renamed", str(self.renamed["name"]), str(self.renamed["name"]), self.renamed_s),
+            Row("confirmed again", again, f"{self.sales} sale"),
+            Row("shipped there → fulfilled", f"{order['number']} {self.fulfilled['status']}",
+                "\n".join(f"shipment {one['number']} {one['state']}" for one in self.shipments), self.fulfilled_s),
+            ledger_row("Sandbox ERP", self.ledger),
+        ]
 
-class Story:
-    """One run of the demo. Every step may be repeated: a run that was cut off goes on where it stopped."""
 
-    def __init__(self, door: Door, erp: Erp, tell: Tell) -> None:
+class OrderJob:
+    """One run of the job. Every step may be repeated: a run that was cut off goes on with another order."""
+
+    def __init__(self, door: Door, erp: Erp, warehouse: Colleague, tell: Tell) -> None:
         self._door = door
         self._erp = erp
+        self._warehouse = warehouse
         self._tell = tell
-        self.outcome = Outcome()
+        self.outcome = OrderOutcome()
 
-    def run(self) -> Outcome:
-        """Tell it all.
+    def run(self) -> OrderOutcome:
+        """Do the whole job.
 
         Raises:
             Refused: the hub refused a step.
             Trouble: something did not happen in time.
         """
         connection = self.connect()
-        self.open_routes(connection)
         self.pull_products(connection)
         self.order()
         self.rename()
         self.repeat()
-        self.outcome.ledger = self.settled_ledger(connection)
+        self.ship(connection)
+        self.outcome.ledger = connection.settled_ledger()
         return self.outcome
 
-    def connect(self) -> dict[str, Any]:
-        """Configure the ERP as a connection, give it the key, check it."""
-        connections = self._door.get(f"{API}/connections", limit=200)["items"]
-        found = next((c for c in connections if c["name"] == CONNECTION), None)
-        if found is None:
-            body = {"name": CONNECTION, "kind": "erp", "adapter": "tryton", "config": self._erp.connection()}
-            found = self._door.post(f"{API}/connections", body)
-        place = f"{API}/connections/{found['id']}"
-        checked: dict[str, Any] = {"ok": False}
-        if found["has_credential"]:
-            checked = self._door.post(f"{place}/check")
-        if not checked["ok"]:
-            # The first run, or somebody has tried another key: ours stands in the sandbox's seed.json.
-            self._door.put(f"{place}/credential", {"secrets": {"rest_key": self._erp.seed["rest_key"]}})
-            checked = self._door.post(f"{place}/check")
-        if not checked["ok"]:
-            wrong = "; ".join(f"{p['field']}: {p['message']}" for p in checked["problems"]) or checked["message"]
-            raise Trouble(f"the hub cannot work with the ERP ({wrong})", f"mend the connection {CONNECTION!r}")
-        if self._door.get(place)["desired_state"] != "active":
-            self._door.post(f"{place}/resume")
-        self._tell(f"connection {found['name']}: {checked['message']} ({found['guarantee'].replace('_', ' ')})")
-        return found
+    def connect(self) -> Connection:
+        """Configure the ERP as a connection, give it the key, check it, say which entity travels which way."""
+        return Connection.ensure(self._door, self._erp.wanted(), self._tell)
 
-    def open_routes(self, connection: dict[str, Any]) -> None:
-        """Say which entity travels which way."""
-        routes = self._door.get(f"{API}/routes", connection_id=connection["id"], limit=200)["items"]
-        for entity, direction in ROUTES:
-            found = next((r for r in routes if r["entity"] == entity), None)
-            if found is None:
-                body = {"connection_id": connection["id"], "entity": entity, "direction": direction}
-                found = self._door.post(f"{API}/routes", body)
-            if found["state"] != "active":
-                self._door.post(f"{API}/routes/{found['id']}/activate")
-        self._tell("routes active: products from the ERP, customers to it, orders both ways")
-
-    def pull_products(self, connection: dict[str, Any]) -> None:
+    def pull_products(self, connection: Connection) -> None:
         """Bring the ERP's products and stock into the hub."""
-        self._door.post(f"{API}/connections/{connection['id']}/pull")
         began = time.monotonic()
 
         def here() -> list[dict[str, Any]] | None:
             items: list[dict[str, Any]] = self._door.get(f"{API}/products", limit=200)["items"]
             return items if {sku for sku, _ in SKUS} <= {item["sku"] for item in items} else None
 
-        products = wait_for("the pull of the products", here)
+        products = connection.pulled("the pull of the products", here)
         self._tell(f"{len(products)} products with their stock here after {time.monotonic() - began:.1f} s")
 
     def order(self) -> None:
@@ -136,15 +130,11 @@ class Story:
         self._confirm = f"{API}/orders/{draft['id']}/confirm"
         self.outcome.order = self._door.post(self._confirm, key=self._key)
         acknowledged = time.monotonic()
-        self.outcome.sale = wait_for("the order's arrival in the ERP", self.processed)
+        order = self.outcome.order["id"]
+        self.outcome.sale = wait_for("the order's arrival in the ERP", lambda: processed(self._erp, order))
         self.outcome.arrived_s = time.monotonic() - acknowledged
         self.outcome.party = self._erp.party(self.outcome.sale.party)
         self._tell(f"confirmed, and in the ERP as sale {self.outcome.sale.number} after {self.outcome.arrived_s:.2f} s")
-
-    def processed(self) -> Sale | None:
-        """Return the order's sale once the ERP has processed it."""
-        sales = self._erp.sales(self.outcome.order["id"])
-        return next((sale for sale in sales if sale.state in ("processing", "done")), None)
 
     def rename(self) -> None:
         """Change the customer's name and wait until the ERP shows it."""
@@ -171,11 +161,24 @@ class Story:
         self.outcome.sales = len(self._erp.sales(self.outcome.order["id"]))
         self._tell(f"confirmed twice more: {self.outcome.sales} sale in the ERP")
 
-    def settled_ledger(self, connection: dict[str, Any]) -> dict[str, Any]:
-        """Return the connection's ledger once nothing is open."""
+    def ship(self, connection: Connection) -> None:
+        """Have the ERP's warehouse send the goods, and wait until the order is fulfilled here."""
+        sale, place = self.outcome.sale, f"{API}/orders/{self.outcome.order['id']}"
+        if sale is None:
+            raise Trouble("there is no sale to ship", "run hub demo again")
+        self._warehouse.ship(sale.id)
+        shipped = time.monotonic()
+        self.outcome.shipments = self._erp.shipments(sale.id)
 
-        def closed() -> dict[str, Any] | None:
-            ledger = self._door.get(f"{API}/connections/{connection['id']}/ledger")
-            return ledger if ledger["open"] == 0 else None
+        def fulfilled() -> dict[str, Any] | None:
+            order = self._door.get(place)
+            return order if order["status"] == "fulfilled" else None
 
-        return wait_for("the end of every delivery", closed)
+        self.outcome.fulfilled = connection.pulled("the shipment's way back", fulfilled)
+        self.outcome.fulfilled_s = time.monotonic() - shipped
+        self._tell(f"shipped in the ERP, and fulfilled here after {self.outcome.fulfilled_s:.2f} s")
+
+
+def processed(erp: Erp, order_id: str) -> Sale | None:
+    """Return an order's sale once the ERP has processed it."""
+    return next((sale for sale in erp.sales(order_id) if sale.state in ("processing", "done")), None)

@@ -17,7 +17,7 @@ bootstrap: ## install what is missing: Python packages into .venv, RabbitMQ from
 bootstrap-test:
 	@deploy/local/bootstrap.sh --with-postgresql
 
-demo: bootstrap ## send one real order to a real ERP and show it there; leaves everything running
+demo: bootstrap ## show every job both ways with real systems, and an ERP that goes away; leaves everything running
 	@$(HUB) demo
 
 up: bootstrap ## start the hub on this machine: broker, services, gateway

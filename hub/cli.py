@@ -106,7 +106,7 @@ def up(
 @app.command()
 @_verb
 def demo(as_json: Json = False) -> int:
-    """Send one real order through the hub to a real ERP, and show it there. Leaves everything running."""
+    """Show every job of the hub both ways, with a real ERP and calendar server. Leaves everything running."""
     from hub.demo.run import run
 
     document = run(Installation.here(), out, quiet=as_json)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
+from chassis.crypto import DataKeys, Keyring, MasterKey
+from chassis.database import Database, new_id, utcnow
+from chassis.sealed import KEYRING
+from services.integrations.models import Attempt, Delivery
+from services.integrations.models.attempt import sealed_preview
+from services.sales.models import Product
 from tests.flows.people import Client, administrator, hire
+from tests.flows.test_every_post_repeats import CONFIG
 from tests.service.gateway.running import Hub
 from tests.support.processes import eventually
 
@@ -106,6 +116,71 @@ def test_a_service_that_stands_still_is_waited_for_no_longer_than_two_seconds(al
     assert took < 2 * PROMISED_S, f"two answers after {took:.1f} s"
     for answer in answers:
         assert [(one["part"], one["code"]) for one in answer["missing"]] == [("tickets", "deadline_exceeded")]
+
+
+def test_whoever_sees_an_order_reads_where_it_stands_and_what_was_sent_by_the_right_to_deliveries_alone(
+        all_rooms: Hub, seller: Client) -> None:
+    order = ordered(all_rooms, seller)
+    path = f"/orders/{order['id']}/deliveries"
+    assert read(seller, path) == {"order": read(seller, f"/orders/{order['id']}"), "missing": [], "deliveries": {
+        "items": [], "more": False, "href": f"/api/v1/deliveries?entity=order&local_id={order['id']}"}}
+    refused(all_rooms, order["id"])
+    (mine,), (theirs,) = (read(client, path)["deliveries"]["items"] for client in (seller, administrator(all_rooms)))
+    assert (mine["state"], mine["error_class"], mine["reason"]) == ("dead", "invalid", "No such tax code")
+    assert "settings of the connection" in mine["next_step"]["en"]
+    assert [(one["n"], one["http_status"], one["request_preview"]) for one in mine["tries"]] == [(1, 422, None)]
+    assert [one["request_preview"] for one in theirs["tries"]] == ["POST /sale"]
+    assert seller.ask("GET", "/deliveries").status_code == 403
+
+
+def test_an_order_is_read_without_its_deliveries_while_nobody_can_tell_of_them(all_rooms: Hub, seller: Client) -> None:
+    path = f"/orders/{ordered(all_rooms, seller)['id']}/deliveries"
+    with stopped(all_rooms, "integrations"):
+        began = time.monotonic()
+        answer = read(seller, path)
+        took = time.monotonic() - began
+    assert took < PROMISED_S, f"answered after {took:.1f} s"
+    assert answer["deliveries"] is None
+    assert [(one["part"], one["code"]) for one in answer["missing"]] == [("deliveries", "unavailable")]
+    assert seller.ask("GET", f"/orders/{new_id()}/deliveries").status_code == 404
+
+
+def ordered(hub: Hub, client: Client) -> dict[str, Any]:
+    """Order something, once there is something to sell and sales has heard of the customer."""
+    sku, now = f"S-{uuid4().hex[:8]}", utcnow()
+    with Session(sa.create_engine(f"sqlite:///{hub.home}/db/sales.sqlite", poolclass=sa.NullPool)) as session:
+        session.add(Product(id=new_id(), version=1, sku=sku, sku_key=sku.casefold(), name="A", name_key="a",
+                            currency="CNY", price=Decimal(10), on_hand=Decimal(1000), stock_at=now,
+                            connection_id=new_id(), external_id=sku, created_at=now, updated_at=now))
+        session.commit()
+    body = {"customer_id": made(client, "/customers", CUSTOMER)["id"], "currency": "CNY",
+            "lines": [{"sku": sku, "quantity": "1"}]}
+    answers = []
+
+    def accepted() -> bool:
+        answers.append(client.ask("POST", "/orders", body, Idempotency_Key=str(uuid4())))
+        return bool(answers[-1].status_code == 201)
+
+    eventually(accepted, 15, every_s=0.3)
+    order: dict[str, Any] = answers[-1].json()
+    return order
+
+
+def refused(hub: Hub, order_id: str) -> None:
+    """Put a delivery of the order that its target refused, as the engine would; no target is there to do so."""
+    connection = made(administrator(hub), "/connections", {"name": f"ERP {uuid4()}", "adapter": "tryton",
+                                                            "config": CONFIG})
+    uri = f"sqlite:///{hub.home}/db/integrations.sqlite"
+    keyring = Keyring(MasterKey.load(hub.home / "keys" / "master.key"), DataKeys(uri))
+    db, id, now = Database(uri, info={KEYRING: keyring}), new_id(), utcnow()
+    with db.write() as session:
+        session.add(Delivery(id=id, connection_id=connection["id"], entity="order", local_id=order_id, op="upsert",
+                             source_version=1, idempotency_key=id, state="dead", error_class="invalid",
+                             last_error="No such tax code", due_at=now, created_at=now, settled_at=now))
+        session.flush()
+        session.add(Attempt(delivery_id=id, n=1, fence=1, action="write", started_at=now, http_status=422,
+                            request_preview_sealed=sealed_preview(session, "request_preview", id, 1, "POST /sale")))
+    db.close()
 
 
 @contextmanager

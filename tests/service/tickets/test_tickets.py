@@ -198,6 +198,7 @@ def test_tickets_are_listed_counted_and_filtered_alike(desk: HelpDesk) -> None:
     assert listed == [one["id"] for one in reversed(made)]
     for filters, expected in (
             ({"queue_id": queue}, 3), ({"assignee_id": ADMIN.id}, 1), ({"unassigned": True}, 3),
+            ({"unresolved": True}, 3), ({"unresolved": False}, 1),
             ({"unassigned": False}, 1), ({"type": "feedback"}, 0), ({"priority": "normal"}, 4)):
         asked = {"customer_id": customer} | filters
         assert len(ids(desk.call(contract.LIST_TICKETS, asked))) == expected, filters

@@ -145,12 +145,16 @@ def test_reading_a_customer_is_quick(hub: Hub) -> None:
     assert statistics.median(took) < 250
 
 
+ELSEWHERE = {"connections", "orders", "queues", "tickets"}
+"""What rooms answer for that this hub runs without; tests/flows repeats their examples."""
+
+
 def test_the_examples_of_the_document_run_as_they_stand(hub: Hub) -> None:
     ran = 0
     for path, item in requests.get(f"{hub.url}/openapi.json", timeout=10).json()["paths"].items():
         operation = item.get("post", {})
         media = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-        if "example" not in media or "{" in path or operation["tags"][0] in {"connections", "orders"}:
+        if "example" not in media or "{" in path or operation["tags"][0] in ELSEWHERE:
             continue
         answer = hub.post(path.removeprefix("/api/v1"), media["example"])
         assert answer.status_code in {200, 201}, (path, answer.text)

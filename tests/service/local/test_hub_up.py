@@ -5,11 +5,13 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,9 +102,11 @@ def assert_one_line(answer: Answer, *parts: str) -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[CommandLine]:
+    # Not below tmp_path: a unix socket in there would have too long a name.
+    home = Path(tempfile.mkdtemp(prefix="h"))
     env = {key: os.environ[key] for key in INHERITED if key in os.environ}
     env |= {
-        "HUB_HOME": str(tmp_path / "h"),
+        "HUB_HOME": str(home),
         "HUB_PROCESS_FILE": str(process_file(tmp_path, "broker", "identity", "customers")),
         "HUB_BROKER_PORT": str(three_ports_in_a_row()),
         "HUB_PORT": str(free_port()),
@@ -112,6 +116,7 @@ def hub(tmp_path: Path) -> Iterator[CommandLine]:
     command_line = CommandLine(env)
     yield command_line
     command_line("down")
+    shutil.rmtree(home)
 
 
 def test_a_first_up_serves_and_down_leaves_nothing_but_data_and_keys(hub: CommandLine) -> None:

@@ -70,6 +70,9 @@ def test_what_is_wrong_with_a_set_up_is_named_by_its_pointer(room: Rooms, target
     wrong = {"warehouse": "two", "colour": 1, "base_url": "ftp://x"}
     assert refusals(contract.CREATE_CONNECTION, new | {"config": wrong}) == [
         "/config additionalProperties", "/config/base_url pattern", "/config/warehouse type"]
+    assert refusals(contract.CREATE_CONNECTION, new | {"config": wrong | {"allow_private": ["somewhere"]}}) == [
+        "/config additionalProperties", "/config/allow_private not_allowed", "/config/base_url pattern",
+        "/config/warehouse type"]
     connection = connected(room, target)
     assert refusals(contract.PUT_CREDENTIAL, {"id": connection["id"], "secrets": {"kay": "1"}}) == [
         "/secrets/kay unknown_field", "/secrets/key required"]
@@ -160,5 +163,18 @@ def test_pausing_says_who_and_why_and_resuming_lets_go(room: Rooms, target: Fake
     assert (paused["desired_state"], paused["pause_reason"], paused["paused_by"]) == ("paused", "盘点", ADMIN.id)
     with pytest.raises(Conflict):
         room.call(contract.PULL_NOW, {"id": connection["id"]})
+    again = room.call(contract.PAUSE_CONNECTION, {"id": connection["id"], "reason": "ERP upgrade"})
+    assert (again["pause_reason"], again["version"]) == ("ERP upgrade", paused["version"] + 1)
+    assert room.call(contract.PAUSE_CONNECTION, {"id": connection["id"]}) == again, "no reason takes none away"
+    assert room.call(contract.PAUSE_CONNECTION, {"id": connection["id"], "reason": "ERP upgrade"}) == again
     assert room.call(contract.RESUME_CONNECTION, {"id": connection["id"]})["pause_reason"] is None
+
+
+def test_a_check_repeated_with_its_key_is_answered_without_asking_the_target(room: Rooms, target: FakeTarget) -> None:
+    connection = connected(room, target)
+    first = room.ask(contract.CHECK_CONNECTION, {"id": connection["id"]}, key="k")
+    calls = len(target.calls())
+    again = room.ask(contract.CHECK_CONNECTION, {"id": connection["id"]}, key="k")
+    assert (again.value, again.replayed, len(target.calls())) == (first.value, True, calls)
+    assert not room.ask(contract.CHECK_CONNECTION, {"id": connection["id"]}, key="another").replayed
 

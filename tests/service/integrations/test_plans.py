@@ -37,7 +37,9 @@ OF_DELIVERIES: dict[str, tuple[Any, str]] = {
 WHOLE = {"list_connections": "set up by a person, dozens", "list_routes": "set up by a person, dozens",
          "list_conflicts": "decided by a person, one by one"}
 """Lists whose tables do not grow with use, and may be read whole."""
-FILTERED = {"list_deliveries": OF_DELIVERIES, "list_attempts": {"id": ("", "delivery_id")}}
+OF_ONE_RECORD = {"entity": OF_DELIVERIES["entity"], "local_id": OF_DELIVERIES["local_id"]}
+FILTERED = {"list_deliveries": OF_DELIVERIES, "list_attempts": {"id": ("", "delivery_id")},
+            "list_deliveries_of_record": OF_ONE_RECORD | {"previews": (True, "")}}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -99,12 +101,17 @@ def _cursor(db: Database, asked: dict[str, Any]) -> str | None:
         return deliveries.listed(session, request, ADMIN, Plainly()).next
 
 
-@pytest.mark.parametrize(("one", "other"), itertools.combinations(OF_DELIVERIES, 2))
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(OF_DELIVERIES, 2)))
 def test_two_filters_walk_the_rows_of_one_of_them_and_nothing_is_sorted(db: Database, one: str, other: str) -> None:
     shown = plan(db, **{name: OF_DELIVERIES[name][0] for name in (one, other)})
     columns = {OF_DELIVERIES[name][1] for name in (one, other)}
     assert any(column in by for by in searched_by(shown, "delivery") for column in columns), shown
     assert not sorts(shown) or "local_id" in (one, other), shown  # of one record there are dozens
+
+
+def test_what_became_of_one_record_is_searched_by_its_id(db: Database) -> None:
+    shown = plan(db, **{name: value for name, (value, _column) in OF_ONE_RECORD.items()})
+    assert any("local_id" in by for by in searched_by(shown, "delivery")), shown
 
 
 def test_without_a_filter_the_newest_are_read_from_the_end_of_the_primary_key(db: Database) -> None:

@@ -16,6 +16,7 @@ from contracts import sales as contract
 from contracts.schema import load
 from services.sales.domain import orders as states
 from services.sales.domain import shipments as rules
+from services.sales.domain import stock
 from services.sales.models import Order, OrderSource, Shipment, ShipmentLine
 from services.sales.operations import reservations
 from services.sales.operations.reservations import Left
@@ -66,7 +67,7 @@ def _note(session: Session, order: Order, connection_id: str, told: Mapping[str,
     """Keep the shipments as they were told; let go of what has left since."""
     known = {one.external_id: one for one in order.shipments if one.connection_id == connection_id}
     changed, left = False, list[Left]()
-    for shipment in told["shipments"]:
+    for shipment in map(_counted, told["shipments"]):
         kept = known.pop(shipment["external_id"], None)
         if kept is None:
             kept = Shipment(connection_id=connection_id, external_id=shipment["external_id"])
@@ -83,6 +84,12 @@ def _note(session: Session, order: Order, connection_id: str, told: Mapping[str,
         order.updated_at = utcnow()
     if left and order.status == states.CONFIRMED:
         reservations.let_go(session, order.id, left, connection_id)
+
+
+def _counted(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a shipment with quantities as we keep them; a line of nothing is how Tryton leaves one out."""
+    lines = [line | {"quantity": stock.counted(line["quantity"])} for line in told["lines"]]
+    return {**told, "lines": [line for line in lines if line["quantity"] > 0]}
 
 
 def _put(kept: Shipment, told: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -85,6 +86,18 @@ def test_a_partial_shipment_shows_on_the_order_and_the_rest_stays_promised(
     assert (seen(hub, order)["status"], stock(hub)) == ("fulfilled", (3, 6))
     hub.hear(product_told("A-1", minute=60, on_hand="6"), product_told("B-1", minute=60, on_hand="3"))
     assert (stock(hub), stock(hub, "B-1")) == ((0, 6), (0, 3))
+
+
+def test_a_line_that_the_warehouse_left_out_or_told_too_finely_stops_no_order(
+    hub: Selling, order: dict[str, Any]
+) -> None:
+    hub.hear(sale_told(order["id"], 1, shipment("1", minute=30, A_1="3.99999", B_1="0"), shipment("2", B_1="2")))
+    partial = seen(hub, order)
+    assert [one["lines"] for one in partial["shipments"]] == [
+        [{"sku": "A-1", "quantity": Decimal("3.9999")}], [{"sku": "B-1", "quantity": 2}]]
+    hub.hear(product_told("A-1", minute=40, on_hand="6.0001"))
+    assert hub.product("A-1").reserved == Decimal("0.0001")
+    assert stock(hub, "B-1") == (2, 3)
 
 
 def test_goods_that_a_count_knows_to_have_left_are_not_subtracted_twice_though_told_later(

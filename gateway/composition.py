@@ -71,9 +71,9 @@ def tomorrow(asking: Asking) -> dt.datetime:
     return asking.tomorrow
 
 
-def holds(permission: Permission) -> Source:
-    """Tell whether whoever asks holds a right, at any depth."""
-    return lambda asking: asking.subject.depth(permission.entity, permission.action) != "none"
+def holds_all(permission: Permission) -> Source:
+    """Tell whether whoever asks holds a right to every record of its entity, whosever it is."""
+    return lambda asking: asking.subject.depth(permission.entity, permission.action) == "all"
 
 
 @dataclass(frozen=True)

@@ -220,8 +220,10 @@ def test_my_day_of_somebody_without_rights_is_all_forbidden() -> None:
     assert {one["code"] for one in today["missing"]} == {"forbidden"}
 
 
-@pytest.mark.parametrize(("depths", "shown"), [({}, False), ({"delivery": {"read": "own"}}, True)])
-def test_what_was_sent_shows_to_whoever_may_read_deliveries_alone(depths: Any, shown: bool) -> None:
+@pytest.mark.parametrize(("depths", "shown"), [
+    ({}, False), ({"delivery": {"read": "own"}}, False), ({"*": {"read": "team"}}, False),
+    ({"delivery": {"read": "all"}}, True)])
+def test_what_was_sent_shows_to_whoever_may_read_all_deliveries_alone(depths: Any, shown: bool) -> None:
     rooms = Rooms()
     ask(ORDER_DELIVERIES, rooms, depths=depths)
     (order, _, by, _), (_, request, gateway, _) = rooms.asked

@@ -42,7 +42,7 @@ def assign(session: Session, asked: dict[str, Any], by: Subject) -> Ticket:
     queue = locked.get(wanted) if wanted else None
     fields: dict[str, Any] = {name: asked[name] for name in ("assignee_id",) if name in asked}
     if wanted != former:
-        if queue is not None:
+        if wanted is not None:
             check_takes(session, queue, by)
         fields = {"queue_id": wanted, "team_id": queue.team_id if queue and queue.team_id else ticket.team_id,
                   "assignee_id": None} | fields

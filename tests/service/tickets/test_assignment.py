@@ -160,6 +160,8 @@ def test_a_queue_that_is_closed_or_out_of_sight_takes_no_ticket(desk: HelpDesk) 
     ticket = desk.ticket()
     with pytest.raises(errors.Invalid):
         desk.call(contract.ASSIGN_TICKET, {"id": ticket["id"], "queue_id": queue["id"]})
+    with pytest.raises(errors.Invalid):
+        desk.call(contract.ASSIGN_TICKET, {"id": ticket["id"], "queue_id": new_id()})
 
 
 def test_queues_are_kept_by_whoever_may_and_read_by_their_members(desk: HelpDesk) -> None:

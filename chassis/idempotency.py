@@ -36,8 +36,8 @@ _HERE = sa.and_(IDEMPOTENCY.c.principal == sa.bindparam("at_principal"),
 _FIND = sa.select(IDEMPOTENCY.c.fingerprint, IDEMPOTENCY.c.answer).where(_HERE)
 _KEEP = IDEMPOTENCY.update().where(_HERE).values(answer=sa.bindparam("answer"))
 _LOCK = _FIND.with_for_update()
-_TAKE_OVER = IDEMPOTENCY.update().where(_HERE).values(answer=sa.bindparam("answer"),
-                                                      fingerprint=sa.bindparam("asked"))
+_TAKE_OVER = IDEMPOTENCY.update().where(_HERE).values(
+    answer=sa.bindparam("answer"), fingerprint=sa.bindparam("asked"), created_at=sa.bindparam("now"))
 _FREE = IDEMPOTENCY.delete().where(_HERE)
 
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -123,7 +123,8 @@ class Claim:
             if found.fingerprint != self.fingerprint:
                 raise IdempotencyMismatch("This idempotency key is in use with another body", key=self.key)
             raise self._in_flight()
-        session.connection().execute(_TAKE_OVER, self._place | {"answer": mine, "asked": self.fingerprint})
+        session.connection().execute(_TAKE_OVER, self._place | {"answer": mine, "asked": self.fingerprint,
+                                                                  "now": now})
         return True
 
     def settle(self, session: Session, holder: str, answer: Mapping[str, Any] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import eventlet
@@ -9,8 +10,8 @@ import pytest
 from sqlalchemy import func, select, update
 
 from chassis.context import Subject
-from chassis.database import Database
-from chassis.idempotency import IDEMPOTENCY, Claim
+from chassis.database import CHASSIS, Database, utcnow
+from chassis.idempotency import IDEMPOTENCY, Claim, prune
 from contracts import errors
 from tests.service.chassis.laboratory import Lab, eventually
 
@@ -119,3 +120,17 @@ def test_the_row_tells_nothing_of_what_was_asked(lab: Lab, somebody: Subject) ->
         assert claim.known(session)
         claim.release(session, "nobody")
         assert claim.known(session), "only a lease can be released"
+
+
+def test_a_key_taken_over_is_kept_as_long_as_a_new_one(db_uri: str) -> None:
+    database = Database(db_uri)
+    CHASSIS.create_all(database.engine)
+    claim = Claim("somebody", "ring", "k", "f")
+    with database.write() as session:
+        assert claim.lease(session, "the first, which died", for_s=-1)
+        session.execute(update(IDEMPOTENCY).values(created_at=utcnow() - dt.timedelta(days=30)))
+    with database.write() as session:
+        assert claim.lease(session, "the second", for_s=60)
+        claim.settle(session, "the second", {"ok": True})
+        assert prune(session, before=utcnow() - dt.timedelta(days=1)) == 0
+    database.close()

@@ -17,6 +17,7 @@ from services.integrations.engine.targets import Targets
 from services.integrations.models import Conflict
 from services.integrations.operations import conflicts as operations
 from services.integrations.operations.inbound import GONE, News
+from services.integrations.operations.locks import lock
 from services.integrations.queries import conflicts
 
 
@@ -29,15 +30,14 @@ def decide(db: Database, keyring: Keyring, request: Mapping[str, Any], deadline_
         InvalidTransition: it was decided already.
         Conflict: the target could not be asked, or there is nothing to keep.
     """
-    found: News | None = None
-    if request["resolution"] == "keep_remote":
-        with db.read() as session:
-            conflict = conflicts.get(session, request["id"], by, "operate")
-            operations.require_open(conflict)
-            place = (conflict.connection_id, conflict.entity, conflict.external_id)
-        found = _ask(db, keyring, place, deadline_s)
+    with db.read() as session:
+        conflict = conflicts.get(session, request["id"], by, "operate")
+        operations.require_open(conflict)
+        place = (conflict.connection_id, conflict.entity, conflict.external_id)
+    found = _ask(db, keyring, place, deadline_s) if request["resolution"] == "keep_remote" else None
     now = utcnow()
     with db.write() as session:
+        lock(session, [place[0]])
         conflict = conflicts.get(session, request["id"], by, "operate", locked=True)
         operations.require_open(conflict)
         woken = [operations.keep_local(session, conflict, now)] if request["resolution"] == "keep_local" else []

@@ -28,7 +28,7 @@ from services.integrations.engine.targets import Target, Targets
 from services.integrations.engine.watching import watched
 from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
-from services.integrations.operations import claims, probes, settlements
+from services.integrations.operations import claims, locks, probes, settlements
 from services.integrations.operations.claims import Job, Lease
 from services.integrations.operations.settlements import Outcome
 from services.integrations.queries import lanes
@@ -128,7 +128,7 @@ class Dispatcher:
         now = self._clock()
         lease = Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
         with self._db.write() as session:
-            known = claims.lock(session, hot | doubts | {outcome.job.connection_id for outcome in outcomes})
+            known = locks.lock(session, hot | doubts | {outcome.job.connection_id for outcome in outcomes})
             hot |= settlements.settle(session, outcomes, now, self._chance, self._settings.doubt_proof_s)
             free = 0 if self._stopping else self._settings.max_calls - len(self._flying) + len(outcomes)
             if free <= 0:
@@ -192,6 +192,7 @@ class Dispatcher:
         for outcome in outcomes:
             try:
                 with self._db.write() as session:
+                    _known = locks.lock(session, [outcome.job.connection_id])
                     woken = settlements.settle(session, [outcome], self._clock(), self._chance,
                                                self._settings.doubt_proof_s)
                 self.wake(woken)

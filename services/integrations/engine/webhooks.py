@@ -21,6 +21,7 @@ from services.integrations.engine.targets import Target, Targets
 from services.integrations.models import Connection
 from services.integrations.operations import inbound, pulls, receipts
 from services.integrations.operations.inbound import Reading
+from services.integrations.operations.locks import lock
 
 log = telemetry.logger(__name__)
 
@@ -55,11 +56,11 @@ def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: C
     changes = _parsed(target, headers, body, clock)
     now, announced, held = clock(), 0, False
     with db.write() as session:
+        connection = lock(session, [connection_id])[connection_id]
         if not receipts.first_time(session, connection_id, headers, body, now):
             MESSAGES.labels("known").inc()
             log.info("webhook_known", connection_id=connection_id)
             return {"changes": 0, "known": True}
-        connection = session.get_one(Connection, connection_id)
         for entity in sorted({change.entity for change in changes}):
             if not connection.pulls(entity):
                 continue

@@ -14,6 +14,7 @@ from services.integrations.domain import merging
 from services.integrations.models import Binding
 from services.integrations.operations import snapshots
 from services.integrations.operations.bulk import Upsert, excluded
+from services.integrations.operations.locks import lock
 from services.integrations.queries import lanes, sightings
 from services.integrations.queries.statements import table_of
 
@@ -44,6 +45,7 @@ def take_over(session: Session, lane: lanes.Lane, state: Mapping[str, Any], vers
         came_back: whether this very change is the owner's answer to what the target reported.
     """
     connection_id, entity, _local_id = lane
+    lock(session, [connection_id])
     binding = lanes.bindings(session, [lane]).get(lane)
     if binding is not None and binding.external_id:
         if came_back:

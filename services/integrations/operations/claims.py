@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session
 
 from chassis import telemetry
 from chassis.crypto import Keyring, SealBroken
@@ -91,20 +91,6 @@ class Job:
     def lane(self) -> lanes.Lane:
         """(connection_id, entity, local_id)."""
         return self.connection_id, self.entity, self.local_id
-
-
-def lock(session: Session, connection_ids: Iterable[str]) -> dict[str, Connection]:
-    """Return these connections, locked in order until the transaction ends: two processes never count one room twice.
-
-    The lock lets deliveries be inserted meanwhile (`FOR NO KEY UPDATE`).
-    """
-    return {row.id: row for row in session.scalars(*_locked(sorted(connection_ids)))}
-
-
-@built_once
-def _locked(ids: Collection[str]) -> sa.Select[Connection]:
-    return (sa.select(Connection).where(Connection.id.in_(ids)).order_by(Connection.id)
-            .options(undefer(Connection.pulled)).with_for_update(key_share=True, of=table_of(Connection)))
 
 
 def room(session: Session, connections: Iterable[Connection], now: dt.datetime) -> list[tuple[Connection, int]]:

@@ -60,7 +60,7 @@ def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime)
         targets += sorted(lanes.waited_for(session, way.entity, change.id) - set(targets))
     if not targets:
         return []
-    for connection_id in targets:
+    for connection_id in sorted(targets):
         came_back = change.origin == connection_id and not stale
         if came_back or agreements.born_there(change.state, connection_id):
             agreements.take_over(session, (connection_id, way.entity, change.id), change.state, change.version,

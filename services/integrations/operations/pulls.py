@@ -18,6 +18,7 @@ from services.integrations.operations import health, inbound
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading, Told
+from services.integrations.operations.locks import lock
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
 
@@ -112,6 +113,7 @@ def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str 
     Raises:
         LeaseLost: nothing was written.
     """
+    connection = lock(session, [pull.connection_id])[pull.connection_id]
     row = {"checkpoint": checkpoint, "due_at": next_due, "lease_until": lease_until, "failures": 0, "last_error": None,
            "last_success_at": reading.now}
     _write(session, pull, row | ({"lease_owner": None} if lease_until is None else {}))
@@ -119,18 +121,19 @@ def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str 
     if told.held:
         _write(session, pull, {"checkpoint": pull.checkpoint, "due_at": reading.now + AGAIN, "lease_until": None,
                                "lease_owner": None})
-    health.observe(session, [health.Seen(connection_id=pull.connection_id)], reading.now)
+    health.observe(session, [health.Seen(connection_id=connection.id)], reading.now)
     return told
 
 
 def fail(session: Session, pull: Pull, kind: str, message: str, at: dt.datetime, chance: Chance, *,
          retry_after_s: float | None = None, answered: bool = False) -> None:
     """Record that a poll failed, and try again later; the checkpoint stays where it was."""
+    connection = lock(session, [pull.connection_id])[pull.connection_id]
     verdict = failures.decide(kind, 1, chance, retry_after_s=retry_after_s)
     wait = max(min(BACK_OFF_S * 2 ** min(pull.failures, 10), RETRY_MOST_S), verdict.throttle_s or 0.0)
     _write(session, pull, {"due_at": at + dt.timedelta(seconds=wait), "failures": pull.failures + 1,
                            "last_error": f"{kind}: {message}"[:1000], "lease_owner": None, "lease_until": None})
-    health.observe(session, [health.Seen(connection_id=pull.connection_id, kind=kind, message=message,
+    health.observe(session, [health.Seen(connection_id=connection.id, kind=kind, message=message,
                                          answered=answered, throttle_s=verdict.throttle_s, pause=verdict.pause)], at)
 
 

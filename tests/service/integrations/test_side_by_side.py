@@ -1,0 +1,130 @@
+"""What a target tells is taken in after a turn that is being settled, never in the middle of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.database import utcnow
+from chassis.outbox import OUTBOX
+from services.integrations.engine import webhooks
+from services.integrations.operations import claims, locks, pulls
+from services.integrations.operations.claims import Lease
+from services.integrations.operations.inbound import News, Reading
+from services.integrations.operations.settlements import Outcome, settle
+from services.integrations.queries import sightings
+from tests.service.integrations.conftest import Hub
+from tests.service.integrations.test_conflicts import decide, refuse
+from tests.service.integrations.test_two_ways import connect, row_of, task
+from tests.support.fake_target import FakeTarget
+from tests.support.processes import eventually
+from tests.support.two_way import HOOK, message, signature
+
+Read = Callable[[Hub, FakeTarget, str, str], None]
+
+
+def pull(hub: Hub, target: FakeTarget, connection_id: str, id: str) -> None:
+    row, now = row_of(target, id), utcnow()
+    news = [News(external_id=row.id, version=str(row.version), record=row.body, account=row.account)]
+    with hub.db.write() as session:
+        taken = pulls.Pull(connection_id=connection_id, entity="task", checkpoint=None, fence=0, failures=0)
+        pulls.take_in(session, taken, news, "9", Reading(since=now, now=now), lease_until=None, next_due=now)
+
+
+def call(hub: Hub, target: FakeTarget, connection_id: str, id: str) -> None:
+    stamp, body = str(int(utcnow().timestamp())), message(row_of(target, id))
+    headers = {"x-hook-timestamp": stamp, "x-hook-signature": signature(HOOK, stamp, body)}
+    request = {"connection_id": connection_id, "headers": headers, "body": base64.b64encode(body).decode()}
+    webhooks.receive(hub.db, hub.engine.targets, request, lambda: None)
+
+
+def keep_remote(hub: Hub, _target: FakeTarget, _connection_id: str, _id: str) -> None:
+    decide(hub, "keep_remote")
+
+
+def answer(hub: Hub, _target: FakeTarget, connection_id: str, id: str) -> None:
+    task(hub, 2, id, origin=connection_id)
+
+
+@pytest.fixture
+def bound(hub: Hub, target: FakeTarget) -> tuple[str, str]:
+    """A task at the target, in dispute, while no engine runs: its connection and id."""
+    connection_id, id = connect(hub, target, "task"), task(hub)
+    now, row = utcnow(), target.put("task", id, {"title": "回访", "status": "open"})
+    with hub.db.write() as session:
+        lease = Lease(owner="me", until=now)
+        [job], _ = claims.claim(session, hub.keyring, [(connection_id, 1)], lease, now)
+    done = Outcome(job=job, started_at=now, ended_at=now, external_id=row.id, remote_version=str(row.version),
+                   body=row.body)
+    with hub.db.write() as session:
+        settle(session, [done], now, lambda: 0.5, 5.0)
+    target.put("task", id, row.body | {"status": "done"})
+    refuse(hub, connection_id, row.id, id)
+    return connection_id, id
+
+
+def keeps_waiting(session: Session) -> bool:
+    """Whether another transaction waits for this one. SQLite does not tell; there one writes at a time anyway."""
+    if session.get_bind().dialect.name == "sqlite":
+        return True
+    return bool(session.scalar(sa.text(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")))
+
+
+def beside(hub: Hub, read: Callable[[], None], meanwhile: Callable[[Session], None]) -> None:
+    """Do `meanwhile`, and commit it only after `read`, begun in another thread, waits or is through."""
+    reader = threading.Thread(target=read, daemon=True)
+    with hub.db.write() as session:
+        meanwhile(session)
+        reader.start()
+        eventually(lambda: keeps_waiting(session) or not reader.is_alive())
+    reader.join(10)
+    assert not reader.is_alive()
+
+
+@pytest.mark.parametrize("read", [pull, call, keep_remote, answer])
+def test_nothing_is_compared_with_what_we_know_while_a_turn_is_settled(
+    hub: Hub, target: FakeTarget, bound: tuple[str, str], monkeypatch: pytest.MonkeyPatch, read: Read
+) -> None:
+    connection_id, id = bound
+    order: list[str] = []
+    asked = sightings.of
+
+    def noted(*given: object) -> object:
+        order.append("compared")
+        return asked(*given)  # type: ignore[arg-type]
+
+    def settled(session: Session) -> None:
+        session.info["turn"] = locks.lock(session, [connection_id])
+        sa.event.listen(session, "before_commit", lambda _session: order.append("settled"), once=True)
+
+    monkeypatch.setattr(sightings, "of", noted)
+
+    beside(hub, lambda: read(hub, target, connection_id, id), settled)
+
+    assert sorted(order, reverse=True) == order
+    assert set(order) == {"settled", "compared"}
+
+
+def test_two_readers_of_one_record_give_their_changes_numbers_of_their_own(
+    hub: Hub, target: FakeTarget, bound: tuple[str, str]
+) -> None:
+    connection_id, id = bound
+    row, now = row_of(target, id), utcnow()
+
+    def page(session: Session) -> None:
+        news = [News(external_id=row.id, version="between", record=row.body | {"title": "别的"})]
+        taken = pulls.Pull(connection_id=connection_id, entity="task", checkpoint=None, fence=0, failures=0)
+        pulls.take_in(session, taken, news, "9", Reading(since=now, now=now), lease_until=None, next_due=now)
+
+    beside(hub, lambda: call(hub, target, connection_id, id), page)
+
+    with hub.db.read() as session:
+        bodies = session.scalars(sa.select(OUTBOX.c.body).where(OUTBOX.c.routing_key == "external.changed")).all()
+    assert sorted(json.loads(body)["entityversion"] for body in bodies) == [1, 2]

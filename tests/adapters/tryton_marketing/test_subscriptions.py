@@ -225,7 +225,7 @@ def test_a_move_that_was_cut_off_is_finished_by_the_next_attempt(
     adapter: TrytonMarketingAdapter, ctx: Open, people: People, erp: Erp, email: str
 ) -> None:
     old = adapter.write(ctx(), "contact", person(email)).external_id
-    for lost in (b"POST /erp/rest/model/marketing.email HTTP", b"PUT /erp/rest/model/marketing.email"):
+    for lost in (b"PUT /erp/rest/model/marketing.email", b"POST /erp/rest/model/marketing.email HTTP"):
         with ChaosProxy(("127.0.0.1", erp.port)) as link:
             link.lose_answer_to(lost)
             elsewhere = ctx(base_url=f"http://127.0.0.1:{link.port}")
@@ -236,6 +236,19 @@ def test_a_move_that_was_cut_off_is_finished_by_the_next_attempt(
         (f"new-{email}", True)
     ]
     assert [bool(row["active"]) for row in people.rows(email=email)] == [False]
+
+
+def test_a_move_that_was_cut_off_leaves_nobody_subscribed_whose_consent_is_taken_back_meanwhile(
+    adapter: TrytonMarketingAdapter, ctx: Open, people: People, erp: Erp, email: str
+) -> None:
+    old = adapter.write(ctx(), "contact", person(email)).external_id
+    with ChaosProxy(("127.0.0.1", erp.port)) as link:
+        link.lose_answer_to(b"PUT /erp/rest/model/marketing.email")
+        elsewhere = ctx(base_url=f"http://127.0.0.1:{link.port}")
+        with pytest.raises(InDoubt):
+            adapter.write(elsewhere, "contact", person(f"new-{email}", external_id=old))
+    adapter.delete(ctx(), "contact", old, idempotency_key="k")
+    assert [row["email"] for row in people.rows(active=True) if row["email"].endswith(email)] == []
 
 
 def test_whoever_loses_the_address_is_unsubscribed_and_comes_back_with_it(

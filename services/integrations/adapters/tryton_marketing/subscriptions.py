@@ -57,11 +57,10 @@ def write(roll: Roll, cmd: Write) -> Written:
         return _subscribed(roll, wanted, wanted.email, bound)
     if not bound.active and not mapping.may_return(bound, wanted.granted_at, roll.hub_user):
         return _refused(bound, "the person refused under another address, after consent was granted")
-    # The new one first: were we cut off in between, the person still gets mail, and the next attempt finds both.
-    written = _subscribed(roll, wanted, wanted.email)
+    # The old one first: were we cut off and consent taken back, nobody would know of the new one to switch it off.
     if bound.active:
         roll.switch(bound, False)
-    return written
+    return _subscribed(roll, wanted, wanted.email)
 
 
 def retire(roll: Roll, external_id: str) -> Written:

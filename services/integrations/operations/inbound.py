@@ -133,7 +133,8 @@ def _is_echo(one: News, ours: Mapping[str, Mapping[str, dt.datetime]], known: An
     """Tell whether a change is our own write.
 
     A target whose versions come from the content may show one again when a person puts back what we wrote. So in a
-    reading of what stands there now, an own write from before the last change told from there is no echo.
+    reading of what stands there now, only the newest write from before it is an echo, and only if no change was told
+    from there since. What we wrote after the reading began may not be in it yet.
     """
     writes = ours.get(one.external_id, {})
     at = writes.get(GONE if one.deleted else one.version)
@@ -141,7 +142,8 @@ def _is_echo(one: News, ours: Mapping[str, Mapping[str, dt.datetime]], known: An
         return False
     if one.deleted:
         return at == max(writes.values())
-    return not reading.current or known is None or at >= known.seen_at
+    newest = max((when for when in writes.values() if when <= reading.since), default=at)
+    return not reading.current or (at >= newest and (known is None or at >= known.seen_at))
 
 
 def _named(connection_id: str, entity: str, news: Iterable[News]) -> list[Place]:

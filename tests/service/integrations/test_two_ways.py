@@ -79,6 +79,26 @@ def test_what_we_wrote_does_not_come_back(hub: Hub, target: FakeTarget) -> None:
     assert len(hub.rows(OwnWrite)) == 2
 
 
+def test_an_earlier_state_of_ours_that_a_person_puts_back_is_told(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    row = row_of(target, id)
+    first = News(external_id=row.id, version=str(row.version), record=dict(row.body))
+    task(hub, 2, id, title="再次回访")
+    hub.until(id, "delivered", "delivered")
+    began, _ = sorted(write.at for write in hub.rows(OwnWrite))
+
+    def read(since: dt.datetime) -> Told:
+        with hub.db.write() as session:
+            return inbound.tell(session, connection_id, "task", [first], Reading(since=since, now=utcnow()))
+
+    assert read(began) == Told()
+    assert read(utcnow()) == Told(announced=1)
+    assert [(one["changed"], one["record"]["title"]) for one in told(hub)] == [(["title"], "回访")]
+
+
 def test_what_they_changed_is_told_by_our_id_with_the_fields_that_changed(hub: Hub, target: FakeTarget) -> None:
     connection_id = connect(hub, target, "task")
     hub.run()

@@ -35,7 +35,9 @@ _WRITTEN = Upsert(_SIGHTING, changing={
     name: excluded(_SIGHTING.c[name]) for name in ("remote_version", "state_sealed")})
 _OURS = Upsert(_OWN_WRITE, changing={"at": excluded(_OWN_WRITE.c.at)})
 GONE = ""
-"""The version of a record that we have deleted."""
+"""The version of a record that we have deleted, and of any deletion that is held."""
+_DELETED = "-"
+"""What the version of a sighting begins with that tells of a deletion."""
 ECHO_S = 86_400.0
 """How long our own writes are remembered."""
 HELD_MOST_S = 600.0
@@ -121,12 +123,14 @@ def _is_old(one: News, known: Any, reading: Reading) -> bool:
         return False
     late = (not reading.current and one.changed_at is not None and known.changed_at is not None
             and one.changed_at < known.changed_at)
-    return bool(known.remote_version == _version(one)) or late
+    # A target may name a deletion anew at each reading: what is gone and was told so stays gone.
+    gone = one.deleted and known.remote_version.startswith(_DELETED)
+    return gone or bool(known.remote_version == _version(one)) or late
 
 
 def _version(one: News) -> str:
     """Return what is remembered of a change; a deletion and a record may carry the same version."""
-    return f"-{one.version}"[:200] if one.deleted else one.version
+    return f"{_DELETED}{one.version}"[:200] if one.deleted else one.version
 
 
 def _is_echo(one: News, ours: Mapping[str, Mapping[str, dt.datetime]], known: Any, reading: Reading) -> bool:
@@ -164,7 +168,7 @@ def _held(session: Session, connection_id: str, entity: str, news: Sequence[News
     making = lanes.creations(session, connection_id, entity) if unbound else []
     held = []
     for one in news:
-        key = (connection_id, entity, one.external_id, one.version)
+        key = (connection_id, entity, one.external_id, GONE if one.deleted else one.version)
         since = reading.patience.get(key, reading.now)
         if one.external_id in lane_of:
             crosses = lane_of[one.external_id] in flying or any(

@@ -223,6 +223,32 @@ def test_a_change_that_is_held_is_told_after_ten_minutes_although_the_doubt_goes
     assert read(11) == Told(announced=1)
 
 
+def test_a_deletion_is_told_once_and_held_no_longer_than_others_although_each_reading_gives_it_a_version(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    row = row_of(target, id)
+    target.fail(method="PUT", entity="task", drop="after")
+    task(hub, 2, id, title="再次回访")
+    eventually(lambda: hub.states(id) == ["delivered", "in_doubt"])
+    now = utcnow()
+    patience: dict[tuple[str, str, str, str], dt.datetime] = {}
+
+    def read(minutes: int, external_id: str) -> Told:
+        at = now + dt.timedelta(minutes=minutes)
+        gone = News(external_id=external_id, version=f"ann/gone {at}", record={"account": "ann"}, deleted=True)
+        with hub.db.write() as session:
+            return inbound.tell(session, connection_id, "task", [gone], Reading(since=at, now=at, patience=patience))
+
+    assert [read(minutes, "another").announced for minutes in (0, 1)] == [1, 0]
+    assert [len(read(minutes, row.id).held) for minutes in (0, 1, 9)] == [1, 1, 1]
+    assert read(11, row.id) == Told(announced=1)
+    assert patience == {}
+
+
 def test_both_sides_changing_one_record_keeps_what_each_changed(hub: Hub, target: FakeTarget) -> None:
     connection_id = connect(hub, target, "task")
     hub.run()

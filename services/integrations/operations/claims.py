@@ -201,7 +201,7 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
     if row.op == "upsert" and row.origin != "reconcile" and is_stale(version, acked):
         return _end(row, "skipped", f"the target has version {acked}")
     barred = barring(spec, row.entity, copy[1]) if row.op == "upsert" and copy else None
-    if barred is not None and (binding is None or binding.state in ("unbound", "tombstoned")):
+    if barred is not None and _is_away(binding):
         return _end(row, "skipped", barred.reason)
     references = {entity: bound[row.connection_id, entity, id].external_id
                   for entity, id in needs if _is_bound(bound.get((row.connection_id, entity, id)))}
@@ -297,6 +297,13 @@ def _renewing(delivery_ids: Collection[str], owner: str, until: dt.datetime) -> 
 
 def _lane(row: Any) -> lanes.Lane:
     return row.connection_id, row.entity, row.local_id
+
+
+def _is_away(binding: Any) -> bool:
+    """Tell whether nothing of a record stands there. A first write that failed may have left something half-made."""
+    if binding is None or binding.state == "tombstoned":
+        return True
+    return bool(binding.state == "unbound" and binding.acked_version)
 
 
 def _is_bound(binding: Any) -> bool:

@@ -60,6 +60,21 @@ def test_a_refusal_unsubscribes_once_and_a_new_grant_reactivates_the_same_record
     assert hub.ledger(connection_id).balanced
 
 
+def test_a_refusal_takes_back_what_a_first_write_left_there_half_made(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "contact")
+    hub.run()
+    target.fail(method="POST", entity="contact", status=422, message="the list is closed")
+    id = contact(hub)
+    hub.until(id, "dead")
+    target.put("contact", id, {"consent": GRANTED})
+
+    contact(hub, 2, id, consent=REFUSED)
+    hub.until(id, "dead", "delivered")
+
+    assert subscriber(target).body["consent"]["email"]["state"] == "refused"
+    assert hub.ledger(connection_id).balanced
+
+
 def test_a_refusal_that_comes_while_a_delivery_waits_keeps_it_from_leaving(hub: Hub, target: FakeTarget) -> None:
     connection_id = connect(hub, target, "contact")
     id = contact(hub, wake=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -187,11 +188,15 @@ def test_the_doctor_names_what_is_parked_what_no_queue_takes_and_what_waits(lab:
         session.execute(OUTBOX.update().values(due_at=late, attempts=0, lease_owner="dead", last_error=None,
                                                lease_until=utcnow() + dt.timedelta(seconds=60)))
     assert container.runtime.health.missing() == {}
-    assert "the oldest event has waited for 9" in container.runtime.health.notes()["unsent"]
+    assert re.search(rf"the oldest event has waited for {NINETY_AND_MORE}", container.runtime.health.notes()["unsent"])
     _code, document = hub(lab, "doctor", DB_URI_SALES=lab.settings().db_uri)
     (waits,) = [each["text"] for each in document["findings"]
                 if (each["subject"], each["verdict"]) == ("outbox", "wrong")]
-    assert "sales: an event has waited to be sent for 9" in waits
+    assert re.search(rf"sales: an event has waited to be sent for {NINETY_AND_MORE}", waits)
+
+
+NINETY_AND_MORE = r"(9\d|[1-9]\d\d)\b"
+"""Seconds: the command itself takes some on a busy machine."""
 
 
 def untaken(document: Any) -> str:

@@ -48,6 +48,8 @@ LONGEST = (
 """Begun first, so that no part ends long after the others; every run names the slowest."""
 TOLD = 5
 """Failed tests that a file's line names at once."""
+REASONS = 8
+"""Reasons of failed tests that the last lines name: a log is often shown by its end alone."""
 DOTS = re.compile(r"([.FEsxXR]+( +\[ *\d+%\])?)?\n")
 
 
@@ -59,6 +61,7 @@ class Run:
         self.files = {file for group in groups for file in group}
         self.seconds: dict[tuple[str, ...], float] = {}
         self.counts: Counter[str] = Counter()
+        self.failed: list[tuple[str, str]] = []
         self.troubles: list[str] = []
         self._done = 0
         self._lock = threading.Lock()
@@ -74,10 +77,11 @@ class Run:
         with self._lock:
             self._done += len(files)
             self.counts += counts
+            self.failed += map(tuple, answer["failed"])
             self.seconds[tuple(files)] = answer["seconds"]
             told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items()) or "nothing to run"
             say(f"[{self._done:3}/{len(self.files)}] part {part} {answer['seconds']:6.1f} s  {named(files)}: {told}")
-            for test in answer["failed"][:TOLD]:
+            for test, _ in answer["failed"][:TOLD]:
                 say(f"          FAILED {test}")
             if more := len(answer["failed"][TOLD:]):
                 say(f"          and {more} more, which stand at the end")
@@ -101,6 +105,15 @@ def say(line: str) -> None:
 
 def named(files: list[str] | tuple[str, ...]) -> str:
     return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+
+
+def reasons(failed: list[tuple[str, str]]) -> list[str]:
+    """Return why tests failed, the commonest reason first, each with one of its tests."""
+    tests: dict[str, list[str]] = {}
+    for test, why in failed:
+        tests.setdefault(" ".join(why.split())[:160], []).append(test)
+    common = sorted(tests.items(), key=lambda item: -len(item[1]))
+    return [f"FAILED {len(names)} x {why}\n  {names[0]}" for why, names in common[:REASONS]]
 
 
 def groups() -> list[list[str]]:
@@ -203,6 +216,8 @@ def main() -> int:
         say(f"what the tests wrote is in {home}")
     else:
         shutil.rmtree(home, ignore_errors=True)
+    for reason in reasons(run.failed):
+        say(reason)
     say(f"\n{run.counts['passed']} passed, {failed} failed, {run.counts['skipped']} skipped"
         f" in {time.monotonic() - began:.0f} s")
     return 1 if failed or run.troubles or not run.counts["passed"] else 0

@@ -35,7 +35,7 @@ class Part:
         # Not a socket object: eventlet would have it yield to the greenlets of a test.
         self._turns = open(fd, "r+b", buffering=0)  # noqa: SIM115
         self._counts: Counter[str] = Counter()
-        self._failed: list[str] = []
+        self._failed: list[tuple[str, str]] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> bool:
@@ -68,7 +68,8 @@ class Part:
     def _count(self, outcome: str, report: pytest.TestReport | pytest.CollectReport) -> None:
         self._counts[outcome] += 1
         if report.failed:
-            self._failed.append(report.nodeid)
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self._failed.append((report.nodeid, str(crash.message if crash else report.longrepr)))
 
     def _ask(self, answer: dict[str, Any]) -> list[str]:
         self._turns.write(json.dumps(answer).encode() + b"\n")

@@ -9,6 +9,7 @@ replaces under their feet.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import re
@@ -135,18 +136,37 @@ def folder(parts: int) -> Path:
     """Return a new folder for what the tests write: in memory where there is room, else on the disk.
 
     A broker and a database make sure of each commit. Memory does that at once and outlives a killed process as the disk
-    does; only a power cut tells them apart, and no test cuts the power. What a failed run left there is cleared away.
+    does; only a power cut tells them apart, and no test cuts the power. What a failed run left there is cleared away;
+    a run that lives has its folder locked, since its process may be out of sight where only the memory is shared.
     """
     within: Path | None = None
     if MEMORY.is_dir() and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         for left in MEMORY.glob("hub-tests-*-*"):
-            if not Path(f"/proc/{left.name.split('-')[2]}").exists():
+            if not Path(f"/proc/{left.name.split('-')[2]}").exists() and locked(left):
                 shutil.rmtree(left, ignore_errors=True)
         available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
         free = min(shutil.disk_usage(MEMORY).free, int(available[1]) * 1024 // 2 if available else 0)
         within = MEMORY if free > parts * NEEDED_BYTES else None
     made = Path(tempfile.mkdtemp(prefix=f"hub-tests-{os.getpid()}-", dir=within))
+    locked(made)
     made.chmod(0o711)  # PostgreSQL has a user of its own
+    return made
+
+
+def locked(place: Path) -> bool:
+    """Lock a folder until this process ends, unless another has it locked."""
+    try:
+        fcntl.flock(os.open(place, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def own_folder(home: Path, part: int) -> Path:
+    """Return a part's folder: what pytest clears away at the end of one session is then never another part's."""
+    made = home / str(part)
+    made.mkdir()
+    made.chmod(0o711)
     return made
 
 
@@ -157,7 +177,7 @@ def look_after(part: int, options: list[str], home: Path, run: Run) -> None:
                "--turns", str(theirs.fileno()), *options, "tests"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                           stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()],
-                          env={**os.environ, "TMPDIR": str(home)}) as process:
+                          env={**os.environ, "TMPDIR": str(own_folder(home, part))}) as process:
         theirs.close()
         said: list[str] = []
         reader = threading.Thread(target=lambda: said.extend(process.stdout or ()))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.side_by_side import LONGEST, ROOT, TOGETHER
+from tests.side_by_side import LONGEST, ROOT, TOGETHER, folder
 
 PASSES = "def test_it():\n    pass\n"
 
@@ -38,14 +38,41 @@ def side_by_side(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_file_is_run_once_and_its_session_lasts_as_long_as_the_part(tmp_path: Path) -> None:
-    session = "import pytest\n@pytest.fixture(scope='session')\ndef dear():\n    yield\n    print('given back')\n"
+    session = """
+import pytest
+
+@pytest.fixture(scope="session")
+def dear(tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp()
+    yield
+    print("given back", "in time" if (folder / ".lock").exists() else "when others may remove", folder)
+"""
     uses = "import pytest\ndef test_a(dear):\n    pass\n@pytest.mark.faults\ndef test_b():\n    assert 0\n"
     make(tmp_path, {"tests/a/conftest.py": session, "tests/a/test_a.py": uses, "tests/a/test_b.py": uses})
     done = side_by_side(tmp_path, "--capture=no", "-m", "not faults")
     named = {name for names in TOGETHER for name in names}
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(named) + len(LONGEST) + 2} passed, 0 failed, 0 skipped" in done.stdout
-    assert 1 <= done.stdout.count("given back") <= 2, "once in each part that used it"
+    told = re.findall("given back (.*) (/.*)", done.stdout)
+    assert 1 <= len(told) <= 2, "once in each part that used it"
+    assert {when for when, _ in told} == {"in time"}, "a server is stopped while its files are there"
+    assert len({Path(folder).parents[1] for _, folder in told}) == len(told), "a part shares no folder with another"
+
+
+def test_what_a_dead_run_wrote_goes_and_a_live_one_keeps_its_folder(monkeypatch: pytest.MonkeyPatch,
+                                                                    tmp_path: Path) -> None:
+    monkeypatch.setattr("tests.side_by_side.MEMORY", tmp_path)
+    dead, live = tmp_path / "hub-tests-0-dead", tmp_path / "hub-tests-0-out-of-sight"
+    dead.mkdir()
+    live.mkdir()
+    with subprocess.Popen(["flock", str(live), "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdin.write(b"held\n")
+        holder.stdin.flush()
+        assert holder.stdout.readline() == b"held\n"
+        shutil.rmtree(folder(1))
+        assert (dead.exists(), live.exists()) == (False, True)
 
 
 @pytest.mark.parametrize(("name", "text", "told"), [

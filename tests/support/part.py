@@ -52,6 +52,9 @@ class Part:
             self._counts, self._failed = Counter(), []
             _run(session, _tests(session, [modules[file] for file in files]))
             answer = {"seconds": time.monotonic() - began, "counts": self._counts, "failed": self._failed}
+        # At the end of a session pytest unlocks its folder first and gives back what the session keeps afterwards: a
+        # server that it stops then may find its files gone.
+        session._setupstate.teardown_exact(None)
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

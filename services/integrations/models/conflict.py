@@ -37,6 +37,10 @@ class Conflict(Base):
     __table_args__ = (
         partial("uq_conflict_open", "connection_id", "entity", "external_id", where=sa.text("state = 'open'"),
                 unique=True),
+        # One for each filter of the list, in its order.
         sa.Index("ix_conflict_opened_at", "opened_at", "id"),
         sa.Index("ix_conflict_state", "state", "opened_at", "id"),
+        sa.Index("ix_conflict_connection", "connection_id", "opened_at", "id"),
+        sa.Index("ix_conflict_entity", "entity", "opened_at", "id"),
+        sa.Index("ix_conflict_record", "local_id", "opened_at", "id"),
     )

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from chassis.database import Database, new_id, utcnow
+from chassis.paging import Page
 from contracts import integrations as contract
 from contracts.schema import PageRequest, load
 from services.integrations.domain.deliveries import OPEN
-from services.integrations.models import Attempt, Connection, Delivery
+from services.integrations.models import Attempt, Conflict, Connection, Delivery
 from services.integrations.operations import intake
-from services.integrations.queries import deliveries, gauges
+from services.integrations.queries import conflicts, deliveries, gauges
 from tests.service.integrations.conftest import ADMIN
 from tests.support.plans import Plainly, plan_of, searched_by, shared_database, sorts
 
@@ -34,12 +36,14 @@ OF_DELIVERIES: dict[str, tuple[Any, str]] = {
     "created_to": (NOW.isoformat(), "id"),
 }
 """Filter → a value that few rows have, and the column that its search goes by."""
-WHOLE = {"list_connections": "set up by a person, dozens", "list_routes": "set up by a person, dozens",
-         "list_conflicts": "decided by a person, one by one"}
+OF_CONFLICTS: dict[str, Any] = {"connection_id": CONNECTIONS[1], "entity": "order", "local_id": "r7", "state": "open"}
+"""Filter → a value that few rows have; each is a column of its own."""
+WHOLE = {"list_connections": "set up by a person, dozens", "list_routes": "set up by a person, dozens"}
 """Lists whose tables do not grow with use, and may be read whole."""
 OF_ONE_RECORD = {"entity": OF_DELIVERIES["entity"], "local_id": OF_DELIVERIES["local_id"]}
-FILTERED = {"list_deliveries": OF_DELIVERIES, "list_attempts": {"id": ("", "delivery_id")},
-            "list_deliveries_of_record": OF_ONE_RECORD | {"previews": (True, "")}}
+FILTERED: dict[str, dict[str, Any]] = {
+    "list_deliveries": OF_DELIVERIES, "list_attempts": {"id": ("", "delivery_id")}, "list_conflicts": OF_CONFLICTS,
+    "list_deliveries_of_record": OF_ONE_RECORD | {"previews": (True, "")}}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -62,6 +66,12 @@ def _fill(session: Any) -> None:
     session.execute(sa.insert(Delivery), rows)
     session.execute(sa.insert(Attempt), [{"delivery_id": row["id"], "n": 1, "fence": 1, "action": "write",
                                           "started_at": NOW} for row in rows])
+    said = {"fields": [], "code": "x", "reason": "x", "updated_at": NOW}
+    session.execute(sa.insert(Conflict), [
+        {"connection_id": CONNECTIONS[int(n % 100 == 1)], "entity": "order" if n % 100 == 2 else "task",
+         "external_id": str(n), "local_id": f"r{n}", "state": "open" if n % 100 == 3 else "resolved",
+         "opened_at": NOW - dt.timedelta(seconds=n)} | said
+        for n in range(MANY)])
 
 
 def plan(db: Database, **asked: Any) -> str:
@@ -107,6 +117,22 @@ def test_two_filters_walk_the_rows_of_one_of_them_and_nothing_is_sorted(db: Data
     columns = {OF_DELIVERIES[name][1] for name in (one, other)}
     assert any(column in by for by in searched_by(shown, "delivery") for column in columns), shown
     assert not sorts(shown) or "local_id" in (one, other), shown  # of one record there are dozens
+
+
+@pytest.mark.parametrize("later_page", [False, True])
+@pytest.mark.parametrize("name", OF_CONFLICTS)
+def test_conflicts_are_searched_by_the_index_of_each_filter_and_nothing_is_sorted(
+    db: Database, name: str, later_page: bool
+) -> None:
+    def page(session: Session, cursor: str | None, limit: int) -> Page:
+        request = load(contract.ListConflicts, {name: OF_CONFLICTS[name], "limit": limit, "cursor": cursor})
+        return conflicts.listed(session, request, ADMIN, Plainly())
+
+    with db.read() as session:
+        cursor = page(session, None, 1).next if later_page else None
+        shown = plan_of(session, lambda: page(session, cursor, 20))
+    assert any(name in by for by in searched_by(shown, "conflict")), shown
+    assert not sorts(shown), shown
 
 
 def test_what_became_of_one_record_is_searched_by_its_id(db: Database) -> None:

@@ -53,6 +53,8 @@ class Sweeper:
         gone = owner.gone(owners)
         with self._db.write() as session:
             ended = sweeps.end_leases(session, gone, self._clock(), self._chance)
+            if gone:
+                sweeps.end_reads(session, gone)
         if ended:
             log.warning("leases_ended", count=ended, gone=sorted(gone))
         return ended

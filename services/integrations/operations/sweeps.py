@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.integrations.domain import failures
 from services.integrations.domain.retry import Chance, probe_s
-from services.integrations.models import Attempt, Delivery
+from services.integrations.models import Attempt, Cursor, Delivery
 from services.integrations.operations import announcements, claims, settlements
 from services.integrations.operations.bulk import update_each
 from services.integrations.operations.leases import Move, write_back
@@ -41,6 +41,11 @@ def end_leases(session: Session, gone: Collection[str], now: dt.datetime, chance
         {"delivery_id": row.id, "n": row.fence, "ended_at": now, "outcome": "lost"} for row in rows if row.called],
         match=("delivery_id", "n"), where="attempt.ended_at IS NULL")
     return len(rows)
+
+
+def end_reads(session: Session, gone: Collection[str]) -> None:
+    """Let go the cursors that processes which are gone were reading from; the next reader begins with the same page."""
+    session.execute(sa.update(Cursor).where(Cursor.lease_owner.in_(gone)).values(lease_owner=None, lease_until=None))
 
 
 def _taken_back(row: Any, now: dt.datetime, wait_s: float) -> Move:

@@ -162,9 +162,9 @@ def expired_leases(now: dt.datetime, gone: Collection[str], limit: int) -> Asked
     )
 
 
-def lease_owners() -> Asked:
-    """Select the processes that hold leases."""
-    return sa.select(DELIVERY.lease_owner).where(DELIVERY.lease_until.is_not(None)).distinct()
+def lease_owners() -> sa.CompoundSelect[Any]:
+    """Select the processes that hold leases, of deliveries or of cursors."""
+    return sa.union(*(sa.select(held.lease_owner).where(held.lease_until.is_not(None)) for held in (DELIVERY, CURSOR)))
 
 
 def blocked_due(now: dt.datetime, limit: int) -> Asked:

@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from chassis.database import utcnow
 from chassis.outbox import OUTBOX
 from contracts.errors import Conflict
+from services.integrations.engine import owner
 from services.integrations.models import Cursor, Sighting
 from services.integrations.operations import connections, pulls
+from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.fake_target import FakeTarget
@@ -100,6 +102,25 @@ def test_a_reader_that_lost_its_cursor_records_nothing(hub: Hub, target: FakeTar
 
     assert told(hub) == []
     assert cursor(hub).checkpoint is None
+
+
+def test_what_a_killed_process_was_reading_is_read_by_another_without_waiting_for_its_lease(
+    hub: Hub, target: FakeTarget
+) -> None:
+    target.put("product", "A", {"sku": "A"})
+    hub.connect(target, "product", direction="pull")
+    now = utcnow()
+    host = owner.this_process().partition("/")[0]
+    with hub.db.write() as session:
+        [taken] = pulls.claim(session, 1, Lease(owner=f"{host}/99999999/1", until=now + dt.timedelta(minutes=1)), now)
+    late = now + dt.timedelta(seconds=1)
+
+    hub.run()
+
+    eventually(lambda: len(told(hub)) == 1, 5)
+    with pytest.raises(pulls.LeaseLost), hub.db.write() as session:
+        pulls.take_in(session, taken, [News(external_id="1", version="9", record={"sku": "late"})], "9",
+                      Reading(since=late, now=late), lease_until=None, next_due=late)
 
 
 def test_a_paused_connection_is_not_asked_and_says_so(hub: Hub, target: FakeTarget) -> None:

@@ -138,6 +138,11 @@ def resolve(doubt: Doubt, answer: Answer, proof_s: float) -> Resolution:
         return "adopt"
     if not doubt.can_find and not doubt.honours_key:
         return "give_up"
-    if answer == "absent" and doubt.since_s >= (proof_s if doubt.honours_key else max(proof_s, FIND_ONLY_PROOF_S)):
+    if answer == "absent" and proof_in_s(doubt, proof_s) <= 0:
         return "resend"
     return "look_again"
+
+
+def proof_in_s(doubt: Doubt, proof_s: float) -> float:
+    """Return in how many seconds an empty look-up is believed; not above 0 if it is now."""
+    return (proof_s if doubt.honours_key else max(proof_s, FIND_ONLY_PROOF_S)) - doubt.since_s

@@ -241,6 +241,8 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
     verdict = failures.decide(failed.kind, job.attempts, chance, retry_after_s=failed.retry_after_s) if failed else None
     wait = probe_s(probes, chance)
     if step == "look_again" and wait is not None:
+        if outcome.found == "absent":
+            wait = min(wait, failures.proof_in_s(doubt, proof_s))  # it is there, or the next look proves that it is not
         if verdict is not None and verdict.throttle_s:
             wait = max(wait, verdict.throttle_s)
         move = _move(outcome, "in_doubt", now + dt.timedelta(seconds=wait), probes=probes,

@@ -58,9 +58,9 @@ def test_an_answer_dropped_before_anything_was_done_is_sent_again_once_a_late_lo
     assert keys == {f"customer-{id}"}, "every creation goes under one key"
 
 
-@pytest.mark.parametrize(("adapter", "since_s"), [("fake", 1.0), ("fake_ask_only", 20.0)])
-def test_an_empty_look_up_that_comes_too_early_is_not_believed(
-    hub: Hub, target: FakeTarget, adapter: str, since_s: float
+@pytest.mark.parametrize(("adapter", "since_s", "proof_s"), [("fake", 1.0, 5.0), ("fake_ask_only", 20.0, 30.0)])
+def test_an_empty_look_up_that_comes_too_early_is_not_believed_and_repeated_as_soon_as_it_proves_something(
+    hub: Hub, target: FakeTarget, adapter: str, since_s: float, proof_s: float
 ) -> None:
     hub.connect(target, "customer", adapter=adapter)
     target.fail(method="POST", drop="before")
@@ -74,7 +74,9 @@ def test_an_empty_look_up_that_comes_too_early_is_not_believed(
     eventually(lambda: hub.attempts(id)[-1].outcome == "absent")
 
     assert hub.states(id) == ["in_doubt"]
-    assert hub.deliveries(id)[0].due_at > utcnow()
+    next_look = hub.deliveries(id)[0].due_at
+    assert utcnow() < next_look
+    assert proof_s <= (next_look - ago).total_seconds() < proof_s + 2
     assert len(target.calls("POST")) == 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,15 @@ def test_nothing_is_sent_again_unless_a_late_look_up_was_empty(
         assert answer == "absent"
         assert doubt.since_s >= proof
         assert doubt.can_find or doubt.honours_key
+
+
+@given(doubts, st.floats(1, 600))
+def test_an_empty_look_up_is_believed_as_soon_as_it_was_said_to_be(doubt: Doubt, proof: float) -> None:
+    if doubt.can_find or doubt.honours_key:
+        due_s = doubt.since_s + failures.proof_in_s(doubt, proof) + 0.001
+        assert due_s >= proof
+        assert resolve(replace(doubt, since_s=due_s), "absent", proof) == "resend"
+        assert resolve(replace(doubt, since_s=due_s - 0.002), "absent", proof) == "look_again"
 
 
 @given(doubts, st.floats(1, 600))

@@ -6,18 +6,17 @@ brings the Node that Ghost wants. Two native parts are compiled against the head
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from layout import Stop, say
+from layout import say
+from serving import Stop, end_of, waiting_lock
 
 ROOM = Path(__file__).resolve().parent
 REQUIREMENTS = ROOM / "requirements.txt"
@@ -90,19 +89,10 @@ def _run(log: Path, *command: str | Path, cwd: Path | None = None, more: Mapping
             env=dict(os.environ) | dict(more or {}), check=False,
         )  # fmt: skip
     if done.returncode:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+        tail = end_of(log.read_text(errors="replace"))
         raise Stop(f"{Path(command[0]).name} failed (exit {done.returncode}), see {log}:\n{tail}")
 
 
 def _fingerprint() -> str:
     versions = f"{GHOST} {NODE} {PNPM} {node_package()}".encode()
     return hashlib.sha256(REQUIREMENTS.read_bytes() + versions).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def waiting_lock(file: Path) -> Iterator[None]:
-    """Hold `file` locked, so that two callers do a thing once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -8,7 +8,8 @@ import urllib.request
 from http.cookiejar import CookieJar
 from typing import Any
 
-from layout import Sandbox, Stop, write_private
+from layout import Sandbox
+from serving import Stop, write_private
 
 OWNER = "owner@example.com"
 NAME = "hub"

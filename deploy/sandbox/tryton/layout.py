@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
-import time
+import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 import cluster
+import serving
 
+NAME = "tryton"
 DATABASE = "erp"
-
-
-class Stop(Exception):
-    """A reason to end that a person can act on; printed as one line, exit status 1."""
+say = partial(serving.say, NAME)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sandbox:
-    """Where one sandbox keeps its things and how it is served."""
+class Sandbox(serving.Place):
+    """Where one sandbox keeps its things and how it is served. Its secrets are those of `admin`, `hub`, `database`."""
 
-    state: Path
     venv: Path
-    port: int
     postgres_port: int
     backend: str
     threads: int
@@ -36,10 +34,6 @@ class Sandbox:
     @property
     def conf(self) -> Path:
         return self.state / "trytond.conf"
-
-    @property
-    def seed_file(self) -> Path:
-        return self.state / "seed.json"
 
     @property
     def tables_marker(self) -> Path:
@@ -54,21 +48,8 @@ class Sandbox:
         return self.state / "data" / f"{DATABASE}.sqlite"
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
     def cluster(self) -> cluster.Cluster:
-        return cluster.Cluster(self.state / "pg", self.postgres_port, self.password("database"))
-
-    def password(self, whose: str) -> str:
-        """The random password of admin, hub or database; made at the first question, mode 0600."""
-        file = self.state / "secrets.json"
-        known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
-        if whose not in known:
-            known[whose] = secrets.token_urlsafe(24)
-            write_private(file, json.dumps(known, indent=1))
-        return known[whose]
+        return cluster.Cluster(self.state / "pg", self.postgres_port, self.secret("database"))
 
     def environment(self) -> dict[str, str]:
         """What the ERP's own programs see: no stray TRYTOND_* of the caller, UTF-8 in a bare container too."""
@@ -80,17 +61,3 @@ class Sandbox:
             "PYTHONUTF8": "1",
             "PYTHONUNBUFFERED": "1",
         }
-
-
-def write_private(file: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner alone."""
-    fresh = file.with_name(file.name + ".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    fresh.replace(file)
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} tryton: {text}", flush=True)

@@ -44,15 +44,25 @@ def port_answers(port: int, host: str = "127.0.0.1", timeout_s: float = 1.0) -> 
 
 def holder(port: int) -> str:
     """Return who listens on a TCP port, as far as this user may see: `nginx, pid 812`, or `another program`."""
-    inodes = set(_listening_inodes(port))
+    process = _holding(port)
+    return f"{(process / 'comm').read_text().strip()}, pid {process.name}" if process else "another program"
+
+
+def held_with(port: int, variable: str, value: str) -> bool:
+    """Whether a process with `variable=value` in its environment listens on a TCP port."""
+    process = _holding(port)
+    return process is not None and _has(process, variable, value)
+
+
+def _holding(port: int) -> Path | None:
+    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for process in _processes():
         try:
-            targets = {str(link.readlink()) for link in (process / "fd").iterdir()}
+            if any(str(link.readlink()) in sockets for link in (process / "fd").iterdir()):
+                return process
         except OSError:
             continue
-        if targets & {f"socket:[{inode}]" for inode in inodes}:
-            return f"{(process / 'comm').read_text().strip()}, pid {process.name}"
-    return "another program"
+    return None
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
@@ -72,16 +82,22 @@ def _processes() -> Iterator[Path]:
 
 def processes_with(variable: str, value: str) -> dict[int, str]:
     """Return our own processes that have `variable=value` in their environment, by pid, with their command line."""
-    wanted = f"{variable}={value}".encode()
     found: dict[int, str] = {}
     for process in _processes():
         try:
-            if wanted in (process / "environ").read_bytes().split(b"\0"):
+            if _has(process, variable, value):
                 found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
         except OSError:
             continue
     found.pop(os.getpid(), None)
     return found
+
+
+def _has(process: Path, variable: str, value: str) -> bool:
+    try:
+        return f"{variable}={value}".encode() in (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def parent_of(pid: int) -> int:

@@ -15,8 +15,7 @@ def missing(hub: Installation, program: Program, timeout_s: float = 3.0) -> str 
     if program.name == "broker":
         return None if broker.answers(hub.broker.port) else "it does not speak AMQP yet"
     if program.room is None:
-        port = next(iter(hub.ports(program)), None)
-        return None if port is None or machine.port_answers(port) else f"port {port} does not answer yet"
+        return _sandbox_lacks(hub, program)
     host, _, port_text = hub.health_address(program.room).rpartition(":")
     connection = HTTPConnection(host, int(port_text), timeout=timeout_s)
     try:
@@ -28,6 +27,17 @@ def missing(hub: Installation, program: Program, timeout_s: float = 3.0) -> str 
     finally:
         connection.close()
     return None if answer.status == 200 else _in_words(body)
+
+
+def _sandbox_lacks(hub: Installation, program: Program) -> str | None:
+    port = next(iter(hub.ports(program)), None)
+    if port is None:
+        return None
+    if not machine.port_answers(port):
+        return f"port {port} does not answer yet"
+    if not machine.held_with(port, "HUB_SUPERVISED", str(hub.home)):
+        return f"port {port} is held by {machine.holder(port)}, which is not of this hub"
+    return None
 
 
 def _in_words(body: bytes) -> str:

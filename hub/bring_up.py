@@ -49,8 +49,7 @@ class BringUp:
         others = [program for program in self._programs if program.name != "broker"]
         began = self._start(broker)  # it takes the longest; migrations do not need it
         for room, uri in databases.databases(self._hub).items():
-            with self._step(f"{room}: database at the newest revision"):
-                databases.migrate(room, uri)
+            self._migrate(room, uri)
         self._wait_ready(broker, began)
         self._wait_ready(others, self._start(others))
 
@@ -93,6 +92,21 @@ class BringUp:
                     f"port {port} of {program.name} is taken by {machine.holder(port)}",
                     f"stop that, or set {variable} to a free {'port' if variable.endswith('PORT') else 'host:port'}",
                 )
+
+    # -- databases ----------------------------------------------------------------------------------------------------
+
+    def _migrate(self, room: str, uri: str) -> None:
+        """Bring a database to the newest revision; whoever runs with older code ends first, and is started anew."""
+        for program in self._programs:
+            if program.room == room and self._state(program).pid and self._runs_older_code(program, room, uri):
+                with self._step(f"{room} stopped: it runs with the code of an older revision"):
+                    self._supervisor.stop_program(program)
+        with self._step(f"{room}: database at the newest revision"):
+            databases.migrate(room, uri)
+
+    def _runs_older_code(self, program: Program, room: str, uri: str) -> bool:
+        # `hub migrate` may have been run before: then it is the process that misses something.
+        return databases.is_old(room, uri) or "migrations: " in (readiness.missing(self._hub, program) or "")
 
     # -- programs -----------------------------------------------------------------------------------------------------
 

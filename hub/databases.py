@@ -62,6 +62,30 @@ def holds_sealed_data(uri: str) -> bool:
         return False
 
 
+def is_old(room: str, uri: str) -> bool:
+    """Whether a room's database is of an older revision than the code; one that cannot be read is not."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from chassis import migrations
+    from chassis.database import Database
+
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
+        return False
+    script, db = ScriptDirectory.from_config(migrations.config(room, uri)), Database(uri)
+    try:
+        with db.engine.connect() as connection:
+            at = MigrationContext.configure(connection).get_current_revision()
+        return at is not None and script.get_revision(at).revision != script.get_current_head()
+    except (SQLAlchemyError, CommandError, OSError):
+        return False
+    finally:
+        db.close()
+
+
 def migrate(room: str, uri: str) -> None:
     """Bring a room's database to the newest revision.
 

@@ -19,9 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 
+from chassis import migrations
 from chassis.crypto import DataKeys, Keyring, MasterKey
+from hub import databases, readiness
+from hub.bring_up import BringUp
+from hub.installation import Installation
 from hub.machine import processes_with
+from hub.supervisor import State, Supervisor
 from tests.support.processes import INHERITED, ROOT, eventually, free_port
 
 
@@ -100,6 +106,11 @@ def assert_one_line(answer: Answer, *parts: str) -> None:
         assert part in answer.errors
 
 
+def downgrade(room: str, home: Path) -> None:
+    """Take a database to the revision before the newest: new code, seen from there."""
+    command.downgrade(migrations.config(room, f"sqlite:///{home}/db/{room}.sqlite"), "-1")
+
+
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[CommandLine]:
     # Not below tmp_path: a unix socket in there would have too long a name.
@@ -136,6 +147,13 @@ def test_a_first_up_serves_and_down_leaves_nothing_but_data_and_keys(hub: Comman
     assert "first_admin" not in again.document, "a password is shown once"
     assert [step["step"] for step in again.document["steps"] if step["step"].endswith(" ready")] == ["keys ready"]
     assert time.monotonic() - started < 10
+
+    old, other = hub.program("customers")["pid"], hub.program("identity")["pid"]
+    downgrade("customers", hub.home)
+    assert hub("up").code == 0
+    assert hub.program("customers")["pid"] != old, "it may know neither new tables nor new columns"
+    assert hub.program("identity")["pid"] == other
+    assert hub.program("customers")["ready"]
 
     assert_one_line(hub("up", HUB_LOG_LEVEL="DEBUG"), "other settings", "hub down, then hub up")
 
@@ -174,6 +192,24 @@ def test_a_first_run_that_was_cut_off_is_finished_by_the_next(hub: CommandLine) 
     finished = hub("up")
     assert finished.code == 0, finished.errors
     assert hub.program("customers")["ready"]
+
+
+def test_a_room_that_hub_migrate_left_behind_is_started_anew_too(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    runs = State(name="sales", state="running", pid=1, since=None)
+    monkeypatch.setattr(Supervisor, "states", lambda _: {"sales": runs})
+    monkeypatch.setattr(Supervisor, "stop_program", lambda _, program: done.append(f"stop {program.name}"))
+    monkeypatch.setattr(databases, "is_old", lambda _, __: False)
+    monkeypatch.setattr(databases, "migrate", lambda room, _: done.append(f"migrate {room}"))
+    lacks = {"sales": "migrations: the database is at version 0004, not 0003; run: hub migrate sales"}
+    monkeypatch.setattr(readiness, "missing", lambda _, program: lacks.get(program.name))
+    bring_up = BringUp(Installation({"HUB_HOME": str(tmp_path)}), lambda *_: None)
+    bring_up._migrate("sales", "")
+    bring_up._migrate("customers", "")
+    lacks["sales"] = "rpc: connecting"
+    bring_up._migrate("sales", "")
+    assert done == ["stop sales", "migrate sales", "migrate customers", "migrate sales"]
 
 
 # -- what keeps the hub from starting: one line, and a way out -----------------------------------------------

@@ -89,15 +89,18 @@ def unanswered(target: Target, job: Job, started_at: dt.datetime, now: dt.dateti
 def _write(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
     cmd = Write(local_id=job.local_id, body=job.body, idempotency_key=job.key, source_version=job.version,
                 external_id=job.external_id, expected_version=job.remote_version, references=job.references)
+    if job.adopted and target.refuses_stale:
+        # People may have changed it between the call whose answer was lost and the look that found it.
+        return _write_merged(target, job, ctx, cmd)
     try:
         return _answer(target.adapter.write(ctx, job.entity, cmd))
     except Exception as error:
         if job.external_id is None or not _met_another(target, error):
             raise
-        return _write_merged(target, job, ctx, cmd, error)
+    return _write_merged(target, job, ctx, cmd)
 
 
-def _write_merged(target: Target, job: Job, ctx: Context, cmd: Write, conflict: Exception) -> dict[str, Any]:
+def _write_merged(target: Target, job: Job, ctx: Context, cmd: Write) -> dict[str, Any]:
     """Write what both sides have made of the record, as often as it changes under our hands, up to `MERGES`.
 
     Raises:
@@ -116,12 +119,11 @@ def _write_merged(target: Target, job: Job, ctx: Context, cmd: Write, conflict: 
         try:
             answer = _answer(target.adapter.write(ctx, job.entity, again))
         except Exception as error:
-            if not _met_another(target, error):
+            if n == MERGES or not _met_another(target, error):
                 raise
-            conflict = error
         else:
             return answer | {"met": Met(version=theirs.version or "", body=theirs.body, kept=merged.kept)}
-    raise conflict
+    raise AssertionError("the last try returns or raises")
 
 
 def _met_another(target: Target, error: Exception) -> bool:

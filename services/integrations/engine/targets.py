@@ -110,6 +110,11 @@ class Target:
         return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.adapter.spec.capabilities)
 
     @property
+    def refuses_stale(self) -> bool:
+        """Whether a write that does not know of the latest change there is refused."""
+        return Capability.CONDITIONAL_WRITE in self.adapter.spec.capabilities
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """The secrets that the adapter needs and that nobody has put."""
         return tuple(name for name in self.adapter.spec.secret_fields if name not in self.secrets)

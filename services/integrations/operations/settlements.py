@@ -289,7 +289,10 @@ def _closed(session: Session, plan: _Plan) -> dict[str, Any]:
 def _bind(session: Session, plans: Sequence[_Plan]) -> None:
     """Write bindings: those that now name a record, then those that no longer do."""
     keyring = keyring_of(session)
-    _BINDING_NAMED.put(session, [_binding_row(keyring, plan) for plan in plans if plan.binding.get("external_id")])
+    named = [plan for plan in plans if plan.binding.get("external_id")]
+    _BINDING_NAMED.put(session, [_binding_row(keyring, plan) for plan in named if plan.outcome.found is None])
+    update_each(session, _BINDING, [_lane_row(plan) | plan.binding for plan in named if plan.outcome.found is not None],
+                match=("local_id", "entity", "connection_id"))  # adopted: what we had sent stays their and our base
     for forgetting in (True, False):
         rows = [_lane_row(plan) | {"state": plan.binding["state"]} | ({"external_id": None} if forgetting else {})
                 for plan in plans if plan.binding and not plan.binding.get("external_id")

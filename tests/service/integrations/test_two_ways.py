@@ -202,6 +202,25 @@ def test_a_record_that_is_being_made_is_not_taken_for_one_of_theirs(hub: Hub, ta
     assert len(target.of("task")) == 1
 
 
+def test_what_people_did_to_a_record_before_the_look_found_it_is_kept_and_told(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    target.fail(method="POST", entity="task", drop="after")
+    id = task(hub)
+    eventually(lambda: hub.states(id) == ["in_doubt"])
+    target.put("task", id, row_of(target, id).body | {"status": "done", "progress": 100, "priority": "low"})
+    task(hub, 2, id, title="再次回访")
+
+    hub.hurry(id)
+    hub.until(id, "superseded", "delivered")
+
+    body = row_of(target, id).body
+    assert (body["title"], body["status"], body["progress"], body["priority"]) == ("再次回访", "done", 100, "low")
+    poll(hub, connection_id)
+    assert [(one["keys"], one["changed"]) for one in told(hub)] == [({"id": id}, ["priority", "progress", "status"])]
+    assert hub.ledger(connection_id).balanced
+
+
 def test_a_change_that_is_held_is_told_after_ten_minutes_although_the_doubt_goes_on(
     hub: Hub, target: FakeTarget
 ) -> None:

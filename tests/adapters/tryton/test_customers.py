@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable
 
 import pytest
 
 from hub_adapter.client import Exchange
-from hub_adapter.failure import InDoubt, Invalid, NotFound
-from hub_adapter.port import Context
+from hub_adapter.failure import AdapterError, InDoubt, Invalid, NotFound, TryLater
+from hub_adapter.port import Context, Written
 from services.integrations.adapters.tryton.adapter import TrytonAdapter
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.erp import Erp
@@ -58,6 +59,28 @@ def test_a_lost_answer_to_the_create_ends_in_one_party(adapter: TrytonAdapter, c
         with pytest.raises(InDoubt):
             adapter.write(ctx(base_url=f"http://127.0.0.1:{link.port}"), "customer", as_write(customer))
     assert adapter.write(ctx(), "customer", as_write(customer)).adopted
+    assert len(erp.rows("party.party", [["code", "=", customer["id"]]], "name")) == 1
+
+
+def test_four_workers_at_once_make_one_party(adapter: TrytonAdapter, ctx: Open, erp: Erp) -> None:
+    """What a call that was taken for lost may do, should it arrive after all while it is made again."""
+    customer = a_customer()
+    outcomes: list[Written | AdapterError] = []
+
+    def work(opened: Context) -> None:
+        try:
+            outcomes.append(adapter.write(opened, "customer", as_write(customer)))
+        except AdapterError as error:
+            outcomes.append(error)
+
+    workers = [threading.Thread(target=work, args=(ctx(),)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(outcomes) == 4
+    assert [one for one in outcomes if not isinstance(one, Written | TryLater)] == []
+    adapter.write(ctx(), "customer", as_write(customer))
     assert len(erp.rows("party.party", [["code", "=", customer["id"]]], "name")) == 1
 
 

@@ -17,7 +17,7 @@ from contracts.operation import Permission
 from services.customers.domain import reach
 from services.customers.models import Customer
 
-_SORTS = {"created_at": Customer.created_at, "updated_at": Customer.updated_at, "name": Customer.name}
+_SORTS = {"created_at": Customer.created_at, "updated_at": Customer.updated_at, "name": Customer.name_key}
 _FOLLOW_UP = "next_follow_up_at"
 
 
@@ -75,7 +75,7 @@ def _order(asked: dict[str, Any]) -> Order:
         raise Invalid.of("/sort", "invalid", "A search by the start of the name is sorted by name.")
     if by_follow_up != (named == _FOLLOW_UP):
         raise Invalid.of("/sort", "invalid", "The order next_follow_up_at and the filter follow_up_before go together.")
-    column = Customer.name_key if by_name else Customer.next_follow_up_at if by_follow_up else _SORTS[named]
+    column = Customer.next_follow_up_at if by_follow_up else _SORTS[named]
     return Order(column, Customer.id, sort.startswith("-"))
 
 

@@ -96,6 +96,19 @@ def test_the_same_key_twice_makes_one_customer_and_the_same_answer(hub: Rooms) -
         hub.ask(contract.CREATE_CUSTOMER, {**LI, "name": "other"}, key="k-1")
 
 
+def test_customers_are_listed_by_name_whatever_the_case_of_its_letters(hub: Rooms) -> None:
+    rep = Subject(id=new_id(), kind="user", name="rep", depths={"customer": {"*": "own"}})
+    for name in ("beta", "Gamma", "alpha", "Äther"):
+        hub.call(contract.CREATE_CUSTOMER, {"name": name, "phone": "+8613800138000"}, subject=rep)
+    found, cursor = [], None
+    while True:
+        page = hub.call(contract.LIST_CUSTOMERS, {"limit": 3, "cursor": cursor, "sort": "name"}, subject=rep)
+        found += [customer["name"] for customer in page["items"]]
+        if not (cursor := page["next"]):
+            break
+    assert found == ["alpha", "beta", "Gamma", "Äther"]
+
+
 def test_a_rep_sees_own_customers_only_in_get_list_and_change(hub: Rooms) -> None:
     mine, theirs = rep(), rep()
     own = hub.call(contract.CREATE_CUSTOMER, LI, subject=mine)

@@ -76,6 +76,9 @@ class Settings:
     token_keys_dir: Path = setting(  # noqa: RUF009 (declares a field)
         Path("{home}/keys/tokens"), env="HUB_TOKEN_KEYS_DIR",
         doc="Public keys `<kid>.pub.pem` that context tokens are verified with.")
+    audit_dir: Path = setting(  # noqa: RUF009 (declares a field)
+        Path("{home}/audit"), env="HUB_AUDIT_DIR",
+        doc="Folder of the audit trail's checkpoints, written as it is sealed. Best on another disk than the data.")
     outbox_retention_h: float = setting(72.0, env="OUTBOX_RETENTION_H", unit="h", least=1, most=8760,
                                         doc="How long sent events are kept for a resend.")
     inbox_retention_h: float = setting(336.0, env="INBOX_RETENTION_H", unit="h", least=2, most=8760,

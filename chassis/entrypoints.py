@@ -26,6 +26,8 @@ from nameko.extensions import DependencyProvider, Entrypoint
 from sqlalchemy.orm import Session
 
 from chassis import broker, control, inbox, metrics, parking, telemetry, tracing
+from chassis.audit.chain import Keys
+from chassis.audit.sealer import Sealer
 from chassis.container import RUNTIME, EventConsumer
 from chassis.database import new_id
 from chassis.failpoints import failpoint
@@ -305,11 +307,12 @@ class _Workers(DependencyProvider):
         self._running: list[tuple[Worker, Any]] = []
 
     def start(self) -> None:
-        """Start the relay, the pruning, the snapshots, the control queue and what the service adds."""
+        """Start the relay, the pruning, the sealer, the snapshots, the control queue and what the service adds."""
         runtime: Runtime = self.container.config[RUNTIME]
         service = self.container.service_cls
         snapshots = Snapshots(runtime.db, service.name, service.snapshots)
-        workers: list[Worker] = [runtime.relay, snapshots, _Pruning(runtime),
+        sealer = Sealer(runtime.db, Keys(runtime.master, service.name), service.name, runtime.settings.audit_dir)
+        workers: list[Worker] = [runtime.relay, snapshots, _Pruning(runtime), sealer,
                                  control.Listener(runtime, service.name, snapshots)]
         workers += [make(runtime) for make in service.background]
         self._running = [(worker, self.container.spawn_managed_thread(partial(self._keep_running, worker),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
 from chassis import inbox, outbox, telemetry
+from chassis.audit.sealer import oldest_unsealed
 from chassis.database import utcnow
 from chassis.runtime import Runtime
 from contracts.errors import Unavailable
@@ -95,6 +97,8 @@ class RoomGauges(Gauges):
         Gauge("outbox_unsent", f"Events that wait for the broker; counted up to {MOST_COUNTED}."),
         Gauge("outbox_unroutable", "Kinds of events that no queue takes."),
         Gauge("relay_connected", "1 while the relay has a connection to the broker."),
+        Gauge("audit_unsealed_age_seconds", "How long the entry of the audit trail that waits longest has not been "
+                                            "sealed; 0 when all are."),
         Gauge("inbox_last_timestamp_seconds", "When the newest event was taken in (Unix time)."),
     )
 
@@ -124,6 +128,9 @@ def _of_database(session: Session) -> Iterator[Sample]:
     now, since = utcnow(), outbox.oldest_unsent(session)
     yield "outbox_oldest_age_seconds", (), max((now - since).total_seconds(), 0.0) if since else 0.0
     yield "outbox_unsent", (), float(session.scalar(outbox.unsent(MOST_COUNTED)) or 0)
+    unsealed = session.scalar(oldest_unsealed())
+    yield "audit_unsealed_age_seconds", (), (
+        max((now - dt.datetime.fromisoformat(unsealed)).total_seconds(), 0.0) if unsealed else 0.0)
     newest = session.scalar(inbox.newest())
     if newest is not None:
         yield "inbox_last_timestamp_seconds", (), newest.timestamp()

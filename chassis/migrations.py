@@ -17,6 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from chassis.audit.tables import AUDIT_CHAIN, GENESIS, TABLES, THE_CHAIN, guards, unguard
 from chassis.config import ConfigError
 from chassis.crypto import DATA_KEY
 from chassis.database import CHASSIS, Database
@@ -37,6 +38,27 @@ def create_chassis_tables_v1(op: Any) -> None:
 def drop_chassis_tables_v1(op: Any) -> None:
     """Undo `create_chassis_tables_v1`."""
     CHASSIS.drop_all(op.get_bind(), tables=list(CHASSIS_V1), checkfirst=False)
+
+
+def create_audit_tables_v1(op: Any) -> None:
+    """Create the tables of the audit trail, empty, and the triggers that keep hands off them.
+
+    SQLite changes a column by making the table anew, which loses its triggers: a later migration that does so to one of
+    these makes them again.
+    """
+    connection = op.get_bind()
+    CHASSIS.create_all(connection, tables=list(TABLES), checkfirst=False)
+    op.bulk_insert(AUDIT_CHAIN, [{"id": THE_CHAIN, "seq": 0, "hash": GENESIS}])
+    for statement in guards(connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def drop_audit_tables_v1(op: Any) -> None:
+    """Undo `create_audit_tables_v1`; the trail is lost."""
+    connection = op.get_bind()
+    CHASSIS.drop_all(connection, tables=list(TABLES), checkfirst=False)
+    for statement in unguard(connection.dialect.name):
+        connection.exec_driver_sql(statement)
 
 
 def config(room: str, db_uri: str) -> Config:

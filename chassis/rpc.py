@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from chassis import broker, metrics, telemetry, tracing
 from chassis.access import require
+from chassis.audit import denials, trail
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import Subject
 from chassis.crypto import fingerprint
@@ -163,9 +164,10 @@ def _reply(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
         if asked.late:
             raise DeadlineExceeded("The request waited longer than its caller; it was not run")
         subject = runtime.verifier.verify(str(asked.headers.get(TOKEN, "")), operation.service)
-        _admit(operation, subject)
-        request = unpack(operation.request, asked.body.get("request"))
-        return _way(door)(door, asked, Call(_NO_SESSION, request, subject, runtime, asked.request_id))
+        with denials.written(runtime, operation, subject, asked.body.get("request"), asked.request_id):
+            _admit(operation, subject)
+            request = unpack(operation.request, asked.body.get("request"))
+            return _way(door)(door, asked, Call(_NO_SESSION, request, subject, runtime, asked.request_id))
     except HubError as error:
         if error.status >= 500:
             log.warning("operation_failed", operation=operation.routing_key, code=error.code, reason=error.message)
@@ -212,7 +214,10 @@ def _run_mutation(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
             raise Unavailable("The request met a restart; ask again with the same key", retry_after_s=1)
         if not claim.take(opened):
             return {"result": _replay(door, claim, _in(opened, call)), "replayed": True}
+        written = trail.Asked.of(operation, call.request, call.subject, call.request_id)
         answer = pack(operation.response, door.method(_in(opened, call)))
+        if written is not None:
+            written.done(opened, answer)
         if not operation.unsaved:
             claim.keep(opened, answer)
         failpoint(f"{operation.name}.before_commit")
@@ -228,9 +233,13 @@ def _run_between(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
     if earlier is not None:
         return {"result": earlier, "replayed": True}
     kept: list[bool] = []
+    written = trail.Asked.of(operation, call.request, call.subject, call.request_id)
 
     def keep(opened: Session, value: object) -> None:
-        claim.settle(opened, holder, None if operation.unsaved else pack(operation.response, value))
+        answer = pack(operation.response, value)
+        claim.settle(opened, holder, None if operation.unsaved else answer)
+        if written is not None:
+            written.done(opened, answer)
         after_commit(opened, partial(kept.append, True))
 
     try:

@@ -444,73 +444,78 @@ _HASHING_S = 10.0
 """Seconds that a call may take which waits its turn to hash a password."""
 
 CREATE_USER = _operation(
-    "create_user", "Add a user", CreateUser, User, USER_CREATE, errors.AlreadyExists, errors.Forbidden, errors.Invalid
+    "create_user", "Add a user", CreateUser, User, USER_CREATE, errors.AlreadyExists, errors.Forbidden, errors.Invalid,
+    audited="user",
 )
 GET_USER = _operation("get_user", "Read a user", ById, User, USER_READ, errors.NotFound, mutates=False)
 LIST_USERS = _operation("list_users", "List users", ListUsers, page_of(User), USER_READ, mutates=False)
 CHANGE_USER = _operation(
     "change_user", "Change a user", ChangeUser, User, USER_CHANGE,
     errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Forbidden, errors.Conflict, errors.Invalid,
+    audited="user",
 )  # fmt: skip
 DISABLE_USER = _operation(
     "disable_user", "Shut a user out", DisableUser, User, USER_CHANGE,
-    errors.NotFound, errors.StaleVersion, errors.Forbidden, errors.Conflict,
+    errors.NotFound, errors.StaleVersion, errors.Forbidden, errors.Conflict, audited="user",
 )  # fmt: skip
 ENABLE_USER = _operation(
     "enable_user", "Let a disabled user in again",
-    EnableUser, User, USER_CHANGE, errors.NotFound, errors.StaleVersion, errors.Forbidden
+    EnableUser, User, USER_CHANGE, errors.NotFound, errors.StaleVersion, errors.Forbidden, audited="user",
 )
 RESET_PASSWORD = _operation(
     "reset_password", "Give a user a new password",
     ResetPassword, NewPassword, USER_CHANGE, errors.NotFound, errors.Forbidden,
-    unsaved=True, timeout_s=_HASHING_S,
+    unsaved=True, timeout_s=_HASHING_S, audited="user",
 )  # fmt: skip
 
 GET_ME = _operation("get_me", "Read who you are and what you may do", GetMe, Me, None, mutates=False)
 CHANGE_PASSWORD = _operation(
     "change_password", "Change your password",
     ChangePassword, Empty, None, errors.Forbidden, errors.Invalid, errors.TooManyRequests,
-    timeout_s=_HASHING_S,
+    timeout_s=_HASHING_S, audited="user",
 )  # fmt: skip
 
 CREATE_TEAM = _operation(
-    "create_team", "Add a team", CreateTeam, Team, TEAM_CREATE, errors.AlreadyExists, errors.Invalid
+    "create_team", "Add a team", CreateTeam, Team, TEAM_CREATE, errors.AlreadyExists, errors.Invalid, audited="team",
 )
 GET_TEAM = _operation("get_team", "Read a team", ById, Team, TEAM_READ, errors.NotFound, mutates=False)
 LIST_TEAMS = _operation("list_teams", "List teams", ListTeams, page_of(Team), TEAM_READ, mutates=False)
 CHANGE_TEAM = _operation(
     "change_team", "Change a team", ChangeTeam, Team, TEAM_CHANGE,
-    errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Invalid,
+    errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Invalid, audited="team",
 )  # fmt: skip
 DELETE_TEAM = _operation(
     "delete_team", "Remove a team",
-    DeleteTeam, Empty, TEAM_DELETE, errors.NotFound, errors.StaleVersion, errors.Conflict
+    DeleteTeam, Empty, TEAM_DELETE, errors.NotFound, errors.StaleVersion, errors.Conflict, audited="team",
 )
 
 CREATE_ROLE = _operation(
-    "create_role", "Add a role", CreateRole, Role, ROLE_CREATE, errors.AlreadyExists, errors.Forbidden
+    "create_role", "Add a role", CreateRole, Role, ROLE_CREATE, errors.AlreadyExists, errors.Forbidden,
+    audited="role",
 )
 GET_ROLE = _operation("get_role", "Read a role", ById, Role, ROLE_READ, errors.NotFound, mutates=False)
 LIST_ROLES = _operation("list_roles", "List roles", ListRoles, page_of(Role), ROLE_READ, mutates=False)
 CHANGE_ROLE = _operation(
     "change_role", "Change a role", ChangeRole, Role, ROLE_CHANGE,
-    errors.NotFound, errors.StaleVersion, errors.Forbidden, errors.Conflict,
+    errors.NotFound, errors.StaleVersion, errors.Forbidden, errors.Conflict, audited="role",
 )  # fmt: skip
 DELETE_ROLE = _operation(
     "delete_role", "Remove a role",
-    DeleteRole, Empty, ROLE_DELETE, errors.NotFound, errors.StaleVersion, errors.Conflict
+    DeleteRole, Empty, ROLE_DELETE, errors.NotFound, errors.StaleVersion, errors.Conflict, audited="role",
 )
 
 CREATE_API_KEY = _operation(
     "create_api_key", "Make an API key",
     CreateApiKey, NewApiKey, API_KEY_CREATE, errors.NotFound, errors.Forbidden, errors.Invalid,
-    unsaved=True,
+    unsaved=True, audited="api_key",
 )
 GET_API_KEY = _operation(
     "get_api_key", "Read an API key, without its secret", ById, ApiKey, None, errors.NotFound, mutates=False
 )
 LIST_API_KEYS = _operation("list_api_keys", "List API keys", ListApiKeys, page_of(ApiKey), None, mutates=False)
-REVOKE_API_KEY = _operation("revoke_api_key", "Revoke an API key", RevokeApiKey, ApiKey, None, errors.NotFound)
+REVOKE_API_KEY = _operation(
+    "revoke_api_key", "Revoke an API key", RevokeApiKey, ApiKey, None, errors.NotFound, audited="api_key"
+)
 
 SIGN_IN = _operation(
     "sign_in", "Sign in", SignIn, SignedIn, None, errors.Unauthenticated, errors.TooManyRequests,
@@ -518,7 +523,7 @@ SIGN_IN = _operation(
 )  # fmt: skip
 LIST_SESSIONS = _operation("list_sessions", "List open sessions", ListSessions, page_of(Session), None, mutates=False)
 REVOKE_SESSION = _operation(
-    "revoke_session", "Sign out, or end a session", RevokeSession, Session, None, errors.NotFound
+    "revoke_session", "Sign out, or end a session", RevokeSession, Session, None, errors.NotFound, audited="session",
 )
 LIST_LOGIN_EVENTS = _operation(
     "list_login_events", "List attempts to sign in", ListLoginEvents, page_of(LoginEvent), None, mutates=False

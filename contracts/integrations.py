@@ -468,45 +468,47 @@ class Received(Record):
 
 
 def _operation(name: str, summary: str, request: type[Request], response: type[Record], permission: Permission,
-               *raises: type[errors.HubError], mutates: bool = True, timeout_s: float = 5.0) -> Operation:
+               *raises: type[errors.HubError], mutates: bool = True, timeout_s: float = 5.0,
+               audited: str = "") -> Operation:
     return Operation(SERVICE, name, request, response, permission, errors=raises, mutates=mutates,
-                     summary=summary, timeout_s=timeout_s)
+                     summary=summary, timeout_s=timeout_s, audited=audited)
 
 
 LIST_ADAPTERS = _operation("list_adapters", "List the adapters of this installation",
                            ListAdapters, AdapterList, CONNECTION_READ, mutates=False)
 CREATE_CONNECTION = _operation("create_connection", "Set up a connection",
                                CreateConnection, Connection, CONNECTION_CREATE,
-                               errors.AlreadyExists, errors.Invalid)
+                               errors.AlreadyExists, errors.Invalid, audited="connection")
 GET_CONNECTION = _operation("get_connection", "Read a connection",
                             ById, Connection, CONNECTION_READ, errors.NotFound, mutates=False)
 LIST_CONNECTIONS = _operation("list_connections", "List connections",
                               ListConnections, page_of(Connection), CONNECTION_READ, mutates=False)
 CHANGE_CONNECTION = _operation("change_connection", "Change a connection",
                                ChangeConnection, Connection, CONNECTION_CHANGE,
-                               errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Invalid)
+                               errors.NotFound, errors.StaleVersion, errors.AlreadyExists, errors.Invalid,
+                               audited="connection")
 CHECK_CONNECTION = _operation("check_connection", "Check a connection", CheckConnection, Check, CONNECTION_OPERATE,
                               errors.NotFound, timeout_s=35.0)
 PAUSE_CONNECTION = _operation("pause_connection", "Pause a connection",
-                              PauseConnection, Connection, CONNECTION_OPERATE, errors.NotFound)
+                              PauseConnection, Connection, CONNECTION_OPERATE, errors.NotFound, audited="connection")
 RESUME_CONNECTION = _operation("resume_connection", "Resume a connection",
                                ResumeConnection, Connection, CONNECTION_OPERATE,
-                               errors.NotFound, errors.Conflict)
+                               errors.NotFound, errors.Conflict, audited="connection")
 PUT_CREDENTIAL = _operation("put_credential", "Replace the credential of a connection",
                             PutCredential, Credential, CONNECTION_CHANGE,
-                            errors.NotFound, errors.Invalid)
+                            errors.NotFound, errors.Invalid, audited="connection")
 PULL_NOW = _operation("pull_now", "Ask the external system for changes now",
                       PullNow, Pulls, CONNECTION_OPERATE, errors.NotFound, errors.Conflict)
 GET_LEDGER = _operation("get_ledger", "Read what became of everything accepted",
                         GetLedger, Ledger, CONNECTION_READ, errors.NotFound, mutates=False)
 CREATE_ROUTE = _operation("create_route", "Draft a route", CreateRoute, Route, ROUTE_CREATE,
-                          errors.NotFound, errors.AlreadyExists, errors.Invalid)
+                          errors.NotFound, errors.AlreadyExists, errors.Invalid, audited="route")
 GET_ROUTE = _operation("get_route", "Read a route", ById, Route, ROUTE_READ, errors.NotFound, mutates=False)
 LIST_ROUTES = _operation("list_routes", "List routes", ListRoutes, page_of(Route), ROUTE_READ, mutates=False)
 ACTIVATE_ROUTE = _operation("activate_route", "Switch a route on", ActivateRoute, Route, ROUTE_OPERATE,
-                            errors.NotFound, errors.Conflict)
+                            errors.NotFound, errors.Conflict, audited="route")
 DEACTIVATE_ROUTE = _operation("deactivate_route", "Switch a route off",
-                              DeactivateRoute, Route, ROUTE_OPERATE, errors.NotFound)
+                              DeactivateRoute, Route, ROUTE_OPERATE, errors.NotFound, audited="route")
 GET_DELIVERY = _operation("get_delivery", "Read a delivery",
                           ById, Delivery, DELIVERY_READ, errors.NotFound, mutates=False)
 LIST_DELIVERIES = _operation("list_deliveries", "List deliveries",
@@ -518,17 +520,18 @@ LIST_DELIVERIES_OF_RECORD = Operation(
     SERVICE, "list_deliveries_of_record", DeliveriesOfRecord, page_of(DeliveryTold), internal=True, mutates=False,
     summary="List what became of bringing a record to other systems")
 PUT_ACCOUNT = _operation("put_account", "Say which account is a user's", PutAccount, Account, CONNECTION_CHANGE,
-                         errors.NotFound, errors.AlreadyExists, errors.Invalid)
+                         errors.NotFound, errors.AlreadyExists, errors.Invalid, audited="connection")
 GET_ACCOUNT = _operation("get_account", "Read which account is a user's", AccountOf, Account, CONNECTION_READ,
                          errors.NotFound, mutates=False)
 DELETE_ACCOUNT = _operation("delete_account", "Forget a user's account", DeleteAccount, Empty, CONNECTION_CHANGE,
-                            errors.NotFound)
+                            errors.NotFound, audited="connection")
 GET_CONFLICT = _operation("get_conflict", "Read a conflict", ById, Conflict, CONFLICT_READ, errors.NotFound,
                           mutates=False)
 LIST_CONFLICTS = _operation("list_conflicts", "List conflicts", ListConflicts, page_of(Conflict), CONFLICT_READ,
                             mutates=False)
 RESOLVE_CONFLICT = _operation("resolve_conflict", "Decide a conflict", ResolveConflict, Conflict, CONFLICT_OPERATE,
-                              errors.NotFound, errors.Conflict, errors.InvalidTransition, timeout_s=35.0)
+                              errors.NotFound, errors.Conflict, errors.InvalidTransition, timeout_s=35.0,
+                              audited="conflict")
 RECEIVE_INBOUND = Operation(SERVICE, "receive_inbound", ReceiveInbound, Received, internal=True, timeout_s=10.0,
                             errors=(errors.Unauthenticated, errors.BadRequest),
                             summary="Take in a message of a target's webhook")

@@ -30,6 +30,8 @@ class Operation:
         mutates: whether it changes anything. A mutating call runs in a write transaction with its idempotency row.
         internal: only the gateway itself may call it, on nobody's behalf.
         unsaved: the answer holds a secret shown once; it is never stored for a replay.
+        audited: the kind of record that its entry in the audit trail is about; where it is empty, only a refusal is
+            written there.
         summary: one line for the API document.
         timeout_s: seconds that the caller waits, and after which the request is dropped unrun.
     """
@@ -43,6 +45,7 @@ class Operation:
     mutates: bool = True
     internal: bool = False
     unsaved: bool = False
+    audited: str = ""
     summary: str = ""
     timeout_s: float = 5.0
 

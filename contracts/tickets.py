@@ -355,18 +355,18 @@ REQUEST_TASK = Operation(SERVICE, "request_task", TaskForTicket, tasks.TaskReque
                          (errors.NotFound, errors.Invalid), summary="Want something done for a ticket")
 
 CREATE_QUEUE = Operation(SERVICE, "create_queue", QueueCreate, Queue, QUEUE_CREATE,
-                         (errors.Invalid, errors.AlreadyExists), summary="Create a queue")
+                         (errors.Invalid, errors.AlreadyExists), summary="Create a queue", audited="queue")
 GET_QUEUE = Operation(SERVICE, "get_queue", ById, Queue, QUEUE_READ, (errors.NotFound,), mutates=False,
                       summary="Read a queue")
 LIST_QUEUES = Operation(SERVICE, "list_queues", QueueList, page_of(Queue), QUEUE_READ, (errors.InvalidCursor,),
                         mutates=False, summary="List queues")
 CHANGE_QUEUE = Operation(SERVICE, "change_queue", QueueChange, Queue, QUEUE_CHANGE,
                          (errors.NotFound, errors.StaleVersion, errors.Invalid, errors.AlreadyExists),
-                         summary="Change a queue")
+                         summary="Change a queue", audited="queue")
 ADD_QUEUE_MEMBER = Operation(SERVICE, "add_queue_member", QueueMember, Queue, QUEUE_CHANGE,
-                             (errors.NotFound, errors.Invalid), summary="Let somebody answer a queue")
+                             (errors.NotFound, errors.Invalid), summary="Let somebody answer a queue", audited="queue")
 REMOVE_QUEUE_MEMBER = Operation(SERVICE, "remove_queue_member", QueueMember, Empty, QUEUE_CHANGE, (errors.NotFound,),
-                                summary="Let somebody answer a queue no longer")
+                                summary="Let somebody answer a queue no longer", audited="queue")
 
 OPERATIONS = (CREATE_TICKET, GET_TICKET, LIST_TICKETS, COUNT_TICKETS, CHANGE_TICKET, ASSIGN_TICKET, CLAIM_TICKET,
               SET_TICKET_STATUS, LIST_TRAIL, ADD_MESSAGE, GET_MESSAGE, LIST_MESSAGES, REQUEST_TASK,

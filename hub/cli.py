@@ -9,14 +9,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Annotated, Any, ParamSpec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from hub.installation import Installation
 from hub.trouble import Trouble
+
+if TYPE_CHECKING:
+    from chassis.audit.verification import Report
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Runs a CRM hub on this machine."
@@ -211,6 +216,54 @@ def migrate(
     if as_json:
         _print_json({"ok": True, "migrated": list(chosen)})
     return 0
+
+
+@app.command("verify-audit")
+@_verb
+def verify_audit(
+    room: Annotated[str | None, typer.Argument(help="One room; without it every room of this machine.")] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", help="A copy of the room's checkpoints, kept elsewhere.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Read the audit trail again and name what was changed, moved, taken out or cut off. Exit code 3 when any was."""
+    from hub import audit, databases
+
+    hub = Installation.here()
+    known = tuple(databases.databases(hub))
+    if room is not None:
+        _known(room, known)
+    elif checkpoints is not None:
+        raise Trouble("a file of checkpoints belongs to one room", "name the room too")
+    with Progress(*Progress.get_default_columns(), console=err, transient=True, disable=as_json) as progress:
+        bars = {name: progress.add_task(name, total=None) for name in ((room,) if room is not None else known)}
+        reports = [
+            audit.verify(hub, name, checkpoints,
+                         lambda told, done, of: progress.update(bars[told], completed=done, total=of))
+            for name in bars
+        ]  # fmt: skip
+    broken = any(not report.whole for report in reports)
+    if as_json:
+        _print_json({"ok": not broken, "rooms": [asdict(report) for report in reports]})
+    else:
+        _show_trails(reports)
+    return 3 if broken else 0
+
+
+def _show_trails(reports: list[Report]) -> None:
+    for report in reports:
+        mark = "[green]✓[/]" if report.whole else "[red]✗[/]"
+        more = "".join(f", {count} {word}" for count, word in (
+            (report.unsealed, "not sealed yet"), (report.unreadable, "unreadable checkpoints")) if count)
+        out.print(f"{mark} {report.service:13} {report.sealed} entries, {report.checkpoints} checkpoints{more}")
+        for finding in report.findings[:20]:
+            where = f" [dim]{finding.entry_id}[/]" if finding.entry_id else ""
+            out.print(f"    [red]{finding.kind}[/] {_plain(finding.text)}{where}", soft_wrap=True)
+        if report.found > 20:
+            out.print(f"    and {report.found - 20} more; --json shows the first {len(report.findings)}")
+    if any(not report.whole for report in reports):
+        out.print("What it means and what to do: docs/runbooks/when-the-audit-chain-does-not-verify.md", soft_wrap=True)
 
 
 @config_app.command("template")

@@ -12,8 +12,10 @@ import os
 import sys
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from chassis import migrations
+from chassis.audit import trail
 from chassis.config import ConfigError
 from chassis.context import Subject
 from chassis.crypto import DataKeys, Keyring, MasterKey, MasterKeyError, WireCodec
@@ -69,7 +71,10 @@ def make(gate: Gate, username: str) -> str | None:
         if active_holders(session, ADMIN_ROLE_ID):
             session.rollback()
             return None
-        passwords.put(users.create(session, request, BY), made, must_change=True)
+        user = users.create(session, request, BY)
+        passwords.put(user, made, must_change=True)
+        trail.record(session, "first_admin.make", by=BY, entity="user", record_id=user.id,
+                     details={"username": username})
     return password
 
 
@@ -83,7 +88,11 @@ def renew(gate: Gate, username: str) -> str:
         user = session.scalars(select(User).where(User.username == username)).one_or_none()
         if user is None or ADMIN_ROLE_ID not in user.role_ids:
             raise ConfigError(f"no administrator is called {username}")
-    return passwords.reset(gate, user.id, BY)["password"]
+
+    def keep(session: Session, _answer: object) -> None:
+        trail.record(session, "first_admin.reset", by=BY, entity="user", record_id=user.id)
+
+    return passwords.reset(gate, user.id, BY, keep)["password"]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chassis.access import visible
+from chassis.audit import trail
 from chassis.context import Subject
 from chassis.database import new_id
 from contracts import identity as contract
@@ -50,6 +51,7 @@ def change(session: Session, id: str, changes: dict[str, Any], by: Subject, expe
     if role.id == ADMIN_ROLE_ID:
         raise Conflict("The role admin is fixed: without it nobody could administer the hub")
     access.refuse_excess([role.depths, changes.get("depths", {})], by, f"The role {role.name}")
+    trail.before(session, **{name: getattr(role, name) for name in changes})
     for name, value in changes.items():
         setattr(role, name, value)
     role.version += 1
@@ -71,5 +73,6 @@ def remove(session: Session, id: str, by: Subject, expected_version: int) -> Non
         raise Conflict("A built-in role stays; take it from its holders instead")
     if session.scalar(select(exists().where(UserRole.role_id == id))):
         raise Conflict("Somebody holds the role; take it from them first")
+    trail.before(session, name=role.name, depths=role.depths)
     session.delete(role)
     session.flush()

@@ -12,8 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session as DbSession
 
 from chassis import telemetry
+from chassis.audit import trail
+from chassis.context import Subject
 from chassis.crypto import Keyring
 from chassis.database import Database, new_id, utcnow
+from contracts import identity as contract
 from contracts.errors import Unauthenticated, Unavailable
 from services.identity.domain.credentials import new_session_token
 from services.identity.domain.lockout import Patience
@@ -87,7 +90,7 @@ def sign_in(gate: Gate, request: dict[str, Any]) -> dict[str, Any]:
         if signed_in is not None:
             attempts.succeeded(session, user=by_user, source=by_source)
         else:
-            _note(session, user.id if user is not None else None, _refusal(user), request)
+            _refuse(session, user.id if user is not None else None, _refusal(user), request)
     if signed_in is None:
         log.info("sign_in_refused", user_id=user.id if user is not None else None, outcome=_refusal(user))
         raise Unauthenticated("User name or password is wrong")
@@ -119,6 +122,9 @@ def _enter(
     if renewed is not None:
         user.password_hash = renewed
     _note(session, user.id, "signed_in", request)
+    by = Subject(user.id, "user", user.name, via=opened.id)
+    trail.record(session, contract.SIGN_IN.routing_key, by=by, entity="session", record_id=opened.id,
+                 details={"source": opened.source, "user_agent": opened.user_agent})
     return {"token": credential.shown, "session": opened, "must_change_password": user.must_change_password}
 
 
@@ -126,6 +132,14 @@ def _refusal(user: User | None) -> str:
     if user is None:
         return "unknown_user"
     return "wrong_password" if user.status == "active" else "disabled"
+
+
+def _refuse(session: DbSession, user_id: str | None, outcome: str, request: dict[str, Any]) -> None:
+    """Keep a failed attempt. The name is not kept: one that nobody has may be a password."""
+    _note(session, user_id, outcome, request)
+    trail.record(session, contract.SIGN_IN.routing_key, by=None, entity="user", record_id=user_id or "",
+                 outcome="denied", details={"reason": outcome, "source": request["source"],
+                                            "user_agent": request["user_agent"][:200]})
 
 
 def _note(session: DbSession, user_id: str | None, outcome: str, request: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from chassis.access import covers
+from chassis.audit import trail
 from chassis.context import Subject
 from chassis.database import new_id
 from contracts import identity as contract
@@ -56,6 +57,7 @@ def change(session: Session, id: str, changes: dict[str, Any], by: Subject, expe
         _refuse_parent(session, changes["parent_id"], by, contract.TEAM_CHANGE, "/changes/parent_id")
         if changes["parent_id"] in subtree(session, team.id):
             raise Invalid.of("/changes/parent_id", "cycle", "A team cannot be below itself.")
+    trail.before(session, **{name: getattr(team, name) for name in changes})
     for name, value in changes.items():
         setattr(team, name, value)
     team.version += 1

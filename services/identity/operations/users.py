@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session as DbSession
 
 from chassis import outbox
 from chassis.access import covers
+from chassis.audit import trail
 from chassis.context import Subject
 from chassis.database import new_id, utcnow
 from contracts import identity as contract
@@ -59,6 +60,8 @@ def change(
     user = rows.locked(session, User, id, reach.over_users(by, contract.USER_CHANGE), expected_version)
     access.refuse_above(session, user, by)
     was_admin = access.is_admin(user)
+    trail.before(session, **{name: getattr(user, name) for name in ("username", "team_ids", "role_ids")
+                             if name in changes})
     if "team_ids" in changes:
         _refuse_unreachable_teams(by, contract.USER_CHANGE, set(changes["team_ids"]) ^ set(user.team_ids))
     _refuse_strangers(session, team_ids=changes.get("team_ids", []), role_ids=changes.get("role_ids", []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, select
@@ -66,7 +67,7 @@ def page(
 def _found(session: Session, query: Select[Any], model: type[Row], id: str) -> Row:
     row: Row | None = session.scalars(query).one_or_none()
     if row is None:
-        raise NotFound(f"There is no {_noun(model)} {id}")
+        raise NotFound(f"There is no {_noun(model)} {id}", entity=_noun(model).replace(" ", "_"), id=id)
     return row
 
 
@@ -75,4 +76,4 @@ def _id(model: type[Any]) -> Any:
 
 
 def _noun(model: type[Any]) -> str:
-    return model.__name__.lower()
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", model.__name__).lower()

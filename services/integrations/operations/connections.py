@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from sqlalchemy.orm import Session
 
+from chassis.audit import trail
 from chassis.context import Subject
 from chassis.database import new_id, utcnow
 from contracts.errors import AlreadyExists, Conflict, Invalid, StaleVersion
@@ -73,6 +74,7 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
         moved = spec.moved(connection.config, changes["config"])
     if changes.get("name", connection.name) != connection.name:
         _require_free_name(session, changes["name"])
+    trail.before(session, **{name: getattr(connection, name) for name in changes})
     for name, value in changes.items():
         setattr(connection, name, value)
     if {"config", "rate_per_s", "burst"} & set(changes):

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis.migrations import create_chassis_tables_v1
+from chassis.migrations import create_audit_tables_v1, create_chassis_tables_v1
 from services.lab.service import Base
 
 revision = "0001"
@@ -11,4 +11,5 @@ down_revision = None
 
 def upgrade() -> None:
     create_chassis_tables_v1(op)
+    create_audit_tables_v1(op)
     Base.metadata.create_all(op.get_bind())

@@ -6,6 +6,7 @@ from typing import Any
 
 from chassis.entrypoints import Call, Heard, Service, exposes, hears
 from chassis.paging import Page
+from chassis.runtime import Runtime
 from chassis.snapshot import SnapshotSource
 from contracts import customers
 from contracts import tickets as contract
@@ -16,16 +17,23 @@ from services.tickets.operations import messages as message_operations
 from services.tickets.operations import queues as queue_operations
 from services.tickets.operations import tasks as task_operations
 from services.tickets.operations import tickets as ticket_operations
+from services.tickets.operations.upkeep import Upkeep
 from services.tickets.queries import messages as message_queries
 from services.tickets.queries import queues as queue_queries
 from services.tickets.queries import tickets as ticket_queries
 from services.tickets.settings import TicketsSettings
 
 
+def upkeep(runtime: Runtime) -> Upkeep:
+    """Return the room's background work."""
+    return Upkeep(runtime.db)
+
+
 class TicketsService(Service):
     """Answers for tickets, messages and queues; follows customers."""
 
     name = contract.SERVICE
+    background = (upkeep,)
     snapshots = (SnapshotSource(contract.TICKET_SNAPSHOT, ticket_queries.snapshot),)
 
     @exposes(contract.CREATE_TICKET, again=ticket_queries.get)

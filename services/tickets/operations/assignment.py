@@ -23,7 +23,7 @@ from services.tickets.operations import changes
 from services.tickets.queries import queues
 
 AT_ONCE = 100
-"""Most tickets that are given out in one transaction; what is left goes with the queue's next change."""
+"""Most tickets that are given out in one transaction; what is left goes with the next change, or by `upkeep`."""
 
 
 def assign(session: Session, asked: dict[str, Any], by: Subject) -> Ticket:
@@ -96,7 +96,7 @@ def lock(session: Session, queue_ids: Iterable[str | None]) -> dict[str, Queue]:
 def hand_out(session: Session, queue: Queue, by: Subject) -> None:
     """Give the waiting tickets of a locked queue to its members, the oldest first, as long as anybody has room.
 
-    A ticket that somebody else holds at this moment is passed over: they are taking it, or will give it out themselves.
+    A ticket that somebody else holds at this moment is passed over: they may be taking it. If not, `upkeep` finds it.
     """
     if not queue.active or queue.strategy == domain.MANUAL or not queue.memberships:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from chassis.access import visible as within_reach
@@ -12,6 +12,7 @@ from chassis.context import Subject
 from chassis.paging import Order, Page, Sealer, keyset_page
 from contracts.errors import NotFound
 from contracts.operation import Permission
+from services.tickets.domain import queues as domain
 from services.tickets.models import Queue, QueueMember, Ticket
 
 
@@ -51,6 +52,12 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
     scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "queues", "for": subject.id}
     return keyset_page(session, query, Order(Queue.name, Queue.id), limit=asked["limit"], cursor=asked["cursor"],
                        sealer=sealer, scope=scope)
+
+
+def with_waiting() -> Select[Any]:
+    """Return a select of the queues that give out their tickets and have one that waits, by id."""
+    waiting = exists().where(Ticket.queue_id == Queue.id, Ticket.assignee_id.is_(None), Ticket.resolved_at.is_(None))
+    return select(Queue).where(Queue.active, Queue.strategy != domain.MANUAL, waiting).order_by(Queue.id)
 
 
 def of_member(user_id: str) -> Select[Any]:

@@ -8,14 +8,16 @@ from typing import Any
 
 import eventlet
 import pytest
+from sqlalchemy import update
 
 from chassis import migrations
 from chassis.context import Subject
 from chassis.database import Database, new_id
 from contracts import errors
 from contracts import tickets as contract
+from services.tickets.models import Queue, Ticket
 from tests.service.tickets.helpdesk import HelpDesk, agent
-from tests.support.processes import Processes
+from tests.support.processes import Processes, eventually
 from tests.support.rooms import Rooms
 
 
@@ -120,6 +122,21 @@ def test_a_queue_gives_in_turn_and_what_waits_goes_to_whoever_gets_room(desk: He
     last = desk.ticket(queue_id=queue["id"])
     desk.call(contract.CHANGE_QUEUE, {"id": queue["id"], "expected_version": 2, "changes": {"max_open": None}})
     assert owners(desk, [last]) == [one.id]
+
+
+def test_a_ticket_that_somebody_held_while_its_queue_gave_out_is_given_soon_after(desk: HelpDesk) -> None:
+    mine = agent()
+    queue = desk.queue(mine, max_open=1)["id"]
+    first, waits = (desk.ticket(queue_id=queue) for _ in range(2))
+    with desk.db.write() as session:
+        if desk.db.is_sqlite:  # where nobody can hold one ticket alone: room that no call has made
+            session.execute(update(Queue).where(Queue.id == queue).values(max_open=2))
+        else:
+            assert session.get(Ticket, waits["id"], with_for_update={"key_share": True}) is not None
+            desk.move(first, "resolved")
+            assert owners(desk, [waits]) == [None]
+    eventually(lambda: owners(desk, [waits]) == [mine.id])
+    assert desk.said_of(waits) == ["created", "assigned"]
 
 
 def test_a_ticket_is_handed_on_within_its_queue_put_back_and_moved(desk: HelpDesk) -> None:

@@ -11,12 +11,17 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from services.integrations.domain.deliveries import PRUNABLE
-from services.integrations.models import Attempt, Delivery, LedgerRow
+from services.integrations.models import Attempt, Conflict, Delivery, LedgerRow
 from services.integrations.queries.statements import table_of
 
 BATCH = 500
 """Rows that one transaction looks at: some ten milliseconds, during which SQLite takes no other writer."""
 _ATTEMPT, _DELIVERY, _LEDGER = table_of(Attempt), table_of(Delivery), table_of(LedgerRow)
+_CONFLICT = table_of(Conflict).c
+_DISPUTED = sa.select(1).where(
+    _CONFLICT.local_id == _DELIVERY.c.local_id, _CONFLICT.connection_id == _DELIVERY.c.connection_id,
+    _CONFLICT.entity == _DELIVERY.c.entity, sa.text("conflict.state = 'open'")).exists()
+"""Whoever decides a conflict has to see what was asked for its record last: whether it was to go, for one."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ def prune(session: Session, after: str, before: dt.datetime) -> Page:
     """Delete what was settled before `before` among the next `BATCH` deliveries after the id `after`.
 
     Ids rise with time, so the walk along the primary key sees the oldest first and needs no index of its own, which
-    every delivery would have to pay for. What needs a person (dead) or is still to be done stays, however old it is.
+    every delivery would have to pay for. What needs a person (dead, or of a record in an open conflict) or is still to
+    be done stays, however old it is.
     """
     old = _DELIVERY.c
     seen = session.execute(sa.select(old.id, old.created_at, old.state, old.settled_at)
@@ -43,9 +49,10 @@ def prune(session: Session, after: str, before: dt.datetime) -> Page:
 
 
 def _delete(session: Session, ids: list[str]) -> int:
-    """Delete these settled deliveries; each is counted by the one process that holds it."""
-    ours = sa.select(_DELIVERY.c.id, _DELIVERY.c.connection_id, _DELIVERY.c.state).where(_DELIVERY.c.id.in_(ids))
-    held = session.execute(ours.order_by(_DELIVERY.c.id).with_for_update(skip_locked=True)).all()
+    """Delete these settled deliveries, but none in dispute; each is counted by the one process that holds it."""
+    ours = sa.select(_DELIVERY.c.id, _DELIVERY.c.connection_id, _DELIVERY.c.state)
+    held = session.execute(ours.where(_DELIVERY.c.id.in_(ids), ~_DISPUTED).order_by(_DELIVERY.c.id)
+                           .with_for_update(skip_locked=True)).all()
     gone = [row.id for row in held]
     session.execute(sa.delete(_ATTEMPT).where(_ATTEMPT.c.delivery_id.in_(gone)))
     session.execute(sa.delete(_DELIVERY).where(_DELIVERY.c.id.in_(gone)))

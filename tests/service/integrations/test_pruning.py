@@ -10,9 +10,11 @@ import sqlalchemy as sa
 from chassis.database import new_id, utcnow
 from services.integrations.domain.deliveries import OPEN, STATES
 from services.integrations.engine.pruner import Pruner
-from services.integrations.models import Attempt, Delivery
-from services.integrations.operations import intake, pruning
+from services.integrations.models import Attempt, Conflict, Delivery
+from services.integrations.operations import conflicts, intake, pruning
 from tests.service.integrations.conftest import CREATED, UPDATED, Hub
+from tests.service.integrations.test_conflicts import refuse
+from tests.service.integrations.test_two_ways import connect, task
 from tests.support.fake_target import FakeTarget
 
 
@@ -63,6 +65,29 @@ def test_an_event_that_comes_again_after_its_delivery_was_pruned_reaches_the_tar
     hub.customer(3, id)
     hub.until(id, "skipped", "skipped", "delivered")
     assert [row.body["name"] for row in target.of("customer")] == ["v3"]
+
+
+def test_what_was_asked_of_a_record_stays_while_a_conflict_about_it_is_open(hub: Hub, target: FakeTarget) -> None:
+    connection_id, now = connect(hub, target, "task"), utcnow()
+    ids = {name: new_id() for name in ("disputed", "decided")}
+    hub.run()
+    for id in ids.values():
+        hub.until(task(hub, 1, id), "delivered")
+        task(hub, 2, id, kind="deleted")
+        hub.until(id, "delivered", "delivered")
+        refuse(hub, connection_id, f"there-{id}", id, code="still_there")
+    with hub.db.write() as session:
+        session.execute(sa.update(Conflict).where(Conflict.local_id == ids["decided"]).values(state="resolved"))
+
+    assert pruner(hub, days_later=91).prune() == 2
+
+    assert hub.deliveries(ids["decided"]) == []
+    assert [row.op for row in hub.deliveries(ids["disputed"])] == ["upsert", "delete"]
+    with hub.db.write() as session:
+        [conflict] = session.scalars(sa.select(Conflict).where(Conflict.state == "open"))
+        conflicts.keep_local(session, conflict, now)
+    assert hub.deliveries(ids["disputed"])[-1].op == "delete"
+    assert hub.ledger(connection_id).balanced
 
 
 def test_old_deliveries_go_in_batches_and_the_ledger_adds_up_after_each(

@@ -148,18 +148,28 @@ def _unresolved(connection_id: str, most: int) -> Asked:
     return sa.select(sa.func.count()).select_from(some.subquery())
 
 
-def expired_leases(now: dt.datetime, gone: Collection[str], limit: int) -> Asked:
-    """Select deliveries whose lease has ended, or belongs to a process that is known to be gone."""
+def expired_leases(now: dt.datetime, gone: Collection[str], limit: int,
+                   of: Collection[str] | None = None) -> Asked:
+    """Select deliveries whose lease has ended, or belongs to a process that is known to be gone.
+
+    With `of`, those of these connections, locked; without, all, as they are.
+    """
     over = DELIVERY.lease_until < now
-    return (
+    found = (
         sa.select(DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id, DELIVERY.op, DELIVERY.state,
                   DELIVERY.fence, DELIVERY.attempts, DELIVERY.deferrals, DELIVERY.deadline_at, DELIVERY.last_call,
                   sa.select(1).where(ATTEMPT.delivery_id == DELIVERY.id, ATTEMPT.n == DELIVERY.fence,
                                      ATTEMPT.ended_at.is_(None)).exists().label("called"))
         .where(DELIVERY.lease_until.is_not(None),
                sa.or_(over, DELIVERY.lease_owner.in_(gone)) if gone else over)
-        .order_by(DELIVERY.lease_until).limit(limit).with_for_update(skip_locked=True, of=table_of(Delivery))
+        .order_by(DELIVERY.lease_until).limit(limit)
     )
+    return found if of is None else _locked_of(found, of)
+
+
+def _locked_of(found: Asked, connection_ids: Collection[str]) -> Asked:
+    return (found.where(DELIVERY.connection_id.in_(connection_ids))
+            .with_for_update(skip_locked=True, of=table_of(Delivery)))
 
 
 def lease_owners() -> sa.CompoundSelect[Any]:
@@ -167,14 +177,15 @@ def lease_owners() -> sa.CompoundSelect[Any]:
     return sa.union(*(sa.select(held.lease_owner).where(held.lease_until.is_not(None)) for held in (DELIVERY, CURSOR)))
 
 
-def blocked_due(now: dt.datetime, limit: int) -> Asked:
-    """Select blocked deliveries that it is time to look at again."""
-    return (
+def blocked_due(now: dt.datetime, limit: int, of: Collection[str] | None = None) -> Asked:
+    """Select blocked deliveries that it is time to look at again; `of` as for `expired_leases`."""
+    found = (
         sa.select(DELIVERY.id, DELIVERY.connection_id, DELIVERY.blocked_entity, DELIVERY.blocked_id,
                   DELIVERY.deadline_at)
         .where(sa.text("delivery.state = 'blocked'"), DELIVERY.due_at <= now)
-        .order_by(DELIVERY.due_at).limit(limit).with_for_update(skip_locked=True)
+        .order_by(DELIVERY.due_at).limit(limit)
     )
+    return found if of is None else _locked_of(found, of)
 
 
 def _in_lanes(columns: Any, lanes: Collection[Lane]) -> sa.ColumnElement[bool]:

@@ -169,7 +169,9 @@ def test_a_claim_walks_along_its_index_and_sorts_nothing(hub: Hub, target: FakeT
     ("ix_delivery_doubt", lambda c: lanes.doubts_due(c, utcnow(), 50)),
     ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), (), 500)),
     ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), ("a", "b"), 500)),
+    ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), ("a", "b"), 500, of=[c])),
     ("ix_delivery_blocked_due", lambda c: lanes.blocked_due(utcnow(), 500)),
+    ("ix_delivery_blocked_due", lambda c: lanes.blocked_due(utcnow(), 500, of=[c])),
 ])
 def test_what_is_asked_again_and_again_has_an_index(hub: Hub, target: FakeTarget, name: str, query: object) -> None:
     connection_id = hub.connect(target, "customer")

@@ -22,6 +22,13 @@ def of(session: Session, connection_id: str, entity: str, external_ids: Collecti
     return {row.external_id: row for row in rows}
 
 
+def mark(session: Session, place: tuple[str, str, str]) -> tuple[int, str] | None:
+    """Return what changes whenever something newer of a record is taken in or written; no clock is asked."""
+    connection_id, entity, external_id = place
+    row = of(session, connection_id, entity, [external_id]).get(external_id)
+    return (row.version, row.remote_version) if row else None
+
+
 @built_once
 def _sighted(connection_id: str, entity: str, external_ids: Collection[str]) -> Asked:
     return sa.select(*_SIGHTING).where(_SIGHTING.connection_id == connection_id, _SIGHTING.entity == entity,

@@ -11,12 +11,13 @@ from chassis.paging import Sealer
 from contracts.errors import Conflict as Refused
 from contracts.errors import InvalidTransition
 from services.integrations.engine import decisions
-from services.integrations.models import Conflict
+from services.integrations.models import Conflict, Sighting
 from services.integrations.operations import conflicts
 from services.integrations.queries import conflicts as queries
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.service.integrations.test_two_ways import connect, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
+from tests.support.two_way import TwoWayAdapter
 
 
 def refuse(hub: Hub, connection_id: str, external_id: str, local_id: str | None, **said: Any) -> None:
@@ -91,6 +92,41 @@ def test_keep_remote_tells_the_owner_again_what_stands_there_now(
     again = told(hub)[-1]
     assert (again["keys"], again["changed"], again["record"]["status"]) == ({"id": id}, ["status"], "in_progress")
     assert len(told(hub)) == 2
+
+
+def test_keep_remote_never_tells_an_older_reading_than_one_that_was_taken_in_meanwhile(
+    hub: Hub, target: FakeTarget, disputed: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_id, id = disputed
+    get = TwoWayAdapter.get
+
+    def read_then_overtaken(*given: Any) -> Any:
+        found = get(*given)
+        monkeypatch.setattr(TwoWayAdapter, "get", get)
+        target.put("task", id, row_of(target, id).body | {"status": "in_progress"})
+        poll(hub, connection_id)
+        return found
+
+    monkeypatch.setattr(TwoWayAdapter, "get", read_then_overtaken)
+    decide(hub, "keep_remote")
+
+    assert [one["record"]["status"] for one in told(hub)] == ["done", "in_progress", "in_progress"]
+    [sighting] = hub.rows(Sighting)
+    assert sighting.remote_version == str(row_of(target, id).version)
+
+
+def test_keep_remote_waits_for_a_delivery_that_may_change_what_it_would_keep(
+    hub: Hub, target: FakeTarget, disputed: tuple[str, str]
+) -> None:
+    _connection_id, id = disputed
+    target.fail(method="PUT", entity="task", drop="after")
+    task(hub, 2, id, title="别的")
+    hub.until(id, "delivered", "in_doubt")
+
+    with pytest.raises(Refused, match="on its way"):
+        decide(hub, "keep_remote")
+
+    assert hub.rows(Conflict)[0].state == "open"
 
 
 def test_a_conflict_is_decided_once_and_a_target_that_is_away_decides_nothing(

@@ -1,4 +1,8 @@
-"""A message of a target's webhook: its signature is checked before anything else is done with it."""
+"""A message of a target's webhook: its signature is checked before anything else is done with it.
+
+Messages are late, and come in any order. One that does not tell when its change was made, about a record of which
+something is known, is a hint and no more: the record is read as it stands now.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +19,23 @@ from chassis import telemetry
 from chassis.database import Database, utcnow
 from contracts.errors import BadRequest, Unauthenticated, Unavailable
 from hub_adapter.failure import AuthRefused
-from hub_adapter.port import Capability, Change
+from hub_adapter.port import Capability, Change, Remote
+from services.integrations.engine import calls
 from services.integrations.engine.poller import news_of
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.models import Connection
 from services.integrations.operations import inbound, pulls, receipts
-from services.integrations.operations.inbound import Reading
+from services.integrations.operations.inbound import GONE, News, Reading, Told
 from services.integrations.operations.locks import lock
 
 log = telemetry.logger(__name__)
 
 MESSAGES = Counter("integrations_inbound_messages", "Messages of webhooks, by what came of them.", ["result"])
 PARSE_S = 5.0
-"""Seconds that an adapter is given for a message."""
+"""Seconds that an adapter is given for a message, and as many to read what it hints at."""
+
+Page = Mapping[str, list[News]]
+"""Entity → news of it."""
 
 
 def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: Callable[[], None],
@@ -54,27 +62,83 @@ def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: C
     with db.read() as session:
         target = _target(session, targets, connection_id)
     changes = _parsed(target, headers, body, clock)
-    now, announced, held = clock(), 0, False
+    since = clock()
+    with db.read() as session:
+        known = receipts.is_known(session, connection_id, headers, body)
+        hints = {} if known else _hints(session, connection_id, changes)
+    standing, unread = _standing(target, hints, clock)
+    now = clock()
     with db.write() as session:
         connection = lock(session, [connection_id])[connection_id]
         if not receipts.first_time(session, connection_id, headers, body, now):
             MESSAGES.labels("known").inc()
             log.info("webhook_known", connection_id=connection_id)
             return {"changes": 0, "known": True}
-        for entity in sorted({change.entity for change in changes}):
-            if not connection.pulls(entity):
-                continue
-            news = [news_of(change) for change in changes if change.entity == entity]
-            told = inbound.tell(session, connection_id, entity, news, Reading(since=now, now=now, current=False))
-            announced += told.announced
-            if told.held:
-                pulls.start(session, connection_id, entity, now)
-                held = True
-    if held:
+        told = [_tell(session, connection, page, reading) for page, reading in (
+            (_without(changes, hints), Reading(since=now, now=now, current=False)),
+            (standing, Reading(since=since, now=now)))]
+        announced, held = sum(one.announced for one in told), any(one.held for one in told)
+        for entity in sorted(unread):
+            pulls.start(session, connection_id, entity, now)
+    if held or unread:
         nudge()
     MESSAGES.labels("taken").inc()
     log.info("webhook_taken", connection_id=connection_id, changes=announced)
     return {"changes": announced, "known": False}
+
+
+def _tell(session: Session, connection: Connection, page: Page, reading: Reading) -> Told:
+    """Tell what is pulled; what crosses a write of ours is left to the poll."""
+    announced, held = 0, list[News]()
+    for entity in sorted(page):
+        if not connection.pulls(entity):
+            continue
+        told = inbound.tell(session, connection.id, entity, page[entity], reading)
+        announced += told.announced
+        held += told.held
+        if told.held:
+            pulls.start(session, connection.id, entity, reading.now)
+    return Told(announced=announced, held=tuple(held))
+
+
+def _hints(session: Session, connection_id: str, changes: Sequence[Change]) -> Page:
+    """Return those changes that may be older than what is known of their record."""
+    connection = session.get_one(Connection, connection_id)
+    return {entity: inbound.unordered(session, connection_id, entity, news)
+            for entity, news in _by_entity(changes).items() if connection.pulls(entity)}
+
+
+def _without(changes: Sequence[Change], hints: Page) -> Page:
+    hinted = {(entity, one.external_id) for entity, news in hints.items() for one in news}
+    return _by_entity([one for one in changes if (one.entity, one.external_id) not in hinted])
+
+
+def _by_entity(changes: Sequence[Change]) -> Page:
+    news: dict[str, list[News]] = {}
+    for change in changes:
+        news.setdefault(change.entity, []).append(news_of(change))
+    return news
+
+
+def _standing(target: Target, hints: Page, clock: Callable[[], dt.datetime]) -> tuple[Page, set[str]]:
+    """Return what is hinted at as it stands there now, and the entities that could not be asked for."""
+    found: dict[str, list[News]] = {}
+    unread: set[str] = set()
+    for entity, news in hints.items():
+        try:
+            with target.calling(clock, PARSE_S, lambda exchange: None) as ctx:
+                found[entity] = [_news(target.adapter.get(ctx, entity, one.external_id), one) for one in news]
+        except Exception as error:
+            unread.add(entity)
+            log.warning("webhook_not_read", connection_id=target.connection_id, entity=entity,
+                        reason=calls.failed_with(target, error).text)
+    return found, unread
+
+
+def _news(remote: Remote | None, hint: News) -> News:
+    if remote is None:
+        return News(external_id=hint.external_id, version=GONE, record={}, deleted=True, account=hint.account)
+    return News(external_id=hint.external_id, version=remote.version or GONE, record=remote.body, account=hint.account)
 
 
 def _target(session: Session, targets: Targets, connection_id: str) -> Target:

@@ -109,13 +109,20 @@ def tell(session: Session, connection_id: str, entity: str, news: Sequence[News]
         ours = sightings.own_writes(session, connection_id, entity, [one.external_id for one in fresh])
         fresh = [one for one in fresh if not _is_echo(one, ours, known.get(one.external_id), reading)]
         bound = lanes.bound_elsewhere(session, _named(connection_id, entity, fresh))
-        held = _held(session, connection_id, entity, fresh, ours, bound, reading)
+        held = _held(session, connection_id, entity, fresh, known, ours, bound, reading)
     changes = [_Change.of(session, (connection_id, entity, one.external_id), one, known.get(one.external_id), bound)
                for one in fresh if one not in held]
     _remember(session, changes, reading.now)
     announced = [change for change in changes if change.is_news]
     _announce(session, connection_id, announced, reading.now)
     return Told(announced=len(announced), held=tuple(held))
+
+
+def unordered(session: Session, connection_id: str, entity: str, news: Sequence[News]) -> list[News]:
+    """Return what of a message may be older than what is known of its record, with no two times to tell by."""
+    known = sightings.of(session, connection_id, entity, sorted({one.external_id for one in news}))
+    return [one for one in news if (seen := known.get(one.external_id)) is not None
+            and seen.remote_version != _version(one) and (one.changed_at is None or seen.changed_at is None)]
 
 
 def _is_old(one: News, known: Any, reading: Reading) -> bool:
@@ -157,9 +164,9 @@ def _named(connection_id: str, entity: str, news: Iterable[News]) -> list[Place]
             *((connection_id, ACCOUNT, account) for account in sorted(accounts))]
 
 
-def _held(session: Session, connection_id: str, entity: str, news: Sequence[News],
+def _held(session: Session, connection_id: str, entity: str, news: Sequence[News], known: Mapping[str, Any],
           ours: Mapping[str, Mapping[str, dt.datetime]], bound: Mapping[Place, str], reading: Reading) -> list[News]:
-    """Return those changes that cross a write of ours."""
+    """Return those changes that cross a write of ours, or something that was taken in after their reading began."""
     lane_of = {one.external_id: (connection_id, entity, bound[connection_id, entity, one.external_id])
                for one in news if (connection_id, entity, one.external_id) in bound}
     flying = lanes.in_flight(session, lane_of.values())
@@ -175,6 +182,8 @@ def _held(session: Session, connection_id: str, entity: str, news: Sequence[News
                 at > reading.since for at in ours.get(one.external_id, {}).values())
         else:
             crosses = not one.deleted and any(begun <= since for begun in making)
+        seen = known.get(one.external_id)
+        crosses = crosses or (seen is not None and seen.seen_at > reading.since)
         if crosses and (reading.now - since).total_seconds() < HELD_MOST_S:
             reading.patience[key] = since
             held.append(one)

@@ -21,9 +21,18 @@ _SIGNING = ("signature", "timestamp", "webhook-id", "delivery", "nonce")
 
 def first_time(session: Session, connection_id: str, headers: Mapping[str, str], body: bytes, now: dt.datetime) -> bool:
     """Note that a message is taken in; return False if it was before."""
+    return insert_if_absent(session, table_of(Receipt), connection_id=connection_id, digest=_digest(headers, body),
+                            at=now)
+
+
+def is_known(session: Session, connection_id: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Tell whether a message was taken in before."""
+    return session.get(Receipt, (connection_id, _digest(headers, body))) is not None
+
+
+def _digest(headers: Mapping[str, str], body: bytes) -> str:
     told = sorted(f"{name}:{value}" for name, value in headers.items() if any(part in name for part in _SIGNING))
-    digest = hashlib.sha256("\n".join(told).encode() + b"\0" + body).hexdigest()
-    return insert_if_absent(session, table_of(Receipt), connection_id=connection_id, digest=digest, at=now)
+    return hashlib.sha256("\n".join(told).encode() + b"\0" + body).hexdigest()
 
 
 def forget(session: Session, now: dt.datetime) -> None:

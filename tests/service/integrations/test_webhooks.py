@@ -13,9 +13,11 @@ from contracts.errors import BadRequest, Unauthenticated
 from services.integrations.engine import webhooks
 from services.integrations.models import OwnWrite, Receipt
 from services.integrations.operations import inbound, receipts
+from services.integrations.operations.inbound import News, Reading, Told
 from tests.service.integrations.conftest import Hub
 from tests.service.integrations.test_two_ways import ANN, connect, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
+from tests.support.processes import eventually
 from tests.support.two_way import HOOK, message, signature
 
 
@@ -53,6 +55,64 @@ def test_our_own_write_that_is_called_back_is_an_echo(hub: Hub, target: FakeTarg
 
     assert call(hub, connection_id, message(row_of(target, id)))["changes"] == 0
     assert call(hub, connection_id, first)["changes"] == 0
+
+
+def test_a_late_message_that_tells_no_time_makes_the_record_be_read_as_it_stands_now(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    late = message(target.put("task", id, row_of(target, id).body | {"status": "in_progress"}))
+    target.put("task", id, row_of(target, id).body | {"status": "done"})
+    poll(hub, connection_id)
+
+    assert call(hub, connection_id, late) == {"changes": 0, "known": False}
+    unseen = message(target.put("task", id, row_of(target, id).body | {"title": "别的"}))
+    row = target.put("task", id, row_of(target, id).body | {"priority": "low"})
+    assert call(hub, connection_id, unseen) == {"changes": 1, "known": False}
+    assert call(hub, connection_id, message(row)) == {"changes": 0, "known": False}
+    poll(hub, connection_id)
+
+    assert [(one["changed"], one["record"]["status"]) for one in told(hub)] == [
+        (["status"], "done"), (["priority", "title"], "done")]
+
+
+def test_a_late_message_about_a_record_that_cannot_be_read_now_is_left_to_the_poll(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    poll(hub, connection_id)
+    row = target.put("task", id, row_of(target, id).body | {"status": "done"})
+    target.fail(method="GET", entity="task", status=500)
+
+    assert call(hub, connection_id, message(row)) == {"changes": 0, "known": False}
+
+    eventually(lambda: [one["changed"] for one in told(hub)] == [["status"]])
+
+
+def test_a_page_that_was_asked_for_before_a_message_came_does_not_bring_the_older_record_back(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    poll(hub, connection_id)
+    since = utcnow()
+    row = target.put("task", id, row_of(target, id).body | {"status": "in_progress"})
+    older = News(external_id=row.id, version=str(row.version), record=dict(row.body))
+    call(hub, connection_id, message(target.put("task", id, row.body | {"status": "done"})))
+
+    with hub.db.write() as session:
+        read = inbound.tell(session, connection_id, "task", [older], Reading(since=since, now=utcnow()))
+
+    assert read == Told(held=(older,))
+    assert [one["record"]["status"] for one in told(hub)] == ["done"]
 
 
 def test_a_forged_an_old_and_an_unreadable_message_change_nothing(hub: Hub, target: FakeTarget) -> None:

@@ -34,8 +34,10 @@ def born_there(state: Mapping[str, Any], connection_id: str) -> str | None:
     return ref.get("external_id") or None
 
 
-def take_over(session: Session, lane: lanes.Lane, state: Mapping[str, Any], version: int, *, came_back: bool) -> None:
+def take_over(session: Session, lane: lanes.Lane, state: Mapping[str, Any], version: int, *, came_back: bool) -> bool:
     """Bind a record that was born at the target, and note what both sides agree on now.
+
+    Returns whether the target has what came back, so that it need not be brought there.
 
     Args:
         session: the transaction.
@@ -48,16 +50,14 @@ def take_over(session: Session, lane: lanes.Lane, state: Mapping[str, Any], vers
     lock(session, [connection_id])
     binding = lanes.bindings(session, [lane]).get(lane)
     if binding is not None and binding.external_id:
-        if came_back:
-            _agree(session, lane, binding, state)
-        return
+        return came_back and _agree(session, lane, binding, state)
     external_id = born_there(state, connection_id)
     if external_id is None:
-        return
+        return False
     place = (connection_id, entity, external_id)
     if other := lanes.bound_elsewhere(session, [place]).get(place):
         log.error("external_ref_taken", connection_id=connection_id, entity=entity, id=lane[2], bound_to=other)
-        return
+        return came_back
     sighting = sightings.of(session, connection_id, entity, [external_id]).get(external_id)
     seen = snapshots.opened(keyring_of(session), "seen", place, sighting.state_sealed) if sighting else None
     _BORN.put(session, [{
@@ -67,16 +67,21 @@ def take_over(session: Session, lane: lanes.Lane, state: Mapping[str, Any], vers
         "base_snapshot": snapshots.seal(keyring_of(session), "base", lane,
                                         merging.agreed(None, seen, state) if seen else None),
         "last_verified_at": sighting.seen_at if sighting else None}])
+    return came_back
 
 
-def _agree(session: Session, lane: lanes.Lane, binding: Any, state: Mapping[str, Any]) -> None:
-    """Note the fields in which the hub has what was seen there; if in all, their version is the one that we know."""
+def _agree(session: Session, lane: lanes.Lane, binding: Any, state: Mapping[str, Any]) -> bool:
+    """Note the fields in which the hub has what was seen there; if in all, their version is the one that we know.
+
+    Returns whether what was seen still stands there.
+    """
     place = (lane[0], lane[1], binding.external_id)
     sighting = sightings.of(session, lane[0], lane[1], [binding.external_id]).get(binding.external_id)
     keyring = keyring_of(session)
     seen = snapshots.opened(keyring, "seen", place, sighting.state_sealed) if sighting else None
+    stands = not _is_overtaken(session, lane, binding.external_id, sighting, seen, state)
     if sighting is None or seen is None:
-        return
+        return stands
     base = merging.agreed(snapshots.opened(keyring, "base", lane, binding.base_snapshot), seen, state)
     whole = merging.changed(seen, base) == []
     values = {"base_snapshot": snapshots.seal(keyring, "base", lane, base)}
@@ -85,3 +90,19 @@ def _agree(session: Session, lane: lanes.Lane, binding: Any, state: Mapping[str,
         .where(Binding.connection_id == lane[0], Binding.entity == lane[1], Binding.local_id == lane[2])
         .values(values | ({"remote_version": sighting.remote_version} if whole else {}))
         .execution_options(synchronize_session=False))
+    return stands
+
+
+def _is_overtaken(session: Session, lane: lanes.Lane, external_id: str, sighting: Any, seen: Mapping[str, Any] | None,
+                  state: Mapping[str, Any]) -> bool:
+    """Tell whether a write of ours has replaced what they told, or may do so yet, with something else than `state`.
+
+    It set out before the owner had heard of their change. What the target has since is our own, which nobody tells.
+    """
+    if lanes.in_flight(session, [lane]):
+        return True
+    writes = sightings.own_writes(session, lane[0], lane[1], [external_id]).get(external_id, {})
+    told_at = sighting.seen_at if sighting else None
+    if not writes or (told_at is not None and max(writes.values()) < told_at):
+        return False
+    return bool(merging.changed(seen or {}, state))

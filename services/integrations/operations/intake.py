@@ -60,21 +60,26 @@ def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime)
         targets += sorted(lanes.waited_for(session, way.entity, change.id) - set(targets))
     if not targets:
         return []
-    for connection_id in sorted(targets):
-        came_back = change.origin == connection_id and not stale
-        if came_back or agreements.born_there(change.state, connection_id):
-            agreements.take_over(session, (connection_id, way.entity, change.id), change.state, change.version,
-                                 came_back=came_back)
+    echoes = {id for id in sorted(targets) if _take_over(session, way.entity, change, id, stale=stale)}
     plans = [_plan(way.entity, way.verb, change, connection_id, now) for connection_id in targets]
     for plan in plans:
         if stale:
             _settle_at_once(plan, now, f"version {change.version} arrived after version {seen}")
-        elif change.origin == plan["connection_id"]:
+        elif plan["connection_id"] in echoes or (way.verb != "upsert" and change.origin == plan["connection_id"]):
             _settle_at_once(plan, now, "the change came from this connection")
     fresh = [plan for plan in plans if plan["state"] == "pending"]
     _replace_waiting(session, way.verb, fresh, now)
     add(session, plans)
     return [plan["connection_id"] for plan in fresh]
+
+
+def _take_over(session: Session, entity: str, change: Change, connection_id: str, *, stale: bool) -> bool:
+    """Note what the hub has taken over from this connection's target; return whether all of it stands there still."""
+    came_back = change.origin == connection_id and not stale
+    if not came_back and not agreements.born_there(change.state, connection_id):
+        return False
+    return agreements.take_over(session, (connection_id, entity, change.id), change.state, change.version,
+                                came_back=came_back)
 
 
 def enqueue(session: Session, op: Op, plans: list[dict[str, Any]], now: dt.datetime) -> None:

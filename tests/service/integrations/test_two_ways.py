@@ -14,7 +14,7 @@ from chassis.database import new_id, utcnow
 from chassis.outbox import OUTBOX
 from contracts.integrations import ExternalChange
 from contracts.schema import unpack
-from services.integrations.models import Cursor, OwnWrite
+from services.integrations.models import Binding, Cursor, OwnWrite
 from services.integrations.operations import accounts, inbound, pulls
 from services.integrations.operations.inbound import News, Reading, Told
 from tests.service.integrations.conftest import ADMIN, Hub
@@ -301,6 +301,63 @@ def test_a_change_taken_over_is_agreed_on_and_the_next_write_overwrites_nothing(
 
     assert row_of(target, id).body["status"] == "open"
     assert len(told(hub)) == 1
+
+
+def test_what_they_told_is_brought_there_again_if_a_write_of_ours_replaced_it_before_its_owner_took_it_over(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    target.put("task", id, row_of(target, id).body | {"title": "他们的"})
+    poll(hub, connection_id)
+    task(hub, 2, id, title="我们的")
+    hub.until(id, "delivered", "delivered")
+    assert row_of(target, id).body["title"] == "我们的"
+
+    task(hub, 3, id, title="他们的", origin=connection_id)
+
+    hub.until(id, "delivered", "delivered", "delivered")
+    assert row_of(target, id).body["title"] == "他们的"
+    task(hub, 4, id, title="他们的", origin=connection_id)
+    hub.until(id, "delivered", "delivered", "delivered", "skipped")
+    poll(hub, connection_id)
+    assert len(told(hub)) == 1
+
+
+def test_what_came_back_waits_for_a_write_of_ours_that_may_replace_it_yet(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    target.put("task", id, row_of(target, id).body | {"title": "他们的"})
+    poll(hub, connection_id)
+    target.fail(method="PUT", entity="task", delay_s=0.3)
+    task(hub, 2, id, title="我们的")
+    hub.until(id, "delivered", "leased")
+
+    task(hub, 3, id, title="他们的", origin=connection_id)
+
+    hub.until(id, "delivered", "delivered", "delivered")
+    assert row_of(target, id).body["title"] == "他们的"
+
+
+def test_what_came_back_from_a_target_that_has_lost_the_record_is_made_there_anew(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    target.remove(row_of(target, id).id)
+    with hub.db.write() as session:
+        session.execute(sa.update(Binding).where(Binding.local_id == id).values(external_id=None, state="unbound"))
+
+    task(hub, 2, id, title="他们的", origin=connection_id)
+
+    hub.until(id, "delivered", "delivered")
+    assert row_of(target, id).body["title"] == "他们的"
 
 
 def test_a_record_deleted_there_is_told_and_one_that_we_deleted_is_not(hub: Hub, target: FakeTarget) -> None:

@@ -20,7 +20,7 @@ from services.integrations.domain.deliveries import TERMINAL, is_stale
 from services.integrations.domain.gates import barring
 from services.integrations.models import Attempt, Binding, Connection, Delivery
 from services.integrations.operations import announcements, intake, records, snapshots
-from services.integrations.operations.bulk import Upsert, excluded
+from services.integrations.operations.bulk import Upsert
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
@@ -29,8 +29,7 @@ from services.integrations.routing import ACCOUNT, dependencies
 log = telemetry.logger(__name__)
 
 _ATTEMPT, _BINDING, _DELIVERY = table_of(Attempt), table_of(Binding), table_of(Delivery)
-_BINDING_BEGUN = Upsert(_BINDING, where=_BINDING.c.external_id.is_(None), changing={
-    "state": "creating", "base_snapshot": excluded(_BINDING.c.base_snapshot)})
+_BINDING_BEGUN = Upsert(_BINDING, changing={"state": "creating"}, where=_BINDING.c.external_id.is_(None))
 _ATTEMPT_OPENED = sa.insert(_ATTEMPT)
 
 
@@ -59,8 +58,7 @@ class Job:
         deadline_at: until when it may wait for records it needs, from the first time that it had to.
         tombstone: whether a delete leaves the binding, so that the record can be written to the same id again.
         pulled: whether changes of such records come back from the target.
-        base: what both sides agreed on last, if they did; of a record that was adopted, what we had sent.
-        adopted: whether it was found there after a lost answer, and nothing has been written to it since.
+        base: what both sides agreed on last, if they did.
     """
 
     delivery_id: str
@@ -88,7 +86,6 @@ class Job:
     tombstone: bool = False
     pulled: bool = False
     base: Mapping[str, Any] | None = field(default=None, repr=False)
-    adopted: bool = False
 
     @property
     def lane(self) -> lanes.Lane:
@@ -152,7 +149,7 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     write_back(session, moves, now)
     announcements.deliveries_settled(session, [_ended(move, taken) for move in moves if move.after in TERMINAL])
     again = export(session, missing, now)
-    _start_bindings(session, keyring, jobs)
+    _start_bindings(session, jobs)
     open_attempts(session, jobs, now)
     full = {connection_id for connection_id, limit in wanted if len(by_connection[connection_id]) == limit}
     return jobs, again | (full & {move.lane[0] for move in moves})
@@ -218,7 +215,7 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         # Until it is bound, every version of the record is made under one key: else a lost answer doubles it.
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,
-        hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {}, adopted=acked == 0,
+        hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {},
     )
 
 
@@ -272,12 +269,10 @@ def export(session: Session, missing: Iterable[lanes.Lane], now: dt.datetime) ->
     return {plan["connection_id"] for plan in plans}
 
 
-def _start_bindings(session: Session, keyring: Keyring, jobs: Sequence[Job]) -> None:
-    # What we send is kept where people work on the record too: is the answer lost, it tells their changes from ours.
+def _start_bindings(session: Session, jobs: Sequence[Job]) -> None:
     _BINDING_BEGUN.put(session, [
         {"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id, "state": "creating",
-         "create_key": create_key(job.lane), "acked_version": 0,
-         "base_snapshot": snapshots.seal(keyring, "base", job.lane, job.body if job.pulled else None)}
+         "create_key": create_key(job.lane), "acked_version": 0}
         for job in jobs if job.external_id is None and job.action == "write"])
 
 
@@ -305,10 +300,8 @@ def _lane(row: Any) -> lanes.Lane:
 
 
 def _is_away(binding: Any) -> bool:
-    """Tell whether nothing of a record stands there. A first write that failed may have left something half-made."""
-    if binding is None or binding.state == "tombstoned":
-        return True
-    return bool(binding.state == "unbound" and binding.acked_version)
+    """Tell whether nothing of a record stands there. What was begun to be made may have been left half-made."""
+    return binding is None or binding.state in ("unbound", "tombstoned")
 
 
 def _is_bound(binding: Any) -> bool:

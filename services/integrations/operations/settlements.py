@@ -199,10 +199,9 @@ def _after_failure(outcome: Outcome, failed: Failed, now: dt.datetime, chance: C
             move.error = f"{failed.text}; the target can neither be asked nor told twice: a person has to look there"
     elif verdict.state == "blocked":
         _block_on_reference(plan, now)
-    if verdict.unbind:
+    # Without their id it stays `creating`: what was begun may have left something, and nobody has looked yet.
+    if verdict.unbind and job.external_id is not None:
         plan.binding = {"state": "unbound", "external_id": None}
-    elif job.external_id is None and move.after != "in_doubt" and job.action == "write":
-        plan.binding = plan.binding or {"state": "unbound"}
     return plan
 
 
@@ -289,10 +288,7 @@ def _closed(session: Session, plan: _Plan) -> dict[str, Any]:
 def _bind(session: Session, plans: Sequence[_Plan]) -> None:
     """Write bindings: those that now name a record, then those that no longer do."""
     keyring = keyring_of(session)
-    named = [plan for plan in plans if plan.binding.get("external_id")]
-    _BINDING_NAMED.put(session, [_binding_row(keyring, plan) for plan in named if plan.outcome.found is None])
-    update_each(session, _BINDING, [_lane_row(plan) | plan.binding for plan in named if plan.outcome.found is not None],
-                match=("local_id", "entity", "connection_id"))  # adopted: what we had sent stays their and our base
+    _BINDING_NAMED.put(session, [_binding_row(keyring, plan) for plan in plans if plan.binding.get("external_id")])
     for forgetting in (True, False):
         rows = [_lane_row(plan) | {"state": plan.binding["state"]} | ({"external_id": None} if forgetting else {})
                 for plan in plans if plan.binding and not plan.binding.get("external_id")

@@ -75,6 +75,28 @@ def test_a_refusal_takes_back_what_a_first_write_left_there_half_made(hub: Hub, 
     assert hub.ledger(connection_id).balanced
 
 
+def test_a_refusal_takes_back_what_was_left_half_made_of_a_record_that_was_lost_there_before(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "contact")
+    hub.run()
+    id = contact(hub)
+    hub.until(id, "delivered")
+    target.remove(subscriber(target).id)
+    contact(hub, 2, id)
+    hub.until(id, "delivered", "retry_wait")
+    target.fail(method="POST", entity="contact", status=422, message="the list is closed")
+    hub.hurry(id)
+    hub.until(id, "delivered", "dead")
+    target.put("contact", id, {"consent": GRANTED})
+
+    contact(hub, 3, id, consent=REFUSED)
+    hub.until(id, "delivered", "dead", "delivered")
+
+    assert subscriber(target).body["consent"]["email"]["state"] == "refused"
+    assert hub.ledger(connection_id).balanced
+
+
 def test_a_refusal_that_comes_while_a_delivery_waits_keeps_it_from_leaving(hub: Hub, target: FakeTarget) -> None:
     connection_id = connect(hub, target, "contact")
     id = contact(hub, wake=False)

@@ -94,8 +94,8 @@ class Call:
         subject: on whose behalf.
         runtime: the process's parts.
         request_id: names the call in logs.
-        keep: keeps the answer for a replay, in the transaction given. For a mutation with `session=False`, which calls
-            it in the transaction of its effect; where it does not, its answer is kept in a transaction afterwards.
+        keep: keeps the answer for a replay. A mutation with `session=False` calls it in the transaction of its effect,
+            so that there is no effect without its answer; one that ends without having kept any is broken.
     """
 
     session: Session
@@ -227,7 +227,7 @@ def _run_mutation(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
 
 def _run_between(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
     """Run a mutation that opens its own transactions, under a lease of its key."""
-    operation, db, holder = door.operation, call.runtime.db, new_id()
+    operation, holder = door.operation, new_id()
     claim = _claim(operation, asked, call)
     earlier = _lease(door, claim, holder, asked, call)
     if earlier is not None:
@@ -247,8 +247,7 @@ def _run_between(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
         value = door.method(replace(call, keep=keep))
         answer = pack(operation.response, value)
         if not kept:
-            with db.write() as opened:
-                keep(opened, value)
+            raise RuntimeError(f"{operation.name} kept no answer with its effect: a repeat would have it again")
     except BaseException:
         _release(claim, holder, call)
         raise

@@ -30,15 +30,20 @@ def ring_until_answered(lab: Lab, **options: Any) -> Any:
             eventlet.sleep(min(busy.retry_after_s or 0.1, 0.1))
 
 
-@pytest.mark.parametrize("keep", [True, False], ids=["kept with the effect", "kept after it"])
-def test_a_repeat_is_answered_without_calling_the_outside_again(lab_on: Lab, somebody: Subject, keep: bool) -> None:
+def test_a_repeat_is_answered_without_calling_the_outside_again(lab_on: Lab, somebody: Subject) -> None:
     lab_on.start()
-    first = lab_on.ring("one", key="k", subject=somebody, keep=keep)
-    again = lab_on.ring("one", key="k", subject=somebody, keep=keep)
+    first = lab_on.ring("one", key="k", subject=somebody)
+    again = lab_on.ring("one", key="k", subject=somebody)
     assert (again.value, first.replayed, again.replayed) == (first.value, False, True)
     assert (lab_on.runs("ring"), lab_on.notes(), keys(lab_on)) == (1, ["one"], 1)
     with pytest.raises(errors.IdempotencyMismatch):
-        lab_on.ring("two", key="k", subject=somebody, keep=keep)
+        lab_on.ring("two", key="k", subject=somebody)
+
+
+def test_an_operation_that_keeps_no_answer_with_its_effect_is_told_to_be_broken(lab: Lab, somebody: Subject) -> None:
+    lab.start()
+    with pytest.raises(errors.InternalError):
+        lab.ring("one", key="k", subject=somebody, keep=False)
 
 
 def test_twenty_callers_with_one_key_call_the_outside_once(lab_on: Lab, somebody: Subject) -> None:
@@ -112,7 +117,7 @@ def _end_leases(db: Database) -> None:
 
 def test_the_row_tells_nothing_of_what_was_asked(lab: Lab, somebody: Subject) -> None:
     container = lab.start()
-    lab.ring("a secret in the request", key="k", subject=somebody, keep=False, seconds=0.01)
+    lab.ring("a secret in the request", key="k", subject=somebody, seconds=0.01)
     row = lab.rows(select(IDEMPOTENCY))[0]
     assert "secret" not in row.fingerprint
     claim = Claim(somebody.id, "ring", "k", row.fingerprint)

@@ -2,8 +2,9 @@
 
     all       every comparison below
     order     an order, from its acknowledgement to its arrival
-    gateway   reading and creating a customer
+    gateway   reading and creating a customer: how many a second, and the slowest hundredth over 64 connections
     relay     an outbox of many events
+    memory    each process of a hub that has nothing to do
     counts    the exact counts that tests hold: commits, statements, messages, frames, calls
     profile   where the time of an order, and of a read, goes
 """
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import counts, gateway, order, relay
+from bench import counts, gateway, memory, order, relay
 from bench.rounds import Comparison, table
 
 PARTS = ("gateway", "relay", "order")
@@ -26,7 +27,7 @@ PARTS = ("gateway", "relay", "order")
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("verb", choices=["all", *PARTS, "counts", "profile"])
+    parser.add_argument("verb", choices=["all", *PARTS, "memory", "counts", "profile"])
     parser.add_argument("--json", type=Path, help="write everything that was measured here")
     parser.add_argument("--rounds", type=int, default=7, help="turns of floor and product [7]")
     parser.add_argument("--orders", type=int, default=60, help="orders in a round [60]")
@@ -59,6 +60,13 @@ def _compare(asked: argparse.Namespace) -> dict[str, Any]:
             "took_s": round(time.monotonic() - began, 1)}
 
 
+def _remember() -> dict[str, Any]:
+    print("measuring memory: a hub started with `hub up`, idle …", file=sys.stderr, flush=True)
+    told = memory.measure()
+    print(f"\n{memory.table(told)}")
+    return told
+
+
 def main() -> int:
     """Run one verb."""
     asked = _arguments()
@@ -69,8 +77,12 @@ def main() -> int:
     elif asked.verb == "counts":
         document = {"counts": counts.expected()}
         print(counts.table())
+    elif asked.verb == "memory":
+        document = {"memory": _remember()}
     else:
         document = _compare(asked)
+        if asked.verb == "all":
+            document["memory"] = _remember()
         print(f"\n{counts.table()}")
         document["counts"] = counts.expected()
     if asked.json:

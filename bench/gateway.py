@@ -1,4 +1,6 @@
-"""Requests per second through the gateway: read a customer, create one; over 1 and over 8 keep-alive connections."""
+"""Requests through the gateway, to read a customer and to create one: how many a second over 1 and over 8 keep-alive
+connections, and how long the slowest hundredth waits over 64.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,17 @@ from typing import Any
 
 from bench.durability import assert_equal, of_product
 from bench.order import CUSTOMER
-from bench.rounds import Comparison, alternate
+from bench.rounds import Comparison, alternate, quantile
 from bench.stage import Stage
-from bench.wire_http import Door, Line, request, throughput
+from bench.wire_http import Door, Line, ask_on, request
 from contracts.customers import CUSTOMER_CREATED
 from contracts.identity import ACCESS_CHANGED
 from tests.support.processes import free_port
 
 CONNECTIONS = (1, 8)
 SECONDS = 1.0
+CROWD, CROWD_SECONDS = 64, 3.0
+"""As many clients at once as the gateway takes on, for long enough that a hundredth of their answers is some."""
 ROOMS = ("identity", "customers")
 
 
@@ -59,16 +63,28 @@ def measure(database: str, rounds: int) -> tuple[list[Comparison], dict[str, Any
         made = []
         for words, asked, status, milestone, goal in _pairs(door, bare):
             for connections in CONNECTIONS:
-                floor, product = (_rate(port, raw, connections, status) for port, raw in asked)
-                floor(), product()
-                measured = alternate(rounds, floor, product)
-                made.append(Comparison(f"gateway {words}, {connections} connection{'s' * (connections > 1)}", "1/s",
-                                       [m[0] for m in measured], [m[1] for m in measured], "more", milestone, goal))
+                name = f"gateway {words}, {connections} connection{'s' * (connections > 1)}"
+                floors, ours = _measured(rounds, [_rate(port, raw, connections, status) for port, raw in asked])
+                made.append(Comparison(name, "1/s", floors, ours, "more", milestone, goal))
+            floors, ours = _measured(rounds, [_slowest_ms(port, raw, status) for port, raw in asked])
+            made.append(Comparison(f"gateway {words}, {CROWD} connections, p99", "ms", floors, ours, "less"))
     return made, {"gateway": settings}
 
 
+def _measured(rounds: int, sides: list[Callable[[], float]]) -> tuple[list[float], list[float]]:
+    """Return what floor and product measured, one figure for each round, after one that does not count."""
+    floor, product = sides
+    floor(), product()
+    measured = alternate(rounds, floor, product)
+    return [least for least, _ in measured], [ours for _, ours in measured]
+
+
 def _rate(port: int, raw: bytes, connections: int, status: int) -> Callable[[], float]:
-    return lambda: throughput(port, raw, connections, SECONDS, status)
+    return lambda: ask_on(port, raw, connections, SECONDS, status).rate
+
+
+def _slowest_ms(port: int, raw: bytes, status: int) -> Callable[[], float]:
+    return lambda: quantile(ask_on(port, raw, CROWD, CROWD_SECONDS, status).latencies_s, 0.99) * 1000
 
 
 def _pairs(door: Door, bare: int) -> list[tuple[str, list[tuple[int, bytes]], int, float, float]]:

@@ -13,7 +13,7 @@ from typing import Any
 from bench import gateway
 from bench.order import CUSTOMER, GAP_S, Product
 from bench.stage import Stage
-from bench.wire_http import throughput
+from bench.wire_http import ask_on
 
 ORDERS, REQUESTS_S = 120, 6.0
 OURS = ("chassis/", "contracts/", "gateway/", "services/", "hub_adapter/")
@@ -91,8 +91,8 @@ def _requests(database: str, verb: str) -> dict[str, Any]:
         customer = door.ask("POST", "/customers", CUSTOMER)["id"]
         reads, creates = door.raw("GET", f"/customers/{customer}"), door.raw("POST", "/customers", CUSTOMER)
         raw, status = (reads, 200) if verb == "read" else (creates, 201)
-        throughput(door.port, raw, 8, 1.0, status)
-        rate, traces = _traces(stage, lambda: throughput(door.port, raw, 8, REQUESTS_S, status))
+        ask_on(door.port, raw, 8, 1.0, status)
+        rate, traces = _traces(stage, lambda: ask_on(door.port, raw, 8, REQUESTS_S, status).rate)
     print(f"\n{verb}, 8 connections: {rate:.0f} a second under the sampler")
     return {"rate": rate, "cpu": _cpu(traces, int(rate * REQUESTS_S))}
 

@@ -111,8 +111,26 @@ class Door:
             self.sign_in(username, fresh)
 
 
-def throughput(port: int, raw: bytes, connections: int, seconds: float, expected: int) -> float:
-    """Return answers per second of `connections` clients that each ask again as soon as they are answered.
+@dataclass(frozen=True)
+class Answered:
+    """What a crowd of clients was answered.
+
+    Attributes:
+        latencies_s: of each request, from its first byte sent to its last byte read.
+        took_s: all of it.
+    """
+
+    latencies_s: list[float]
+    took_s: float
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return len(self.latencies_s) / self.took_s
+
+
+def ask_on(port: int, raw: bytes, connections: int, seconds: float, expected: int) -> Answered:
+    """Let `connections` clients each ask again as soon as they are answered, for so many seconds.
 
     One thread steps through all of them, so that the client never takes more than one core.
 
@@ -121,22 +139,27 @@ def throughput(port: int, raw: bytes, connections: int, seconds: float, expected
     """
     ready = selectors.DefaultSelector()
     lines = [Line(port) for _ in range(connections)]
+    latencies: list[float] = []
+    began = time.monotonic()
+    asked_at: dict[int, float] = {}
     for line in lines:
         ready.register(line.socket, selectors.EVENT_READ, line)
+        asked_at[line.socket.fileno()] = time.monotonic()
         line.socket.sendall(raw)
-    answered, began = 0, time.monotonic()
-    while (now := time.monotonic()) - began < seconds or ready.get_map():
+    while ready.get_map():
         for key, _ in ready.select(timeout=30):
             line = key.data
             answer = read_message(line.reader)
             assert answer is not None, "the connection was closed"
             assert answer.status == expected, f"{answer.status}: {answer.body.decode()[:300]}"
+            now = time.monotonic()
+            latencies.append(now - asked_at[key.fd])
             if now - began < seconds:
-                answered += 1
+                asked_at[key.fd] = now
                 line.socket.sendall(raw)
             else:
                 ready.unregister(line.socket)
     took = time.monotonic() - began
     for line in lines:
         line.close()
-    return (answered + connections) / took
+    return Answered(latencies, took)

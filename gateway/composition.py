@@ -22,7 +22,7 @@ from contracts.schema import Record, Request, dump, instance_of
 from gateway.route import BASE_PATH
 
 PART_S = 1.5
-"""Seconds that one part may take: within 2 s a client has its answer, whoever is away."""
+"""Seconds that one part may take."""
 MOST_ITEMS = 20
 """Items of a section; the rest stands in the list that its `href` leads to."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,10 @@ from gateway.composition import Asking, Composition, Part
 
 log = telemetry.logger(__name__)
 
+ALL_S = 1.8
+"""Seconds that anchor and parts may take together: within 2 s a client has its answer, whoever is away."""
+LEAST_S = 0.1
+"""Seconds that a part is given after an anchor that took them all."""
 GRACE_S = 0.2
 """Seconds beyond a part's own deadline after which it is given up unheard, should its call not end by itself."""
 
@@ -49,13 +54,13 @@ def gather(composition: Composition, request: Mapping[str, Any], errand: Errand,
     Raises:
         HubError: of the anchor; or of a part, where no part came and it is not for lack of a right.
     """
-    asking = Asking(request, errand.subject, now)
+    asking, until = Asking(request, errand.subject, now), time.monotonic() + ALL_S
     answer = {name: fact.described.serialize(name, {name: fact.value(asking)})
               for name, fact in composition.facts.items()}
     if composition.anchor is not None:
-        answer[composition.anchor.name] = _ask(composition.anchor, asking, errand)
+        answer[composition.anchor.name] = _ask(composition.anchor, asking, errand, composition.anchor.within_s)
     wanted = [part for part in composition.parts if select is None or part.name in select]
-    came = _ask_all(wanted, asking, errand)
+    came = _ask_all(wanted, asking, errand, until)
     failed = {name: found for name, found in came.items() if isinstance(found, HubError)}
     if composition.anchor is None and wanted and len(failed) == len(wanted):
         _raise_unless_forbidden(failed)
@@ -76,24 +81,28 @@ def _missing(name: str, error: HubError, language: locale.Language) -> dict[str,
     return {"part": name, "code": error.code, "message": locale.detail(error.code, error.status, message, language)}
 
 
-def _ask_all(parts: Collection[Part], asking: Asking, errand: Errand) -> dict[str, Any]:
+def _ask_all(parts: Collection[Part], asking: Asking, errand: Errand, until: float) -> dict[str, Any]:
     """Return part → what came, or the error that came instead, in the order of the parts."""
-    threads = [(part, eventlet.spawn(_answer_of, part, asking, errand)) for part in parts]
-    return {part.name: _awaited(part, thread) for part, thread in threads}
+    now = time.monotonic()
+    limits = [min(part.within_s, max(until - now, LEAST_S)) for part in parts]
+    asked = [(part, limit, eventlet.spawn(_answer_of, part, asking, errand, limit))
+             for part, limit in zip(parts, limits, strict=True)]
+    return {part.name: _awaited(part, limit, now + limit + GRACE_S, thread) for part, limit, thread in asked}
 
 
-def _awaited(part: Part, thread: GreenThread) -> Any:
-    with AtMost(part.within_s + GRACE_S):
+def _awaited(part: Part, within_s: float, until: float, thread: GreenThread) -> Any:
+    # They run side by side and are awaited one after the other: each to its own moment, not for its own while.
+    with AtMost(max(until - time.monotonic(), 0)):
         return thread.wait()
-    return DeadlineExceeded(f"The {part.operation.service} service did not answer within {part.within_s:g} s")
+    return DeadlineExceeded(f"The {part.operation.service} service did not answer within {within_s:.1f} s")
 
 
-def _answer_of(part: Part, asking: Asking, errand: Errand) -> Any:
+def _answer_of(part: Part, asking: Asking, errand: Errand, within_s: float) -> Any:
     """Return what came, or the error: one part that is broken must not take the others with it."""
     # A greenlet of its own knows none of our ids.
     with telemetry.about(request_id=errand.request_id, traceparent=errand.traceparent):
         try:
-            return _ask(part, asking, errand)
+            return _ask(part, asking, errand, within_s)
         except HubError as error:
             return error
         except Exception as error:
@@ -102,12 +111,12 @@ def _answer_of(part: Part, asking: Asking, errand: Errand) -> Any:
             return InternalError()
 
 
-def _ask(part: Part, asking: Asking, errand: Errand) -> dict[str, Any]:
+def _ask(part: Part, asking: Asking, errand: Errand, within_s: float) -> dict[str, Any]:
     subject = GATEWAY if part.on_behalf_of_gateway else errand.subject
     try:
         document = errand.calls.call(part.operation, part.request(asking), subject=subject,
                                      request_id=errand.request_id, traceparent=errand.traceparent,
-                                     timeout_s=part.within_s).document
+                                     timeout_s=within_s).document
     except Unauthenticated as error:
         # The client is known; it is our own token that the service does not accept.
         log.error("context_token_refused", service=part.operation.service, reason=error.message)

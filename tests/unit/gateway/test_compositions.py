@@ -17,7 +17,7 @@ from chassis.context import Subject
 from contracts import customers, errors, integrations
 from contracts.operation import Operation
 from contracts.schema import load
-from gateway import exchange
+from gateway import exchange, gathering
 from gateway.calls import GATEWAY
 from gateway.composition import MOST_ITEMS, Asking, Composition, Part, zone_named
 from gateway.compositions.customer_overview import CUSTOMER_OVERVIEW
@@ -135,11 +135,25 @@ def test_the_parts_are_asked_at_the_same_time() -> None:
     assert time.monotonic() - began < 0.1 * len(CUSTOMER_OVERVIEW.parts)
 
 
-def test_a_call_that_does_not_end_by_itself_is_waited_for_no_longer_than_its_part_may_take(
+def test_calls_that_do_not_end_by_themselves_are_waited_for_no_longer_than_a_part_may_take(
     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.gathering.GRACE_S", -1.4)
-    overview = ask(CUSTOMER_OVERVIEW, Rooms({"list_orders": lambda: eventlet.sleep(5)}))
-    assert [(one["part"], one["code"]) for one in overview["missing"]] == [("orders", "deadline_exceeded")]
+    began = time.monotonic()
+    never: dict[str, Any] = {name: lambda: eventlet.sleep(5) for name in ("list_orders", "list_tickets")}
+    overview = ask(CUSTOMER_OVERVIEW, Rooms(never))
+    assert [(one["part"], one["code"]) for one in overview["missing"]] == [
+        (part, "deadline_exceeded") for part in ("orders", "tickets")]
+    assert time.monotonic() - began < 1, "all of them together"
+
+
+def test_what_a_slow_record_took_is_not_given_to_its_parts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gathering.ALL_S + gathering.GRACE_S <= 2
+    monkeypatch.setattr(gathering, "ALL_S", 0.5)
+    rooms = Rooms({"get_customer": lambda: (eventlet.sleep(0.2), {"id": ID})[1]})
+    assert ask(CUSTOMER_OVERVIEW, rooms)["missing"] == []
+    first, *rest = [timeout_s for *_, timeout_s in rooms.asked]
+    assert first == 1.5
+    assert {timeout_s is not None and 0 < timeout_s <= 0.3 for timeout_s in rest} == {True}
 
 
 @pytest.mark.parametrize(("composition", "part"), PARTS, ids=lambda one: one.name)

@@ -137,13 +137,13 @@ def test_the_parts_are_asked_at_the_same_time() -> None:
 
 def test_calls_that_do_not_end_by_themselves_are_waited_for_no_longer_than_a_part_may_take(
     monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.gathering.GRACE_S", -1.4)
+    monkeypatch.setattr("gateway.gathering.GRACE_S", -1.1)
     began = time.monotonic()
     never: dict[str, Any] = {name: lambda: eventlet.sleep(5) for name in ("list_orders", "list_tickets")}
     overview = ask(CUSTOMER_OVERVIEW, Rooms(never))
     assert [(one["part"], one["code"]) for one in overview["missing"]] == [
         (part, "deadline_exceeded") for part in ("orders", "tickets")]
-    assert time.monotonic() - began < 1, "all of them together"
+    assert time.monotonic() - began < 0.75, "0.4 s for all together"
 
 
 def test_what_a_slow_record_took_is_not_given_to_its_parts_again(monkeypatch: pytest.MonkeyPatch) -> None:

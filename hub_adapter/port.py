@@ -127,6 +127,8 @@ class AdapterSpec:
             as `Write.references["account"]`, and one that belongs to nobody is not brought there.
         consent: entity → the channel for which a record's consent must be granted; without it a record that is there
             is deleted (unsubscribed) and one that is not is left out. Granted again, it is written to the same id.
+        natural_keys: entity → the field of the canonical record by which `find` knows it, for a target that has no room
+            for our id. It is unique there, and `write` looks by it before it creates.
     """
 
     name: str
@@ -139,14 +141,15 @@ class AdapterSpec:
     address: tuple[str, ...] | None = None
     accounts: tuple[str, ...] = ()
     consent: Mapping[str, str] = field(default_factory=dict)
+    natural_keys: Mapping[str, str] = field(default_factory=dict)
     capabilities: frozenset[Capability]
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if not set(self.pulled) <= set(self.entities):
             raise ValueError(f"{self.name}: `pulled` names entities that `entities` lacks")
-        if not {*self.accounts, *self.consent} <= set(self.entities):
-            raise ValueError(f"{self.name}: `accounts` or `consent` names entities that `entities` lacks")
+        if not {*self.accounts, *self.consent, *self.natural_keys} <= set(self.entities):
+            raise ValueError(f"{self.name}: `accounts`, `consent` or `natural_keys` names what `entities` lacks")
         if self.pulled and Capability.INCREMENTAL not in self.capabilities:
             raise ValueError(f"{self.name}: `pulled` needs the capability `incremental`")
         if set(self.secret_fields) & set(self.config_schema.get("properties", {})):
@@ -155,6 +158,19 @@ class AdapterSpec:
     @property
     def guarantee(self) -> str:
         return guarantee(self.capabilities)
+
+    def sought_by(self, entity: str, local_id: str, record: Json | None) -> Mapping[str, str] | None:
+        """What `find` is given to look for a record of ours that is not bound.
+
+        Empty if it could never have been made there, None if the target cannot be asked for it, or nobody knows by
+        what: `record` is None.
+        """
+        if Capability.FIND_BY_LOCAL_KEY in self.capabilities:
+            return {"id": local_id}
+        field_name = self.natural_keys.get(entity)
+        if field_name is None or record is None:
+            return None
+        return {field_name: str(record[field_name])} if record.get(field_name) else {}
 
     def moved(self, before: Json, after: Json) -> bool:
         """Whether secrets put for the one config would go somewhere else with the other."""

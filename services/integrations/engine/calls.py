@@ -47,7 +47,7 @@ def perform(target: Target, job: Job, clock: Clock, deadline_s: float, renew: Re
             left_s = max(deadline_s - (time.monotonic() - began), 0.1)
             answer, failed = _called(fresh, job, clock, left_s, seen)
     failpoint("engine.after_call")
-    return Outcome(job=job, started_at=started_at, ended_at=clock(), failed=failed, can_find=target.can_find,
+    return Outcome(job=job, started_at=started_at, ended_at=clock(), failed=failed, can_find=job.sought is not None,
                    honours_key=target.honours_key, **answer, **_previews(seen))
 
 
@@ -81,7 +81,7 @@ def failed_with(target: Target, error: BaseException, *, of_a_record: bool = Fal
 
 def unanswered(target: Target, job: Job, started_at: dt.datetime, now: dt.datetime, limit_s: float) -> Outcome:
     """Return the outcome of a call that has not come back in all its time."""
-    return Outcome(job=job, started_at=started_at, ended_at=now, can_find=target.can_find,
+    return Outcome(job=job, started_at=started_at, ended_at=now, can_find=job.sought is not None,
                    honours_key=target.honours_key, found="unanswered" if job.action == "find" else None,
                    failed=Failed(kind=failures.AMBIGUOUS, message=f"no answer within {limit_s:g} s"))
 
@@ -135,16 +135,27 @@ def _answer(written: Written) -> dict[str, Any]:
 
 
 def _delete(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
-    external_id = job.external_id
-    if external_id is None:
-        if not target.can_find:
-            raise Invalid("whether it was ever made there is not known, and the target cannot be asked: look there")
-        found = target.adapter.find(ctx, job.entity, {"id": job.local_id})
-        if not found:
-            return {}
-        external_id = found[0].external_id
-    gone = _deleted(target, job, ctx, external_id)
-    return {"external_id": external_id} | ({"remote_version": gone.remote_version, "body": gone.body} if gone else {})
+    if job.external_id is None:
+        return _half_made(target, job, ctx)
+    gone = _deleted(target, job, ctx, job.external_id)
+    return {"external_id": job.external_id} | ({"remote_version": gone.remote_version, "body": gone.body} if gone else
+                                               {})
+
+
+def _half_made(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
+    """Look for what a call that failed may have left. It is not deleted at once: first it has to be known as ours.
+
+    Raises:
+        Invalid: the target cannot be asked for it.
+    """
+    if job.sought is None:
+        raise Invalid("whether it was ever made there is not known, and the target cannot be asked: look there")
+    found = target.adapter.find(ctx, job.entity, job.sought) if job.sought else []
+    return _found(found[0]) if found else {}
+
+
+def _found(remote: Remote) -> dict[str, Any]:
+    return {"found": "found", "external_id": remote.external_id, "remote_version": remote.version}
 
 
 def _deleted(target: Target, job: Job, ctx: Context, external_id: str) -> Written | None:
@@ -171,13 +182,9 @@ def _find(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
     if job.external_id is not None:
         known = target.adapter.get(ctx, job.entity, job.external_id)
         remotes: Sequence[Remote] = [known] if known is not None else []
-    elif target.can_find:
-        remotes = target.adapter.find(ctx, job.entity, {"id": job.local_id})
     else:
-        remotes = []
-    if not remotes:
-        return {"found": "absent"}
-    return {"found": "found", "external_id": remotes[0].external_id, "remote_version": remotes[0].version}
+        remotes = target.adapter.find(ctx, job.entity, job.sought) if job.sought else []
+    return _found(remotes[0]) if remotes else {"found": "absent"}
 
 
 _ASK: dict[str, Callable[[Target, Job, Context], dict[str, Any]]] = {"write": _write, "delete": _delete, "find": _find}

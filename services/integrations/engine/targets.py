@@ -100,11 +100,6 @@ class Target:
     pace: Pace
 
     @property
-    def can_find(self) -> bool:
-        """Whether the target can be asked by our id."""
-        return Capability.FIND_BY_LOCAL_KEY in self.adapter.spec.capabilities
-
-    @property
     def honours_key(self) -> bool:
         """Whether sending twice under one key makes one record there."""
         return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.adapter.spec.capabilities)

@@ -29,6 +29,8 @@ class Binding(Base):
     remote_version: Mapped[str | None] = mapped_column(sa.String(200))
     sent_hash: Mapped[str | None] = mapped_column(sa.String(64))
     base_snapshot: Mapped[str | None] = mapped_column(sa.Text, comment="sealed: what both sides agreed on last")
+    sought_sealed: Mapped[str | None] = mapped_column(
+        sa.Text, comment="sealed: the natural key under which it was last begun to be made, where it has one there")
     last_verified_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (

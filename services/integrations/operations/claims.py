@@ -20,7 +20,7 @@ from services.integrations.domain.deliveries import TERMINAL, is_stale
 from services.integrations.domain.gates import barring
 from services.integrations.models import Attempt, Binding, Connection, Delivery
 from services.integrations.operations import announcements, intake, records, snapshots
-from services.integrations.operations.bulk import Upsert
+from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
@@ -29,7 +29,9 @@ from services.integrations.routing import ACCOUNT, dependencies
 log = telemetry.logger(__name__)
 
 _ATTEMPT, _BINDING, _DELIVERY = table_of(Attempt), table_of(Binding), table_of(Delivery)
-_BINDING_BEGUN = Upsert(_BINDING, changing={"state": "creating"}, where=_BINDING.c.external_id.is_(None))
+_BINDING_BEGUN = Upsert(_BINDING, where=_BINDING.c.external_id.is_(None), changing={
+    "state": "creating", "base_snapshot": excluded(_BINDING.c.base_snapshot),
+    "sought_sealed": excluded(_BINDING.c.sought_sealed)})
 _ATTEMPT_OPENED = sa.insert(_ATTEMPT)
 
 
@@ -58,7 +60,9 @@ class Job:
         deadline_at: until when it may wait for records it needs, from the first time that it had to.
         tombstone: whether a delete leaves the binding, so that the record can be written to the same id again.
         pulled: whether changes of such records come back from the target.
-        base: what both sides agreed on last, if they did.
+        base: what both sides agreed on last, if they did; of a record that was adopted, what we had sent.
+        adopted: whether it was found there after a lost answer, and nothing has been written to it since.
+        sought: what the target is asked for it by while it is not bound (`AdapterSpec.sought_by`).
     """
 
     delivery_id: str
@@ -86,6 +90,8 @@ class Job:
     tombstone: bool = False
     pulled: bool = False
     base: Mapping[str, Any] | None = field(default=None, repr=False)
+    adopted: bool = False
+    sought: Mapping[str, str] | None = field(default=None, repr=False)
 
     @property
     def lane(self) -> lanes.Lane:
@@ -137,8 +143,10 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     for row in taken:
         absent = [need for need in needs.get(row.id, ()) if not _is_bound(bound.get((row.connection_id, *need)))]
         job = _job(row, bound, bodies.get(row.id), needs.get(row.id, ()), specs[row.connection_id])
-        if isinstance(job, Job) and by_id[row.connection_id].pulls(row.entity):
-            job = replace(job, pulled=True, base=_base(keyring, bound.get(_lane(row))))
+        if isinstance(job, Job):
+            pulled, binding = by_id[row.connection_id].pulls(row.entity), bound.get(_lane(row))
+            job = replace(job, pulled=pulled, base=_base(keyring, binding) if pulled else None,
+                          sought=_sought(keyring, specs[row.connection_id], job, binding))
         if isinstance(job, Move):
             moves.append(job)
         elif absent and job.action != "delete":
@@ -149,7 +157,7 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     write_back(session, moves, now)
     announcements.deliveries_settled(session, [_ended(move, taken) for move in moves if move.after in TERMINAL])
     again = export(session, missing, now)
-    _start_bindings(session, jobs)
+    _start_bindings(session, keyring, jobs)
     open_attempts(session, jobs, now)
     full = {connection_id for connection_id, limit in wanted if len(by_connection[connection_id]) == limit}
     return jobs, again | (full & {move.lane[0] for move in moves})
@@ -215,12 +223,23 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         # Until it is bound, every version of the record is made under one key: else a lost answer doubles it.
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,
-        hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {},
+        hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {}, adopted=acked == 0,
     )
 
 
 def _base(keyring: Keyring, binding: Any) -> dict[str, Any] | None:
     return snapshots.opened(keyring, "base", _lane(binding), binding.base_snapshot) if binding else None
+
+
+def _sought(keyring: Keyring, spec: AdapterSpec, job: Job, binding: Any) -> Mapping[str, str] | None:
+    """Return what a record is looked for by: what is to be taken back, by what it may have been made with."""
+    begun = sought_before(keyring, binding) if job.action == "delete" else None
+    return spec.sought_by(job.entity, job.local_id, job.body or None) if begun is None else begun
+
+
+def sought_before(keyring: Keyring, binding: Any) -> Mapping[str, str] | None:
+    """Return the natural key under which a record was last begun to be made; None if it has none there."""
+    return snapshots.opened(keyring, "sought", _lane(binding), binding.sought_sealed) if binding is not None else None
 
 
 def create_key(lane: lanes.Lane) -> str:
@@ -269,10 +288,15 @@ def export(session: Session, missing: Iterable[lanes.Lane], now: dt.datetime) ->
     return {plan["connection_id"] for plan in plans}
 
 
-def _start_bindings(session: Session, jobs: Sequence[Job]) -> None:
+def _start_bindings(session: Session, keyring: Keyring, jobs: Sequence[Job]) -> None:
+    # What we send is kept where people work on the record too: is the answer lost, it tells their changes from ours.
+    # Our id stays what it is; a natural key may be another by the time that the record is looked for.
     _BINDING_BEGUN.put(session, [
         {"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id, "state": "creating",
-         "create_key": create_key(job.lane), "acked_version": 0}
+         "create_key": create_key(job.lane), "acked_version": 0,
+         "base_snapshot": snapshots.seal(keyring, "base", job.lane, job.body if job.pulled else None),
+         "sought_sealed": snapshots.seal(
+             keyring, "sought", job.lane, None if "id" in (job.sought or {}) else job.sought)}
         for job in jobs if job.external_id is None and job.action == "write"])
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chassis.sealed import keyring_of
+from services.integrations.adapters import registry
 from services.integrations.models import Connection, Delivery
-from services.integrations.operations.claims import Job, Lease, open_attempts
+from services.integrations.operations.claims import Job, Lease, open_attempts, sought_before
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
 
@@ -25,8 +27,14 @@ def claim(session: Session, connection_id: str, limit: int, lease: Lease, now: d
     rows = session.execute(*_leasing(connection_id, now, limit, lease.owner, lease.until)).all()
     bound = lanes.bindings(session, {(row.connection_id, row.entity, row.local_id) for row in rows})
     connection = session.get_one(Connection, connection_id)
-    jobs = [_job(row, bound.get((row.connection_id, row.entity, row.local_id)), connection.pulls(row.entity))
-            for row in rows]
+    spec, keyring = registry.load(connection.adapter).spec, keyring_of(session)
+    jobs = []
+    for row in rows:
+        binding = bound.get((row.connection_id, row.entity, row.local_id))
+        sought = sought_before(keyring, binding)
+        if sought is None:
+            sought = spec.sought_by(row.entity, row.local_id, None)
+        jobs.append(_job(row, binding, connection.pulls(row.entity), sought))
     open_attempts(session, jobs, now)
     return jobs
 
@@ -41,10 +49,10 @@ def _leasing(connection_id: str, now: dt.datetime, limit: int, owner: str, until
     )
 
 
-def _job(row: Any, binding: Any, pulled: bool) -> Job:
+def _job(row: Any, binding: Any, pulled: bool, sought: Mapping[str, str] | None) -> Job:
     return Job(delivery_id=row.id, connection_id=row.connection_id, entity=row.entity, local_id=row.local_id, op=row.op,
                action="find", fence=row.fence, attempts=row.attempts, deferrals=row.deferrals,
                version=row.source_version, key=row.idempotency_key, probes=row.probes, doubt_since=row.doubt_since,
                external_id=binding.external_id if binding else None, traceparent=row.traceparent,
                last_call=row.last_call,
-               accepted_at=row.created_at, deadline_at=row.deadline_at, pulled=pulled)
+               accepted_at=row.created_at, deadline_at=row.deadline_at, pulled=pulled, sought=sought)

@@ -135,19 +135,26 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
 
 
 def _taken_by_others(session: Session, outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
-    """Turn a success into a failure where the target named a record that is bound to another one of ours."""
+    """Turn a success into a failure where the target named a record that is bound to another one of ours.
+
+    What was to be taken back and is another's is not there: nothing of ours stands at the target.
+    """
     keys = {(o.job.connection_id, o.job.entity, o.external_id): o.job.local_id
-            for o in outcomes if o.external_id and o.job.action != "delete"}
+            for o in outcomes if o.external_id and (o.found or o.job.action != "delete")}
     bound = lanes.bound_elsewhere(session, list(keys))
     refused = {}
     for o in outcomes:
         key = (o.job.connection_id, o.job.entity, o.external_id or "")
         other = bound.get(key, keys.get(key, o.job.local_id))
-        if o.external_id and other != o.job.local_id:
+        if not o.external_id or other == o.job.local_id:
+            continue
+        nothing = replace(o, external_id=None, remote_version=None, found=None)
+        if o.job.action == "delete":
+            refused[o.job.delivery_id] = nothing
+        else:
             message = (f"the target answered with its record {o.external_id}, "
                        f"which belongs to our {o.job.entity} {other}")
-            refused[o.job.delivery_id] = replace(o, external_id=None, found=None,
-                                                 failed=Failed(kind=failures.INVALID, message=message))
+            refused[o.job.delivery_id] = replace(nothing, failed=Failed(kind=failures.INVALID, message=message))
     return refused
 
 
@@ -288,7 +295,10 @@ def _closed(session: Session, plan: _Plan) -> dict[str, Any]:
 def _bind(session: Session, plans: Sequence[_Plan]) -> None:
     """Write bindings: those that now name a record, then those that no longer do."""
     keyring = keyring_of(session)
-    _BINDING_NAMED.put(session, [_binding_row(keyring, plan) for plan in plans if plan.binding.get("external_id")])
+    named = [plan for plan in plans if plan.binding.get("external_id")]
+    _BINDING_NAMED.put(session, [_binding_row(keyring, plan) for plan in named if plan.outcome.found is None])
+    update_each(session, _BINDING, [_lane_row(plan) | plan.binding for plan in named if plan.outcome.found is not None],
+                match=("local_id", "entity", "connection_id"))  # adopted: what we had sent stays their and our base
     for forgetting in (True, False):
         rows = [_lane_row(plan) | {"state": plan.binding["state"]} | ({"external_id": None} if forgetting else {})
                 for plan in plans if plan.binding and not plan.binding.get("external_id")

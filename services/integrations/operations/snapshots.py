@@ -18,7 +18,7 @@ def seal(keyring: Keyring, kind: str, place: tuple[str, str, str], state: Mappin
 
     Args:
         keyring: the keys to seal with.
-        kind: `base` of a binding or `seen` of a sighting; a state opens nowhere else.
+        kind: `base` or `sought` of a binding, or `seen` of a sighting; a state opens nowhere else.
         place: connection, entity and id of the row.
         state: None where nothing is known.
     """

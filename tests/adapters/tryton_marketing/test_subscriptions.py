@@ -84,6 +84,9 @@ def test_a_lost_answer_to_the_subscription_ends_in_one_row(
         link.lose_answer_to(b"POST /erp/rest/model/marketing.email HTTP")
         with pytest.raises(InDoubt):
             adapter.write(ctx(base_url=f"http://127.0.0.1:{link.port}"), "contact", person(email))
+    sought = adapter.spec.sought_by("contact", "any", {"email": email.upper()})
+    assert sought is not None
+    assert [found.active for found in adapter.find(ctx(), "contact", sought)] == [True]
     assert adapter.write(ctx(), "contact", person(email)).adopted
     assert len(people.rows(email=email)) == 1
 

@@ -267,6 +267,15 @@ def tell_again(session: Session, place: Place, one: News, fields: list[str] | No
     _announce(session, place[0], [change], now)
 
 
+def tell_seen(session: Session, place: Place, local_id: str, now: dt.datetime) -> None:
+    """Announce a record as it was last seen there, now that it is known which of ours it is."""
+    known = sightings.of(session, place[0], place[1], [place[2]]).get(place[2])
+    seen = snapshots.opened(keyring_of(session), "seen", place, known.state_sealed) if known else None
+    if known is not None and seen is not None:
+        one = News(external_id=place[2], version=known.remote_version, record=seen, changed_at=known.changed_at)
+        tell_again(session, place, one, None, local_id, now)
+
+
 # --- what we wrote ------------------------------------------------------------------------------------------------
 
 

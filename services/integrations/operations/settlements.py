@@ -322,6 +322,9 @@ def _remember_writes(session: Session, plans: Sequence[_Plan], now: dt.datetime)
             written.append(Written(place=place, version=inbound.GONE))
         if o.remote_version is not None:
             written.append(Written(place=place, version=o.remote_version, body=o.body))
+        elif job.action == "write" and (external_id != job.external_id or job.adopted):
+            # It is not as we wanted it, and what was told of it before it was bound named none of ours.
+            inbound.tell_seen(session, place, job.local_id, now)
     inbound.wrote(session, written, now)
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from chassis.database import new_id
+from hub_adapter.port import Context, Write, Written
 from tests.service.integrations.conftest import Hub
 from tests.service.integrations.test_two_ways import connect, poll, told
 from tests.support.fake_target import FakeTarget, Row
+from tests.support.two_way import TwoWayAdapter
 
 GRANTED = {"email": {"state": "granted", "at": "2026-01-01T00:00:00Z", "source": "hub"}}
 REFUSED = {"email": {"state": "refused", "at": "2026-02-01T00:00:00Z", "source": "hub"}}
@@ -95,6 +99,34 @@ def test_a_refusal_takes_back_what_was_left_half_made_of_a_record_that_was_lost_
 
     assert subscriber(target).body["consent"]["email"]["state"] == "refused"
     assert hub.ledger(connection_id).balanced
+
+
+def test_a_refusal_that_was_seen_before_its_record_was_bound_is_told_once_it_is(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def heeding(self: TwoWayAdapter, ctx: Context, entity: str, cmd: Write) -> Written:
+        """Leave a refusal that stands there alone, and do not say that the record is as it was wanted."""
+        found = self.find(ctx, entity, {"id": cmd.local_id})
+        if found and found[0].body["consent"]["email"]["state"] == "refused":
+            return Written(external_id=found[0].external_id)
+        return write(self, ctx, entity, cmd)
+
+    write = TwoWayAdapter.write
+    monkeypatch.setattr(TwoWayAdapter, "write", heeding)
+    connection_id, id = connect(hub, target, "contact"), new_id()
+    hub.run()
+    target.put("contact", id, {"email": "lilei@example.com", "consent": REFUSED})
+    poll(hub, connection_id)
+    assert [one["keys"] for one in told(hub)] == [{}]
+
+    contact(hub, 1, id)
+    hub.until(id, "delivered")
+
+    assert [(one["keys"], one["record"]["consent"]) for one in told(hub)[1:]] == [({"id": id}, REFUSED)]
+    contact(hub, 2, id)
+    hub.until(id, "delivered", "delivered")
+    poll(hub, connection_id, anew=True)
+    assert len(told(hub)) == 2
 
 
 def test_a_refusal_that_comes_while_a_delivery_waits_keeps_it_from_leaving(hub: Hub, target: FakeTarget) -> None:

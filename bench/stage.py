@@ -24,7 +24,7 @@ from chassis.context import make_signing_key
 from chassis.crypto import MasterKey
 from deploy.local.broker import Broker
 from tests.support.postgres import Postgres
-from tests.support.processes import INHERITED, ROOT, Process, Processes, free_port
+from tests.support.processes import INHERITED, ROOT, UNLIMITED, Process, Processes, free_port
 
 ROOMS = ("identity", "customers", "sales", "integrations")
 
@@ -176,7 +176,7 @@ class Stage:
         password = next(line.split(": ")[1] for line in made.stdout.splitlines() if line.startswith("password: "))
         port = free_port()
         for room in (*rooms, "gateway"):
-            self.rooms[room] = self._start_room(room, environ | {"GATEWAY_LISTEN": f"127.0.0.1:{port}"})
+            self.rooms[room] = self._start_room(room, environ | {"GATEWAY_LISTEN": f"127.0.0.1:{port}", **UNLIMITED})
         for process in self.rooms.values():
             process.wait_ready(60)
         door = Door(port)

@@ -30,6 +30,7 @@ from gateway.calls import GATEWAY, Calls
 from gateway.composition import Composition, zone_named
 from gateway.errors import MethodNotAllowed, NotAcceptable, UnsupportedMediaType
 from gateway.gathering import Errand, gather
+from gateway.quota import Quotas, Share
 from gateway.route import Route
 from gateway.settings import GatewaySettings
 
@@ -57,8 +58,8 @@ class Authenticates(Protocol):
         ...
 
 
-Work = Callable[[Calls], Response]
-RunsInWorker = Callable[[Work], Response]
+Work = Callable[[Calls], Any]
+RunsInWorker = Callable[[Work], Any]
 """Runs `work` in a worker of the pool and returns what it returned; raises `Unavailable` when none is free."""
 
 
@@ -70,11 +71,26 @@ class Page:
         path: exact.
         render: makes the answer.
         media_type: what it is; a client that accepts none of it is told 406. Empty: it has no content of its own.
+        limited: whether it counts for a client's quota; what watches over this process must never be refused.
     """
 
     path: str
     render: Callable[[Request], Response]
     media_type: str
+    limited: bool = True
+
+
+@dataclass
+class _Served:
+    """What is known of a request beside its answer.
+
+    Attributes:
+        route: template of the path, for metrics; empty while it is not found.
+        share: of whoever sent it; None for what is not counted.
+    """
+
+    route: str = ""
+    share: Share | None = None
 
 
 class Application:
@@ -82,14 +98,17 @@ class Application:
 
     def __init__(self, routes: Iterable[Route], pages: Iterable[Page], settings: GatewaySettings,
                  authenticator: Authenticates, run: RunsInWorker, clock: limits.Clock) -> None:
+        pages = tuple(pages)
         self._settings = settings
         self._authenticator = authenticator
         self._run = run
         self._clock = clock
         self._zone = zone_named(settings.time_zone)
+        self._quotas = Quotas(settings)
         self._map = Map([_rule(route.template, route.method, route) for route in routes]
                         + [_rule(page.path, "GET", page) for page in pages],
                         strict_slashes=True, merge_slashes=False, redirect_defaults=False)
+        self._unlimited = frozenset(page.path for page in pages if not page.limited)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (WSGI)."""
@@ -101,29 +120,33 @@ class Application:
         span = tracing.root(method, "server", correlation.traceparent(request.headers.get("traceparent")))
         token = telemetry.correlation.set({"request_id": request_id, "traceparent": span.traceparent})
         try:
-            found: list[str] = [""]
-            response = self._answer(request, request_id, span.traceparent, found)
-            self._finish(request, response, request_id)
+            served = _Served()
+            response = self._answer(request, request_id, span.traceparent, served)
+            self._finish(request, response, request_id, served.share)
             seconds, status = time.monotonic() - began, response.status_code
-            SECONDS.labels(found[0], method, status).observe(seconds)
-            log.info("request_served", method=method, route=found[0], status=status,
+            SECONDS.labels(served.route, method, status).observe(seconds)
+            log.info("request_served", method=method, route=served.route, status=status,
                      duration_ms=round(seconds * 1000, 1))
-            _tell(span, found[0], status, request_id)
+            _tell(span, served.route, status, request_id)
             body: Iterable[bytes] = response(environ, start_response)
             return body
         finally:
             span.end()
             telemetry.correlation.reset(token)
 
-    def _answer(self, request: Request, request_id: str, traceparent: str, found: list[str]) -> Response:
-        """Return the answer; whatever goes wrong is a problem document. The route's template is put into `found`."""
+    def _answer(self, request: Request, request_id: str, traceparent: str, served: _Served) -> Response:
+        """Return the answer; whatever goes wrong is a problem document. Fills in what is `served`."""
         language = locale.preferred(request.accept_languages)
         try:
+            address = _client_address(request, self._settings.trusted_proxies)
+            served.share = self._share(request, address)
+            if served.share is not None:
+                self._quotas.charge(served.share)
             endpoint, path_args = self._match(request)
             if endpoint is None:
-                found[0] = "*"
+                served.route = "*"
                 return Response(status=204, headers={"Allow": self._allow(request)})
-            found[0] = endpoint.template if isinstance(endpoint, Route) else endpoint.path
+            served.route = endpoint.template if isinstance(endpoint, Route) else endpoint.path
             _check_accept(request, endpoint)
             if isinstance(endpoint, Page):
                 return endpoint.render(request)
@@ -132,17 +155,36 @@ class Application:
                 route=endpoint, path=request.path, path_args=path_args, headers=request.headers, body=body,
                 query=request.query_string.decode("latin-1"), request_id=request_id, traceparent=traceparent,
                 language=language, most_json_depth=self._settings.max_json_depth,
-                client_address=_client_address(request, self._settings.trusted_proxies),
+                client_address=address,
             )
-            return self._run(lambda caller: self._serve(arrived, caller))
+            if served.share is not None and not endpoint.public and not served.share.confirmed:
+                # Found out in a short turn of its own: what others ask at length from there holds up nobody who is new.
+                self._in_turn(served.share, lambda caller: self._serve(arrived, caller, self._subject))
+                served.share = self._quotas.share(request.headers.get("Authorization"), address)
+            response: Response = self._in_turn(
+                served.share, lambda caller: self._serve(arrived, caller, self._called))
+            return response
         except HubError as error:
             return problems.response(error, request_id, language)
         except Exception as error:
             # Where, and not what it says: the text of an unexpected error may hold personal data.
             frames = traceback.extract_tb(error.__traceback__)[-4:]
-            log.error("request_failed", method=request.method, route=found[0], error=type(error).__name__,
+            log.error("request_failed", method=request.method, route=served.route, error=type(error).__name__,
                       at=" < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames)))
             return problems.response(InternalError(), request_id, language)
+
+    def _share(self, request: Request, address: str) -> Share | None:
+        """Return the share that the request counts for, None for one that is never refused."""
+        if request.method == "OPTIONS" or request.path in self._unlimited:
+            return None
+        return self._quotas.share(request.headers.get("Authorization"), address)
+
+    def _in_turn(self, share: Share | None, work: Work) -> Any:
+        """Do `work` in a worker when the client has a turn: none may have them all."""
+        if share is None:
+            return self._run(work)
+        with share.turn(self._settings.queue_timeout_s, self._quotas.now):
+            return self._run(work)
 
     def _match(self, request: Request) -> tuple[Route | Page | None, Mapping[str, str]]:
         """Return the endpoint and its path arguments; no endpoint for OPTIONS."""
@@ -171,15 +213,14 @@ class Application:
             _check_content(request, route)
         return limits.read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s, self._clock)
 
-    def _serve(self, arrived: exchange.Arrived, caller: Calls) -> Response:
-        """Return the answer of the operation; runs in a worker, a greenlet of its own that knows none of our ids."""
+    def _serve(self, arrived: exchange.Arrived, caller: Calls,
+               part: Callable[[exchange.Arrived, Calls], Any]) -> Any:
+        """Do a part of answering; runs in a worker, a greenlet of its own that knows none of our ids."""
         with telemetry.about(request_id=arrived.request_id, traceparent=arrived.traceparent):
-            return self._called(arrived, caller)
+            return part(arrived, caller)
 
     def _called(self, arrived: exchange.Arrived, caller: Calls) -> Response:
-        authorization = arrived.headers.get("Authorization")
-        subject = GATEWAY if arrived.route.public else self._authenticator.subject(
-            authorization, caller, arrived.request_id, before_password_change=arrived.route.before_password_change)
+        subject = GATEWAY if arrived.route.public else self._subject(arrived, caller)
         asked = exchange.understand(arrived)
         # A client may send one X-Request-Id many times, so it never stands in for a key: without one, each is its own.
         key = asked.key or f"once-{uuid4()}"
@@ -200,9 +241,24 @@ class Application:
             raise InternalError from error
         return exchange.answer(arrived, asked, answer.document, replayed=answer.replayed)
 
-    def _finish(self, request: Request, response: Response, request_id: str) -> None:
+    def _subject(self, arrived: exchange.Arrived, caller: Calls) -> Subject:
+        """Return who asks; the client's quota learns whether identity knows the credential."""
+        authorization = arrived.headers.get("Authorization")
+        try:
+            subject = self._authenticator.subject(authorization, caller, arrived.request_id,
+                                                  before_password_change=arrived.route.before_password_change)
+        except Unauthenticated:
+            self._quotas.refused(authorization)
+            raise
+        self._quotas.confirmed(authorization, subject.via)
+        return subject
+
+    def _finish(self, request: Request, response: Response, request_id: str, share: Share | None) -> None:
         """Add the headers that every answer carries."""
         headers = response.headers
+        if share is not None:
+            headers["RateLimit-Policy"] = share.policy.header
+            headers["RateLimit"] = share.header(self._quotas.now(), headers.get("Retry-After"))
         headers["X-Request-Id"] = request_id
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"

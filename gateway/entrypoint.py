@@ -10,7 +10,6 @@ from eventlet.event import Event
 from eventlet.semaphore import Semaphore
 from nameko.exceptions import ContainerBeingKilled
 from nameko.extensions import Entrypoint
-from werkzeug.wrappers import Response
 
 from chassis import telemetry
 from chassis.container import RUNTIME
@@ -23,7 +22,7 @@ log = telemetry.logger(__name__)
 
 
 class HttpEntrypoint(Entrypoint):
-    """Runs the decorated method, `(work) -> Response`, in a nameko worker for each request that has arrived whole.
+    """Runs the decorated method, `(work)`, in a nameko worker for each request that has arrived whole.
 
     Its container's service class has `application(runtime, run)`, which makes the WSGI application.
     """
@@ -58,7 +57,7 @@ class HttpEntrypoint(Entrypoint):
         """Where it listens."""
         return self._door.address
 
-    def run(self, work: Work) -> Response:
+    def run(self, work: Work) -> Any:
         """Return what `work` returned, from a worker of the pool.
 
         Raises:
@@ -72,8 +71,7 @@ class HttpEntrypoint(Entrypoint):
                 self.container.spawn_worker(self, (work,), {}, handle_result=partial(_settle, done))
             except ContainerBeingKilled as error:
                 raise Unavailable("This process is stopping", retry_after_s=1) from error
-            response: Response = done.wait()
-            return response
+            return done.wait()
         finally:
             self._free.release()
 

@@ -176,14 +176,20 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "Replayed": {"description": "`true`: the stored answer of an earlier request with this key.",
                  "schema": {"type": "string", "enum": ["true"]}},
     "WWWAuthenticate": {"description": "How to sign in (RFC 6750).", "schema": {"type": "string"}},
+    "RateLimit": {"description": "Requests that are left (`r`), and seconds until the quota is whole again (`t`).",
+                  "schema": {"type": "string", "examples": ['"credential";r=999;t=1']}},
+    "RateLimitPolicy": {"description": "What may be asked: `q` requests in `w` seconds, and how many at once.",
+                        "schema": {"type": "string", "examples": ['"credential";q=1000;w=10']}},
 }
+_EVERYWHERE = {name: {"$ref": f"#/components/headers/{component}"} for name, component in (
+    ("X-Request-Id", "RequestId"), ("RateLimit", "RateLimit"), ("RateLimit-Policy", "RateLimitPolicy"))}
 
 _ANY = (errors.BadRequest, door.NotAcceptable, door.HeadersTooLarge, door.UriTooLong, errors.Invalid,
-        errors.InternalError, errors.Unavailable, errors.DeadlineExceeded, door.RequestTimeout)
+        errors.InternalError, errors.Unavailable, errors.DeadlineExceeded, door.RequestTimeout, errors.TooManyRequests)
 _BODY = (door.ContentTooLarge, door.UnsupportedMediaType)
 _EVERY_ERROR: tuple[type[HubError], ...] = (
     *_ANY, *_BODY, errors.Unauthenticated, errors.Forbidden, errors.NotFound, errors.Conflict,
-    errors.StaleVersion, errors.PreconditionRequired, errors.TooManyRequests)
+    errors.StaleVersion, errors.PreconditionRequired)
 _STATUS: dict[int, type[HubError]] = {error.status: error for error in _EVERY_ERROR}
 
 
@@ -204,7 +210,7 @@ def _codes(status: int) -> str:
 
 
 def _problem_response(error: type[HubError]) -> dict[str, Any]:
-    headers: dict[str, Any] = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
+    headers: dict[str, Any] = dict(_EVERYWHERE)
     if error.status in {409, 429, 503, 504}:
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
     if error.status == 401:
@@ -309,7 +315,7 @@ def _request_body(route: Route, converter: _Converter) -> dict[str, Any]:
 
 
 def _responses(route: Route, converter: _Converter) -> dict[str, Any]:
-    headers: dict[str, Any] = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
+    headers: dict[str, Any] = dict(_EVERYWHERE)
     if _has_etag(route) and route.status != 204:
         headers["ETag"] = {"$ref": "#/components/headers/ETag"}
     if route.status == 201:

@@ -213,6 +213,8 @@ OF_DETAILS = _compiled((
     (r"The (?P<service>\S+) service is not there", "{service} 服务暂时不可用。"),
     (r"The (?P<service>\S+) service did not answer within (?P<seconds>\S+) s",
      "{service} 服务未能在 {seconds} 秒内应答。"),
+    (r"More than (?P<most>\d+) requests in (?P<seconds>\d+) s", "{seconds} 秒内的请求超过了 {most} 个。"),
+    (r"More than (?P<most>\d+) requests at once", "同时处理的请求超过了 {most} 个。"),
     (r"A compressed body is not read here", "不接受压缩的请求体。"),
     (r"This resource is (?P<kind>\S+)", "此资源只能以 {kind} 提供。"),
 ))

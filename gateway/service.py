@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import eventlet
-from werkzeug.wrappers import Response
 
 from chassis.calling import SIGNING_KEY, Caller
 from chassis.config import ConfigError
@@ -43,7 +42,7 @@ class GatewayService:
                            runtime.extra[AUTHENTICATOR], run, eventlet.Timeout)
 
     @serves
-    def serve(self, work: Work) -> Response:
+    def serve(self, work: Work) -> Any:
         """Find out who asks, ask the service, answer.
 
         Raises:

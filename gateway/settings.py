@@ -42,7 +42,15 @@ class GatewaySettings(Settings):
     introspection_cache_s: float = setting(0.5, env="GATEWAY_INTROSPECTION_CACHE_S", unit="s", least=0.0, most=0.5,
                                            doc="How long the answer to `who is this` is reused; 0 asks every time.")
     introspection_cache_size: int = setting(10_000, env="GATEWAY_INTROSPECTION_CACHE_SIZE", least=1, most=1_000_000,
-                                            doc="Most credentials whose answer is held at once.")
+                                            doc="Most credentials whose answer is held at once; as many are counted.")
+    limit_requests: int = setting(1000, env="GATEWAY_LIMIT_REQUESTS", least=1, most=1_000_000_000,
+                                  doc="Requests that one credential may send in a window; more are answered 429.")
+    limit_anonymous: int = setting(300, env="GATEWAY_LIMIT_ANONYMOUS", least=1, most=1_000_000_000,
+                                   doc="Requests without a known credential that one address may send in a window.")
+    limit_window_s: int = setting(10, env="GATEWAY_LIMIT_WINDOW_S", unit="s", least=1, most=3600,
+                                  doc="Time in which a quota that is used up is whole again; it refills evenly.")
+    limit_at_once: int = setting(16, env="GATEWAY_LIMIT_AT_ONCE", least=1, most=1000,
+                                 doc="Requests of one client that are worked on at once; more wait for their turn.")
     cors_origins: tuple[str, ...] = setting((), env="GATEWAY_CORS_ORIGINS",
                                             doc="Origins whose pages may call the API, such as https://crm.example.")
     trusted_proxies: int = setting(0, env="GATEWAY_TRUSTED_PROXIES", least=0, most=10,

@@ -33,8 +33,8 @@ def all_pages(routes: Iterable[Route], settings: GatewaySettings, health: Health
         Page("/docs/docs.css", _fixed((_HERE / "docs.css").read_bytes(), _CSS), _CSS),
         Page("/docs/docs.js", _fixed((_HERE / "docs.js").read_bytes(), _JS), _JS),
         Page("/docs/problems", _fixed(problems_page().encode(), _HTML), _HTML),
-        Page("/livez", lambda _request: _state(200, {"status": "alive"}), "application/json"),
-        Page("/readyz", lambda _request: _readiness(health), "application/json"),
+        Page("/livez", lambda _request: _state(200, {"status": "alive"}), "application/json", limited=False),
+        Page("/readyz", lambda _request: _readiness(health), "application/json", limited=False),
     )
 
 

@@ -21,6 +21,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "TMPDIR")
 """What a process gets of the tests' own environment: nothing that would configure the hub."""
+UNLIMITED = {"GATEWAY_LIMIT_REQUESTS": "1000000", "GATEWAY_LIMIT_ANONYMOUS": "1000000", "GATEWAY_LIMIT_AT_ONCE": "64"}
+"""Settings of a gateway that is asked as fast as it answers; the limits have tests of their own."""
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ import requests
 
 from chassis import launcher, migrations
 from tests.support.broker import Management
-from tests.support.processes import ROOT, Process, Processes, free_port
+from tests.support.processes import ROOT, UNLIMITED, Process, Processes, free_port
 from tests.support.rooms import make_keys
 
 
@@ -57,7 +57,8 @@ class Hub:
         """Start the gateway at a free port."""
         address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
-        self.rooms["gateway"] = self.processes.room("gateway", {**self.environ, "GATEWAY_LISTEN": address, **environ})
+        self.rooms["gateway"] = self.processes.room(
+            "gateway", {**self.environ, **UNLIMITED, "GATEWAY_LISTEN": address, **environ})
 
     def _first_admin(self) -> str:
         made = subprocess.run([sys.executable, "-m", "services.identity.first_admin"], cwd=ROOT, check=True,

@@ -25,7 +25,7 @@ from werkzeug.wrappers import Request, Response
 from chassis import telemetry, tracing
 from chassis.context import Subject
 from contracts.errors import HubError, InternalError, NotFound, Unauthenticated
-from gateway import correlation, exchange, limits, locale, problems
+from gateway import correlation, cors, exchange, limits, locale, problems
 from gateway.calls import GATEWAY, Calls
 from gateway.composition import Composition, zone_named
 from gateway.errors import MethodNotAllowed, NotAcceptable, UnsupportedMediaType
@@ -105,6 +105,7 @@ class Application:
         self._clock = clock
         self._zone = zone_named(settings.time_zone)
         self._quotas = Quotas(settings)
+        self._origins = cors.allowed(settings.cors_origins)
         self._map = Map([_rule(route.template, route.method, route) for route in routes]
                         + [_rule(page.path, "GET", page) for page in pages],
                         strict_slashes=True, merge_slashes=False, redirect_defaults=False)
@@ -264,10 +265,7 @@ class Application:
         headers["Referrer-Policy"] = "no-referrer"
         headers.setdefault("Cache-Control", "no-store")
         headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-        headers["Vary"] = "Accept, Accept-Language, Authorization, Origin"
-        origin = request.headers.get("Origin")
-        if origin and origin in self._settings.cors_origins:
-            _allow_origin(request, response, origin)
+        cors.tell(self._origins, request.headers, headers, request.method)
 
 
 def _tell(span: tracing.Span, route: str, status: int, request_id: str) -> None:
@@ -303,16 +301,3 @@ def _check_content(request: Request, route: Route) -> None:
     kinds = {exchange.JSON} | ({_MERGE_PATCH} if route.method == "PATCH" else set())
     if request.mimetype not in kinds or charset not in {"utf-8", "utf8", "us-ascii"}:
         raise UnsupportedMediaType(f"Send the body as {exchange.JSON} in UTF-8")
-
-
-def _allow_origin(request: Request, response: Response, origin: str) -> None:
-    """Let a page of a configured origin read the answer (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
-    headers = response.headers
-    headers["Access-Control-Allow-Origin"] = origin
-    headers["Access-Control-Expose-Headers"] = (
-        "ETag, Location, Link, Retry-After, X-Request-Id, Idempotency-Replayed, WWW-Authenticate")
-    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-        headers["Access-Control-Allow-Methods"] = headers.get("Allow", "")
-        headers["Access-Control-Allow-Headers"] = (
-            "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, traceparent")
-        headers["Access-Control-Max-Age"] = "600"

@@ -14,7 +14,7 @@ from chassis.runtime import Runtime
 from contracts import identity
 from contracts.envelope import Envelope
 from contracts.errors import Unavailable
-from gateway import auth, pages
+from gateway import auth, cors, pages
 from gateway.application import Application, RunsInWorker, Work
 from gateway.composition import zone_named
 from gateway.entrypoint import serves
@@ -63,13 +63,17 @@ def prepare(runtime: Runtime) -> None:
     """Load the signing key and set up what the requests share.
 
     Raises:
-        ConfigError: there is no usable signing key, or no such time zone.
+        ConfigError: there is no usable signing key, no such time zone, or an origin is none.
     """
     settings: Any = runtime.settings
     try:
         zone_named(settings.time_zone)
     except ValueError as error:
         raise ConfigError(f"time_zone (HUB_TIME_ZONE): {error}") from error
+    try:
+        cors.allowed(settings.cors_origins)
+    except ValueError as error:
+        raise ConfigError(f"cors_origins (GATEWAY_CORS_ORIGINS): {error}") from error
     try:
         runtime.extra[SIGNING_KEY] = SigningKey.load(settings.signing_key_file)
     except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chassis.audit import trail
 from chassis.context import Subject
 from chassis.crypto import Keyring
 from chassis.database import utcnow
@@ -109,6 +110,8 @@ def refreshed(session: Session, keyring: Keyring, connection_id: str, owner: str
     credential.ciphertext, credential.key_id = sealed, sealed.split(".")[1]
     credential.status, credential.expires_at, credential.updated_at = "accepted", fresh.expires_at, now
     credential.refresh_owner = credential.refresh_until = None
+    trail.record(session, "integrations.refresh_credential", by=Subject.service("integrations"), entity="connection",
+                 record_id=connection_id, details={"version": credential.version})
     if connection.checked_version == connection.setup_version:
         connection.checked_version = connection.setup_version + 1
     connection.setup_version += 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from chassis.audit.tables import AUDIT_ENTRY
 from contracts.errors import Conflict
 from hub_adapter.failure import AuthRefused, TryLater
 from services.integrations.adapters import registry
@@ -171,6 +173,9 @@ def test_a_token_that_ends_under_ten_workers_is_refreshed_once_and_all_goes_on(
     [credential] = hub.rows(Credential)
     assert (credential.version, credential.status, credential.refresh_owner) == (2, "accepted", None)
     assert hub.connection(connection_id).checked_version == hub.connection(connection_id).setup_version
+    with hub.db.read() as session:
+        audited = session.execute(sa.select(AUDIT_ENTRY.c.action, AUDIT_ENTRY.c.record_id)).all()
+    assert audited == [("integrations.refresh_credential", connection_id)]
 
 
 def test_a_token_that_ends_between_polls_is_refreshed_too(hub: Hub, target: FakeTarget, issuer: Issuer) -> None:

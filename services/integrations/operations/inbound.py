@@ -43,6 +43,9 @@ ECHO_S = 86_400.0
 HELD_MOST_S = 600.0
 """After so long a change is told although a write of ours is still in doubt: nothing may stand still for ever."""
 
+_NUMBERED_SINCE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+"""Seconds from here fit into the 32 bits of a version until 2088."""
+
 Place = tuple[str, str, str]
 """(connection_id, entity, external_id)."""
 
@@ -110,8 +113,8 @@ def tell(session: Session, connection_id: str, entity: str, news: Sequence[News]
         fresh = [one for one in fresh if not _is_echo(one, ours, known.get(one.external_id), reading)]
         bound = lanes.bound_elsewhere(session, _named(connection_id, entity, fresh))
         held = _held(session, connection_id, entity, fresh, known, ours, bound, reading)
-    changes = [_Change.of(session, (connection_id, entity, one.external_id), one, known.get(one.external_id), bound)
-               for one in fresh if one not in held]
+    changes = [_Change.of(session, (connection_id, entity, one.external_id), one, known.get(one.external_id), bound,
+                          reading.now) for one in fresh if one not in held]
     _remember(session, changes, reading.now)
     announced = [change for change in changes if change.is_news]
     _announce(session, connection_id, announced, reading.now)
@@ -197,20 +200,25 @@ def _held(session: Session, connection_id: str, entity: str, news: Sequence[News
 
 @dataclass(frozen=True, kw_only=True)
 class _Change:
-    """A change that is not known yet; `keys` and `fields` are those of `ExternalChange.keys` and `changed`."""
+    """A change that is not known yet; `keys` and `fields` are those of `ExternalChange.keys` and `changed`.
+
+    `number` is its own, `before` that of the last change that was announced of the record.
+    """
 
     place: Place
     news: News
     number: int
+    before: int
     keys: Mapping[str, str]
     fields: list[str] | None
 
     @classmethod
-    def of(cls, session: Session, place: Place, one: News, known: Any, bound: Mapping[Place, str]) -> _Change:
+    def of(cls, session: Session, place: Place, one: News, known: Any, bound: Mapping[Place, str],
+           now: dt.datetime) -> _Change:
         seen = snapshots.opened(keyring_of(session), "seen", place, known.state_sealed) if known else None
         user_id = bound.get((place[0], ACCOUNT, one.account)) if one.account else None
         keys = {"id": bound.get(place), "account_user_id": user_id}
-        return cls(place=place, news=one, number=(known.version if known else 0) + 1,
+        return cls(place=place, news=one, number=_next_number(known, now), before=known.version if known else 0,
                    keys={name: value for name, value in keys.items() if value},
                    fields=None if one.deleted else merging.changed(one.record, seen))
 
@@ -222,7 +230,16 @@ class _Change:
     @property
     def last_told(self) -> int:
         """The number of the last change that was announced of this record."""
-        return self.number if self.is_news else self.number - 1
+        return self.number if self.is_news else self.before
+
+
+def _next_number(known: Any, now: dt.datetime) -> int:
+    """Return the number of the next change of a record: above the last, whatever the clock says.
+
+    It is not below the seconds of the time either: after an older database was restored the last is not known, and
+    listeners drop what is not above the number that they know.
+    """
+    return max((known.version if known else 0) + 1, int((now - _NUMBERED_SINCE).total_seconds()))
 
 
 def _remember(session: Session, changes: Sequence[_Change], now: dt.datetime) -> None:
@@ -261,7 +278,7 @@ def tell_again(session: Session, place: Place, one: News, fields: list[str] | No
         now: when it was read.
     """
     known = sightings.of(session, place[0], place[1], [place[2]]).get(place[2])
-    change = _Change(place=place, news=one, number=(known.version if known else 0) + 1,
+    change = _Change(place=place, news=one, number=_next_number(known, now), before=known.version if known else 0,
                      keys={"id": local_id} if local_id else {}, fields=fields)
     _remember(session, [change], now)
     _announce(session, place[0], [change], now)

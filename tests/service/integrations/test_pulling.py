@@ -52,10 +52,10 @@ def test_every_product_is_told_once_over_many_pages_and_then_only_what_changed(h
     pull(hub, connection_id)
     eventually(lambda: len(told(hub)) == 121)
 
-    last = told(hub)[-1]
+    first, last = [one for one in told(hub) if one["subject"] == told(hub)[-1]["subject"]]
     assert last["data"]["record"] == {"sku": "SKU-7", "name": "renamed"}
     assert last["origin"] == connection_id
-    assert last["entityversion"] == 2
+    assert last["entityversion"] > first["entityversion"]
 
 
 def test_a_change_that_is_reported_again_is_told_once(hub: Hub, target: FakeTarget) -> None:
@@ -148,5 +148,7 @@ def test_the_version_of_a_record_rises_with_each_change_whatever_the_clock_says(
             at = now + dt.timedelta(hours=step_h)
             pulls.take_in(session, pull, page, "9", Reading(since=at, now=at), lease_until=None, next_due=now)
 
-    versions = [(one["subject"], one["entityversion"]) for one in told(hub)]
-    assert sorted(versions) == [(id, version) for id in ("1", "2") for version in (1, 2, 3)]
+    for id in ("1", "2"):
+        versions = [one["entityversion"] for one in told(hub) if one["subject"] == id]
+        assert len(set(versions)) == 3
+        assert versions == sorted(versions)

@@ -170,4 +170,4 @@ def test_two_readers_of_one_record_give_their_changes_numbers_of_their_own(
 
     with hub.db.read() as session:
         bodies = session.scalars(sa.select(OUTBOX.c.body).where(OUTBOX.c.routing_key == "external.changed")).all()
-    assert sorted(json.loads(body)["entityversion"] for body in bodies) == [1, 2]
+    assert len({json.loads(body)["entityversion"] for body in bodies}) == 2

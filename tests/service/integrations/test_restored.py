@@ -1,0 +1,101 @@
+"""An older database was restored: the target is ahead of what this room remembers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from chassis.database import utcnow
+from chassis.outbox import OUTBOX
+from services.integrations.models import Attempt, Binding, Connection, Delivery, LedgerRow, Record, Sighting
+from services.integrations.operations import connections, inbound
+from services.integrations.operations.inbound import News, Reading
+from services.integrations.queries.statements import table_of
+from tests.service.integrations.conftest import ADMIN, UPDATED, Hub
+from tests.service.integrations.test_out_of_order import SNAPSHOT
+from tests.support.fake_target import FakeTarget
+
+KEPT = (Delivery, Attempt, Binding, Record, LedgerRow)
+Backup = Mapping[Any, list[dict[str, Any]]]
+
+
+def back_up(hub: Hub) -> Backup:
+    with hub.db.read() as session:
+        return {model: [dict(row._mapping) for row in session.execute(sa.select(table_of(model)))] for model in KEPT}
+
+
+def restore(hub: Hub, backup: Backup) -> None:
+    """Put the rows back, with every connection paused, as the operator's page says."""
+    with hub.db.write() as session:
+        for model in (Attempt, Delivery, Binding, Record, LedgerRow):
+            session.execute(sa.delete(table_of(model)))
+        for model, rows in backup.items():
+            if rows:
+                session.execute(sa.insert(table_of(model)), rows)
+        session.execute(sa.update(Connection).values(desired_state="paused"))
+
+
+def resume(hub: Hub, connection_id: str) -> None:
+    with hub.db.write() as session:
+        connections.resume(session, {"id": connection_id}, by=ADMIN)
+    hub.engine.wake([connection_id])
+
+
+def test_a_waiting_version_of_a_restored_database_never_overwrites_the_newer_one_at_the_target(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    hub.run()
+    hub.until(id := hub.customer(), "delivered")
+    with hub.db.write() as session:
+        connections.pause(session, {"id": connection_id, "reason": ""}, by=ADMIN)
+    hub.customer(2, id)
+    backup = back_up(hub)
+    resume(hub, connection_id)
+    hub.until(id, "delivered", "delivered")
+    hub.customer(3, id)
+    hub.until(id, "delivered", "delivered", "delivered")
+
+    restore(hub, backup)
+    assert hub.states(id) == ["delivered", "pending"]
+    hub.tell(SNAPSHOT, id, 3, name="v3")  # what the owners announce, once our queues have been made anew
+    resume(hub, connection_id)
+
+    hub.until(id, "delivered", "delivered")
+    [row] = target.of("customer")
+    assert (row.source_version, row.body["name"]) == (3, "v3")
+    assert hub.binding(id).acked_version == 3
+    # The change itself is sent again too, from the owner's outbox; so may be an older one.
+    for version in (2, 3):
+        hub.tell(UPDATED, id, version, name=f"v{version}")
+    hub.until(id, "delivered", "delivered", "skipped", "skipped")
+    assert (row.source_version, hub.ledger(connection_id).balanced) == (3, True)
+
+
+def test_what_a_target_tells_after_an_older_database_was_restored_is_not_taken_for_old_by_those_who_hear_it(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id, now = hub.connect(target, "product", direction="pull"), utcnow()
+
+    def read(version: str, minutes: int) -> None:
+        at = now + dt.timedelta(minutes=minutes)
+        news = [News(external_id="1", version=version, record={"sku": version})]
+        with hub.db.write() as session:
+            inbound.tell(session, connection_id, "product", news, Reading(since=at, now=at))
+
+    read("a", 0)
+    older = hub.rows(Sighting)[0].version
+    for n in range(3):
+        read(f"b{n}", 1)
+    with hub.db.write() as session:
+        session.execute(sa.update(Sighting).values(version=older, remote_version="a"))
+    read("c", 2)
+
+    with hub.db.read() as session:
+        bodies = session.scalars(sa.select(OUTBOX.c.body).where(OUTBOX.c.routing_key == "external.changed"))
+        told = {(data := json.loads(body))["data"]["remote_version"]: data["entityversion"] for body in bodies}
+    assert told["c"] > max(told[f"b{n}"] for n in range(3))

@@ -78,3 +78,10 @@ def test_what_members_of_a_queue_have_is_counted_from_one_index(db: Database) ->
     with db.read() as session:
         shown = plan_of(session, lambda: queues.loads(session, QUEUES[0]), may_sort=True)
     assert "ix_ticket_unresolved" in shown, shown
+
+
+def test_queues_with_a_ticket_that_waits_are_found_from_the_same_index(db: Database) -> None:
+    with db.read() as session:
+        shown = plan_of(session, lambda: session.scalars(queues.with_waiting()).all(), may_sort=True)
+    assert any("assignee_id" in by for by in searched_by(shown, "ticket")), shown
+    assert "ix_ticket_unresolved" in shown, shown

@@ -7,17 +7,22 @@ Work that outlasts a transaction, because it calls the outside or hashes a passw
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import eventlet
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from chassis.database import CHASSIS, Json, UtcDateTime, utcnow
+from chassis import owner, telemetry
+from chassis.database import CHASSIS, Database, Json, UtcDateTime, utcnow
 from chassis.inbox import insert_if_absent
-from contracts.errors import Conflict, DuplicateInFlight, IdempotencyMismatch
+from contracts.errors import Conflict, DuplicateInFlight, IdempotencyMismatch, Unavailable
+
+log = telemetry.logger(__name__)
 
 IDEMPOTENCY = sa.Table(
     "idempotency", CHASSIS,
@@ -43,8 +48,9 @@ _FREE = IDEMPOTENCY.delete().where(_HERE)
 _LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL: somebody else held the lock for the whole of lock_timeout."""
 
-_HOLDER, _UNTIL = "$holder", "$until"
+_HOLDER, _PROCESS, _UNTIL = "$holder", "$process", "$until"
 """What stands in the place of an answer while it is being made; no field of a contract has such a name."""
+_FREE_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,9 @@ class Claim:
         return found is not None and _holder(found.answer) is None
 
     def lease(self, session: Session, holder: str, *, for_s: float) -> bool:
-        """Take the key beyond this transaction. A holder that dies loses it to whoever asks after `for_s` seconds.
+        """Take the key beyond this transaction.
+
+        A holder that dies loses it to whoever asks after `for_s` seconds, at once if its process is known to be gone.
 
         Returns:
             False if the effect has been had before: then `earlier_answer` tells it.
@@ -111,7 +119,8 @@ class Claim:
             IdempotencyMismatch: somebody else holds it for another body.
         """
         now = utcnow()
-        mine = {_HOLDER: holder, _UNTIL: (now + dt.timedelta(seconds=for_s)).isoformat()}
+        until = (now + dt.timedelta(seconds=for_s)).isoformat()
+        mine = {_HOLDER: holder, _PROCESS: owner.this_process(), _UNTIL: until}
         if self._insert(session, mine, now):
             return True
         found = session.connection().execute(_LOCK, self._place).first()
@@ -119,7 +128,7 @@ class Claim:
             raise self._in_flight()
         if _holder(found.answer) is None:
             return False
-        if dt.datetime.fromisoformat(found.answer[_UNTIL]) > now:
+        if dt.datetime.fromisoformat(found.answer[_UNTIL]) > now and not owner.gone([found.answer.get(_PROCESS, "")]):
             if found.fingerprint != self.fingerprint:
                 raise IdempotencyMismatch("This idempotency key is in use with another body", key=self.key)
             raise self._in_flight()
@@ -141,6 +150,26 @@ class Claim:
         """Free the key, if it is still held: there was no effect."""
         if self._holds(session, holder):
             session.connection().execute(_FREE, self._place)
+
+    def free(self, db: Database, holder: str, *, within_s: float) -> None:
+        """Release in a transaction of its own; while the database is away, in the background, for at most so long."""
+        if not self._freed(db, holder):
+            log.warning("key_still_held", operation=self.operation)
+            eventlet.spawn_n(self._free_later, db, holder, time.monotonic() + within_s)
+
+    def _free_later(self, db: Database, holder: str, until: float) -> None:
+        while time.monotonic() < until:
+            time.sleep(_FREE_AGAIN_S)
+            if self._freed(db, holder):
+                return
+
+    def _freed(self, db: Database, holder: str) -> bool:
+        try:
+            with db.write() as session:
+                self.release(session, holder)
+        except Unavailable:
+            return False
+        return True
 
     def _insert(self, session: Session, answer: Mapping[str, Any] | None, now: dt.datetime) -> bool:
         return insert_if_absent(session, IDEMPOTENCY, principal=self.principal, operation=self.operation, key=self.key,

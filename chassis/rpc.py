@@ -249,7 +249,7 @@ def _run_between(door: _Door, asked: Asked, call: Call) -> dict[str, Any]:
         if not kept:
             raise RuntimeError(f"{operation.name} kept no answer with its effect: a repeat would have it again")
     except BaseException:
-        _release(claim, holder, call)
+        claim.free(call.runtime.db, holder, within_s=_lease_s(door))
         raise
     failpoint(f"{operation.name}.after_commit")
     return {"result": answer}
@@ -263,7 +263,7 @@ def _lease(door: _Door, claim: Claim, holder: str, asked: Asked, call: Call) -> 
             with call.runtime.db.write() as opened:
                 if asked.redelivered and not claim.known(opened):
                     raise Unavailable("The request met a restart; ask again with the same key", retry_after_s=1)
-                if claim.lease(opened, holder, for_s=LEASE_TIMES * door.operation.timeout_s):
+                if claim.lease(opened, holder, for_s=_lease_s(door)):
                     return None
                 return _replay(door, claim, _in(opened, call))
         except DuplicateInFlight:
@@ -272,12 +272,8 @@ def _lease(door: _Door, claim: Claim, holder: str, asked: Asked, call: Call) -> 
         time.sleep(_LOOK_AGAIN_S)
 
 
-def _release(claim: Claim, holder: str, call: Call) -> None:
-    try:
-        with call.runtime.db.write() as opened:
-            claim.release(opened, holder)
-    except Unavailable as error:
-        log.warning("key_still_held", operation=claim.operation, reason=error.message)
+def _lease_s(door: _Door) -> float:
+    return LEASE_TIMES * door.operation.timeout_s
 
 
 def _claim(operation: Operation, asked: Asked, call: Call) -> Claim:

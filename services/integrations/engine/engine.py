@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chassis import owner
 from chassis.crypto import Keyring
 from chassis.database import Database
-from services.integrations.engine import owner
 from services.integrations.engine.dispatcher import Dispatcher
 from services.integrations.engine.poller import Poller
 from services.integrations.engine.pruner import Pruner

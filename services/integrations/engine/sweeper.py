@@ -7,10 +7,9 @@ import random
 import threading
 from collections.abc import Callable
 
-from chassis import telemetry
+from chassis import owner, telemetry
 from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
-from services.integrations.engine import owner
 from services.integrations.operations import sweeps
 from services.integrations.queries import lanes
 

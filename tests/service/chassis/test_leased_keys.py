@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import Any
 
 import eventlet
 import pytest
 from sqlalchemy import func, select, update
 
+from chassis import owner, rpc
 from chassis.context import Subject
 from chassis.database import CHASSIS, Database, utcnow
 from chassis.idempotency import IDEMPOTENCY, Claim, prune
 from contracts import errors
-from tests.service.chassis.laboratory import Lab, eventually
+from tests.service.chassis.laboratory import Lab, eventually, measured
+from tests.support.postgres import Postgres
 
 
 def keys(lab: Lab) -> int:
@@ -94,6 +97,48 @@ def test_a_crash_frees_the_key_when_its_lease_ends(lab: Lab, somebody: Subject) 
     eventually(answered)
     assert not answers[0].replayed
     assert (lab.runs("ring"), lab.notes()) == (1, ["x"])
+
+
+def test_a_key_is_free_as_soon_as_the_database_that_was_away_when_its_work_failed_is_back(
+    lab_on_postgres: Lab, postgres: Postgres, somebody: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc, "LEASE_TIMES", 100.0)
+    lab = lab_on_postgres
+    lab.start()
+    under_way = eventlet.spawn(lab.ring, "one", key="k", subject=somebody, seconds=0.5)
+    eventually(lambda: keys(lab) == 1)
+    postgres.kill()
+    with pytest.raises(errors.Unavailable):
+        under_way.wait()
+    postgres.start()
+    began = time.monotonic()
+
+    def answered() -> bool:
+        try:
+            return not lab.ring("one", key="k", subject=somebody, seconds=0.5).replayed
+        except (errors.DuplicateInFlight, errors.Unavailable):
+            return False
+
+    eventually(answered, 15)
+    measured(f"R of a leased key after a PostgreSQL kill -9: {time.monotonic() - began:.1f} s")
+    assert lab.notes() == ["one"]
+
+
+def test_a_key_held_by_a_process_that_has_gone_is_taken_over_at_once(
+    db_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(db_uri)
+    CHASSIS.create_all(database.engine)
+    claim = Claim("somebody", "ring", "k", "f")
+    host = owner.this_process().partition("/")[0]
+    with monkeypatch.context() as killed, database.write() as session:
+        killed.setattr(owner, "this_process", lambda: f"{host}/99999999/1")
+        assert claim.lease(session, "the first", for_s=60)
+    with database.write() as session:
+        assert claim.lease(session, "the second", for_s=60)
+    with database.write() as session, pytest.raises(errors.DuplicateInFlight):
+        claim.lease(session, "the third", for_s=60)
+    database.close()
 
 
 def test_whoever_lost_the_lease_undoes_its_effect(lab_on: Lab, somebody: Subject) -> None:

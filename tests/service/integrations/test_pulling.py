@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from chassis import owner
 from chassis.database import utcnow
 from chassis.outbox import OUTBOX
 from contracts.errors import Conflict
-from services.integrations.engine import owner
 from services.integrations.models import Cursor, Sighting
 from services.integrations.operations import connections, pulls
 from services.integrations.operations.claims import Lease

@@ -1,4 +1,4 @@
-"""Who holds a lease, in words that tell later whether that process still lives."""
+"""Who holds a lease, in words that tell later whether that process lives."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def this_process() -> str:
 def gone(owners: Iterable[str]) -> set[str]:
     """Return those owners that certainly live no more.
 
-    Only a process of this very host can be known to be gone, so after a kill its deliveries need not wait out their
-    leases; of any other the lease alone decides.
+    Only a process of this very host can be known to be gone, so that after a kill what it held need not wait until its
+    leases end; of any other the lease alone decides.
     """
     return {owner for owner in owners if _is_gone(owner)}
 

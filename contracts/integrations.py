@@ -261,6 +261,23 @@ class CreateRoute(Request):
     direction = fields.String(required=True, validate=OneOf(*DIRECTIONS))
 
 
+class RouteChanges(Request):
+    """What may be changed; a field left out stays as it is."""
+
+    direction = fields.String(validate=OneOf(*DIRECTIONS))
+
+
+class ChangeRoute(ById):
+    """Changes a route that is still at `expected_version`.
+
+    One that is to read from now on begins with what stands at the target: that is remembered, and what changes after it
+    is told. Only what is new there, and refusals of consent, are told at once.
+    """
+
+    expected_version = fields.Integer(required=True)
+    changes = fields.Nested(RouteChanges, required=True)
+
+
 class ListRoutes(PageRequest):
     """Lists routes, newest first."""
 
@@ -505,6 +522,8 @@ CREATE_ROUTE = _operation("create_route", "Draft a route", CreateRoute, Route, R
                           errors.NotFound, errors.AlreadyExists, errors.Invalid, audited="route")
 GET_ROUTE = _operation("get_route", "Read a route", ById, Route, ROUTE_READ, errors.NotFound, mutates=False)
 LIST_ROUTES = _operation("list_routes", "List routes", ListRoutes, page_of(Route), ROUTE_READ, mutates=False)
+CHANGE_ROUTE = _operation("change_route", "Change a route", ChangeRoute, Route, ROUTE_CREATE,
+                          errors.NotFound, errors.StaleVersion, errors.Invalid, audited="route")
 ACTIVATE_ROUTE = _operation("activate_route", "Switch a route on", ActivateRoute, Route, ROUTE_OPERATE,
                             errors.NotFound, errors.Conflict, audited="route")
 DEACTIVATE_ROUTE = _operation("deactivate_route", "Switch a route off",
@@ -539,8 +558,9 @@ RECEIVE_INBOUND = Operation(SERVICE, "receive_inbound", ReceiveInbound, Received
 OPERATIONS = (
     LIST_ADAPTERS, CREATE_CONNECTION, GET_CONNECTION, LIST_CONNECTIONS, CHANGE_CONNECTION, CHECK_CONNECTION,
     PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
-    ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, LIST_ATTEMPTS, LIST_DELIVERIES_OF_RECORD,
-    PUT_ACCOUNT, GET_ACCOUNT, DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT, RECEIVE_INBOUND,
+    CHANGE_ROUTE, ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, LIST_ATTEMPTS,
+    LIST_DELIVERIES_OF_RECORD, PUT_ACCOUNT, GET_ACCOUNT, DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT,
+    RECEIVE_INBOUND,
 )
 
 

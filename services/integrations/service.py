@@ -152,6 +152,13 @@ class IntegrationsService(Service):
         """List routes."""
         return routes.listed(call.session, call.request, call.subject, call.runtime.codec)
 
+    @exposes(contract.CHANGE_ROUTE)
+    def change_route(self, call: Call) -> models.Route:
+        """Let a route carry its entity another way."""
+        route = route_operations.change(call.session, call.request, by=call.subject)
+        after_commit(call.session, _engine(call.runtime).poller.wake)
+        return route
+
     @exposes(contract.ACTIVATE_ROUTE)
     def activate_route(self, call: Call) -> models.Route:
         """Switch a route on."""

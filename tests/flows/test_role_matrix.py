@@ -171,6 +171,7 @@ RIGHTS: dict[str, Row] = {
     "GET /routes": _list("route.read"),
     "POST /routes": _unknown("route.create", {"connection_id": NOBODYS_ID, "entity": "order", "direction": "push"}),
     "GET /routes/{id}": _unknown("route.read"),
+    "PATCH /routes/{id}": _unknown("route.create", {"direction": "both"}, old=True),
     "POST /routes/{id}/activate": _unknown("route.operate"),
     "POST /routes/{id}/deactivate": _unknown("route.operate"),
     "GET /deliveries": _list("delivery.read"),

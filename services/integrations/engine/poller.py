@@ -159,7 +159,8 @@ class Poller:
         later = now + dt.timedelta(seconds=self._settings.poll_every_s)
         with self._db.write() as session:
             told = pulls.take_in(session, pull, [news_of(change) for change in page.items], page.next_cursor,
-                                 Reading(since=since, now=now, patience=self._patience), next_due=later,
+                                 Reading(since=since, now=now, patience=self._patience, first=pull.first_pass),
+                                 next_due=later,
                                  lease_until=None if page.complete else self._lease(now).until)
         if told.announced or told.held:
             log.info("changes_told", connection_id=pull.connection_id, entity=pull.entity, count=told.announced,

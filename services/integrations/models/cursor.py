@@ -28,3 +28,5 @@ class Cursor(Base):
     lease_owner: Mapped[str | None] = mapped_column(sa.String(120))
     lease_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     fence: Mapped[int] = mapped_column(default=0)
+    first_pass: Mapped[bool] = mapped_column(
+        default=False, comment="what is bound is remembered, not told: until now the hub only wrote there")

@@ -40,6 +40,8 @@ _DELETED = "-"
 """What the version of a sighting begins with that tells of a deletion."""
 ECHO_S = 86_400.0
 """How long our own writes are remembered."""
+TOLD_AT_FIRST = ("consent",)
+"""Fields that are told even of what is only remembered: a refusal counts from whatever time it is."""
 HELD_MOST_S = 600.0
 """After so long a change is told although a write of ours is still in doubt: nothing may stand still for ever."""
 
@@ -78,12 +80,14 @@ class Reading:
         since: when the reading began; what we wrote after that may not be in it yet.
         now: when it was in.
         current: whether the records are as they stand at the target. A message of a webhook may be late.
+        first: whether the hub only wrote there until now; what is bound is remembered as it stands, and not told.
         patience: (connection_id, entity, external_id, version) → when a change was held first; the reader keeps it.
     """
 
     since: dt.datetime
     now: dt.datetime
     current: bool = True
+    first: bool = False
     patience: MutableMapping[tuple[str, str, str, str], dt.datetime] = field(default_factory=dict)
 
 
@@ -114,7 +118,7 @@ def tell(session: Session, connection_id: str, entity: str, news: Sequence[News]
         bound = lanes.bound_elsewhere(session, _named(connection_id, entity, fresh))
         held = _held(session, connection_id, entity, fresh, known, ours, bound, reading)
     changes = [_Change.of(session, (connection_id, entity, one.external_id), one, known.get(one.external_id), bound,
-                          reading.now) for one in fresh if one not in held]
+                          reading) for one in fresh if one not in held]
     _remember(session, changes, reading.now)
     announced = [change for change in changes if change.is_news]
     _announce(session, connection_id, announced, reading.now)
@@ -214,13 +218,15 @@ class _Change:
 
     @classmethod
     def of(cls, session: Session, place: Place, one: News, known: Any, bound: Mapping[Place, str],
-           now: dt.datetime) -> _Change:
+           reading: Reading) -> _Change:
         seen = snapshots.opened(keyring_of(session), "seen", place, known.state_sealed) if known else None
         user_id = bound.get((place[0], ACCOUNT, one.account)) if one.account else None
         keys = {"id": bound.get(place), "account_user_id": user_id}
-        return cls(place=place, news=one, number=_next_number(known, now), before=known.version if known else 0,
-                   keys={name: value for name, value in keys.items() if value},
-                   fields=None if one.deleted else merging.changed(one.record, seen))
+        fields = None if one.deleted else merging.changed(one.record, seen)
+        if reading.first and place in bound:
+            fields = [name for name in TOLD_AT_FIRST if name in one.record and not one.deleted]
+        return cls(place=place, news=one, number=_next_number(known, reading.now), before=known.version if known else 0,
+                   keys={name: value for name, value in keys.items() if value}, fields=fields)
 
     @property
     def is_news(self) -> bool:

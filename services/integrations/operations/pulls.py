@@ -23,6 +23,10 @@ from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
 
 _CURSOR = table_of(Cursor)
+_BEGUN = Upsert(_CURSOR, changing={
+    **{name: excluded(_CURSOR.c[name]) for name in ("checkpoint", "due_at", "failures", "last_error", "lease_owner",
+                                                    "lease_until", "first_pass")},
+    "fence": _CURSOR.c.fence + 1})
 _DUE_NOW = Upsert(_CURSOR, changing={"due_at": excluded(_CURSOR.c.due_at)})
 DIRECTION, WHOLE = "pull", ""
 """The direction of a poll's cursor, and the partition of a target that has none."""
@@ -38,13 +42,14 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Pull:
-    """A cursor that is ours to read from."""
+    """A cursor that is ours to read from; `first_pass` until it has come to the end once."""
 
     connection_id: str
     entity: str
     checkpoint: str | None
     fence: int
     failures: int
+    first_pass: bool = False
 
 
 def start(session: Session, connection_id: str, entity: str, now: dt.datetime) -> None:
@@ -52,6 +57,18 @@ def start(session: Session, connection_id: str, entity: str, now: dt.datetime) -
     row = {"connection_id": connection_id, "entity": entity, "direction": DIRECTION, "partition": WHOLE, "due_at": now,
            "failures": 0, "fence": 0}
     _DUE_NOW.put(session, [row])
+
+
+def begin(session: Session, connection_id: str, entity: str, now: dt.datetime) -> None:
+    """Make the cursor of a route that wrote only until now begin at the start.
+
+    What we wrote meanwhile is not known as our own, and what people changed there was nobody's business. So the first
+    pass takes what is bound and stands there for known; a page that is being read by an older cursor counts no more.
+    """
+    row = {"connection_id": connection_id, "entity": entity, "direction": DIRECTION, "partition": WHOLE, "due_at": now,
+           "failures": 0, "fence": 0, "checkpoint": None, "last_error": None, "lease_owner": None, "lease_until": None,
+           "first_pass": True}
+    _BEGUN.put(session, [row])
 
 
 def now(session: Session, connection: Connection, at: dt.datetime) -> list[str]:
@@ -84,7 +101,7 @@ def claim(session: Session, limit: int, lease: Lease, at: dt.datetime) -> list[P
     """Lease up to `limit` cursors whose poll is due."""
     rows = session.execute(*_leasing(at, limit, lease.owner, lease.until)).all()
     return [Pull(connection_id=row.connection_id, entity=row.entity, checkpoint=row.checkpoint, fence=row.fence,
-                 failures=row.failures) for row in rows]
+                 failures=row.failures, first_pass=row.first_pass) for row in rows]
 
 
 @built_once
@@ -116,11 +133,11 @@ def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str 
     connection = lock(session, [pull.connection_id])[pull.connection_id]
     row = {"checkpoint": checkpoint, "due_at": next_due, "lease_until": lease_until, "failures": 0, "last_error": None,
            "last_success_at": reading.now}
-    _write(session, pull, row | ({"lease_owner": None} if lease_until is None else {}))
+    _write(session, pull, row | ({"lease_owner": None, "first_pass": False} if lease_until is None else {}))
     told = inbound.tell(session, pull.connection_id, pull.entity, news, reading)
     if told.held:
         _write(session, pull, {"checkpoint": pull.checkpoint, "due_at": reading.now + AGAIN, "lease_until": None,
-                               "lease_owner": None})
+                               "lease_owner": None, "first_pass": pull.first_pass})
     health.observe(session, [health.Seen(connection_id=connection.id)], reading.now)
     return told
 

@@ -1,4 +1,4 @@
-"""Drafting routes, and switching them on and off."""
+"""Drafting routes, turning them, and switching them on and off."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chassis.audit import trail
 from chassis.context import Subject
 from chassis.database import new_id, utcnow
-from contracts.errors import AlreadyExists, Conflict, Invalid
+from contracts.errors import AlreadyExists, Conflict, Invalid, StaleVersion
 from services.integrations.adapters import registry
 from services.integrations.models import Connection, Route
 from services.integrations.operations import pulls, readiness
 from services.integrations.queries import connections, routes
 from services.integrations.routing import PUSHED
+
+PULLING = ("pull", "both")
 
 
 def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:
@@ -30,12 +33,36 @@ def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
     entity, direction = request["entity"], request["direction"]
     _require_carried(registry.load(connection.adapter).spec, entity, direction)
     if session.scalar(sa.select(Route.id).where(Route.connection_id == connection.id, Route.entity == entity)):
-        raise AlreadyExists(f"{connection.name} has a route for {entity}", entity=entity)
+        raise AlreadyExists(f"{connection.name} has a route for {entity}: change its direction", entity=entity)
     now = utcnow()
     route = Route(id=new_id(), connection_id=connection.id, entity=entity, direction=direction, created_by=by.id,
                   created_at=now, updated_at=now)
     session.add(route)
     session.flush()
+    return route
+
+
+def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:
+    """Let a route carry its entity another way. What was accepted before is still delivered.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+        StaleVersion: it has changed since the caller read it.
+        Invalid: the adapter, or the hub, does not know the entity in this direction.
+    """
+    route = routes.get(session, request["id"], by, "create", locked=True)
+    if route.version != request["expected_version"]:
+        raise StaleVersion("The route has changed since you read it", version=route.version)
+    before, direction = route.direction, request["changes"].get("direction", route.direction)
+    if direction == before:
+        return route
+    connection = session.get_one(Connection, route.connection_id)
+    _require_carried(registry.load(connection.adapter).spec, route.entity, direction, "/changes/direction")
+    trail.before(session, direction=before)
+    route.direction = direction
+    _touch(session, route)
+    if direction in PULLING and before not in PULLING:
+        pulls.begin(session, route.connection_id, route.entity, utcnow())
     return route
 
 
@@ -50,7 +77,7 @@ def activate(session: Session, request: Mapping[str, Any], *, by: Subject) -> Ro
     connection = session.get_one(Connection, route.connection_id)
     if gaps := readiness.gaps(connection):
         raise Conflict(f"{connection.name} is not ready", gaps=gaps)
-    if route.direction in ("pull", "both"):
+    if route.direction in PULLING:
         pulls.start(session, route.connection_id, route.entity, utcnow())
     _switch(session, route, "active")
     return route
@@ -67,19 +94,23 @@ def deactivate(session: Session, request: Mapping[str, Any], *, by: Subject) -> 
     return route
 
 
-def _require_carried(spec: Any, entity: str, direction: str) -> None:
+def _require_carried(spec: Any, entity: str, direction: str, pointer: str = "/direction") -> None:
     if entity not in spec.entities:
         raise Invalid.of("/entity", "unknown", f"The adapter {spec.name} carries: {', '.join(spec.entities)}.")
-    if direction in ("pull", "both") and entity not in spec.pulled:
+    if direction in PULLING and entity not in spec.pulled:
         pulled = ", ".join(spec.pulled) or "nothing"
-        raise Invalid.of("/direction", "unsupported", f"The adapter {spec.name} reports changes of: {pulled}.")
+        raise Invalid.of(pointer, "unsupported", f"The adapter {spec.name} reports changes of: {pulled}.")
     if direction in ("push", "both") and entity not in PUSHED:
-        raise Invalid.of("/direction", "unsupported", f"The hub pushes: {', '.join(sorted(PUSHED))}.")
+        raise Invalid.of(pointer, "unsupported", f"The hub pushes: {', '.join(sorted(PUSHED))}.")
 
 
 def _switch(session: Session, route: Route, state: str) -> None:
     if route.state != state:
         route.state = state
-        route.version += 1
-        route.updated_at = utcnow()
-        session.flush()
+        _touch(session, route)
+
+
+def _touch(session: Session, route: Route) -> None:
+    route.version += 1
+    route.updated_at = utcnow()
+    session.flush()

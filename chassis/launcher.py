@@ -19,7 +19,7 @@ from typing import Any
 from eventlet.event import Event
 from eventlet.hubs import trampoline
 
-from chassis import broker, failpoints, migrations, telemetry, tracing
+from chassis import broker, failpoints, revision, telemetry, tracing
 from chassis.config import ConfigError, Settings
 from chassis.container import RUNTIME, HubContainer
 from chassis.crypto import MasterKeyError
@@ -64,7 +64,7 @@ def build(module: Any, settings: Settings, health: Health | None = None) -> HubC
     base = getattr(module, "BASE", None)
     runtime = Runtime.build(settings, tuple(sealed_columns(base)) if base is not None else None, health)
     if base is not None:
-        runtime.health.add("migrations", lambda: migrations.behind(settings.room, runtime.db))
+        runtime.health.add("migrations", lambda: revision.behind(settings.room, runtime.db))
         runtime.health.add("keys", runtime.verifier.missing)
         runtime.health.add("relay", lambda: None if runtime.relay.connected else "the relay has no broker")
         runtime.health.note("unroutable", runtime.relay.note_unroutable)

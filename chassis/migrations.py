@@ -6,26 +6,21 @@ Each service's `migrations/env.py` is one line that calls `run`. `alembic -n sal
 from __future__ import annotations
 
 import os
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from chassis.audit.tables import AUDIT_CHAIN, GENESIS, TABLES, THE_CHAIN, guards, unguard
-from chassis.config import ConfigError
 from chassis.crypto import DATA_KEY
 from chassis.database import CHASSIS, Database
 from chassis.idempotency import IDEMPOTENCY
 from chassis.inbox import INBOX
 from chassis.outbox import OUTBOX
+from chassis.revision import folder
 from chassis.snapshot import SNAPSHOT_RUN
-from contracts.errors import Unavailable
 
 CHASSIS_V1 = (OUTBOX, INBOX, IDEMPOTENCY, DATA_KEY, SNAPSHOT_RUN)
 
@@ -64,18 +59,10 @@ def drop_audit_tables_v1(op: Any) -> None:
 def config(room: str, db_uri: str) -> Config:
     """Return the alembic configuration of a room."""
     settings = Config()
-    settings.set_main_option("script_location", str(_folder(room)))
+    settings.set_main_option("script_location", str(folder(room)))
     settings.set_main_option("path_separator", "os")
     settings.attributes["db_uri"] = db_uri
     return settings
-
-
-def _folder(room: str) -> Path:
-    found = find_spec(f"services.{room}")
-    places = list(found.submodule_search_locations or ()) if found else []
-    if not places:
-        raise ConfigError(f"there is no room {room!r} in this installation")
-    return Path(places[0]) / "migrations"
 
 
 def run(room: str, *metadata: sa.MetaData) -> None:
@@ -119,20 +106,3 @@ def make_folder(uri: str) -> None:
 def upgrade(room: str, db_uri: str) -> None:
     """Bring a room's database to the newest version."""
     command.upgrade(config(room, db_uri), "head")
-
-
-@cache
-def _head(room: str) -> str | None:
-    """Return the newest version; it costs reading every migration, and cannot change in a running process."""
-    return ScriptDirectory.from_config(config(room, "")).get_current_head()
-
-
-def behind(room: str, db: Database) -> str | None:
-    """Return what is missing when the database is not at the newest version, else None."""
-    head = _head(room)
-    try:
-        with db.read() as session:
-            at = MigrationContext.configure(session.connection()).get_current_revision()
-    except Unavailable:
-        return "the database is away"
-    return None if at == head else f"the database is at version {at or 'none'}, not {head}; run: hub migrate {room}"

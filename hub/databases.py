@@ -64,23 +64,20 @@ def holds_sealed_data(uri: str) -> bool:
 
 def is_old(room: str, uri: str) -> bool:
     """Whether a room's database is of an older revision than the code; one that cannot be read is not."""
-    from alembic.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from chassis import migrations
+    from chassis import revision
     from chassis.database import Database
 
     file = sqlite_file(uri)
     if file is not None and not file.exists():
         return False
-    script, db = ScriptDirectory.from_config(migrations.config(room, uri)), Database(uri)
+    db = Database(uri)
     try:
         with db.engine.connect() as connection:
-            at = MigrationContext.configure(connection).get_current_revision()
-        return at is not None and script.get_revision(at).revision != script.get_current_head()
-    except (SQLAlchemyError, CommandError, OSError):
+            at = revision.current(connection)
+        return at is not None and at < revision.newest(room)
+    except (SQLAlchemyError, OSError):
         return False
     finally:
         db.close()
@@ -109,7 +106,7 @@ def problem(room: str, uri: str) -> Trouble | None:
     """Return what is wrong with a room's database: away, damaged or behind; None when it is as it must be."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from chassis import migrations
+    from chassis import revision
     from chassis.database import Database
     from contracts.errors import HubError
 
@@ -121,7 +118,7 @@ def problem(room: str, uri: str) -> Trouble | None:
         with db.engine.connect() as connection:
             if file is not None and (found := connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()) != "ok":
                 return Trouble(f"{file} is damaged ({found})", "stop the hub and restore the last backup")
-        behind = migrations.behind(room, db)
+        behind = revision.behind(room, db)
         return Trouble(f"{room}: {behind.partition(';')[0]}", f"run hub migrate {room}") if behind else None
     except (SQLAlchemyError, HubError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]

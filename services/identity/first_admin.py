@@ -14,7 +14,7 @@ import sys
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from chassis import migrations
+from chassis import revision
 from chassis.audit import trail
 from chassis.config import ConfigError
 from chassis.context import Subject
@@ -48,7 +48,7 @@ def open_gate(settings: IdentitySettings) -> Gate:
     install_codec(WireCodec(master))
     keyring = Keyring(master, DataKeys(settings.db_uri))
     db = Database(settings.db_uri, pool_size=1, info={KEYRING: keyring})
-    behind = migrations.behind(settings.room, db)
+    behind = revision.behind(settings.room, db)
     if behind is not None:
         raise ConfigError(behind)
     keyring.prepare([*sealed_columns(Base), attempts.GUARD_KEYS])

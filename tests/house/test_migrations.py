@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from chassis import migrations
+from chassis import migrations, revision
 from chassis.database import CHASSIS, Database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,3 +35,18 @@ def test_migrations_make_what_the_models_say(room: str, db_uri: str) -> None:
             assert compare_metadata(context, both) == []
     finally:
         db.close()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_file_of_a_migration_begins_with_its_revision_and_the_last_is_the_newest(room: str) -> None:
+    scripts = ScriptDirectory.from_config(migrations.config(room, ""))
+    assert revision.newest(room) == scripts.get_current_head()
+    for script in scripts.walk_revisions():
+        assert Path(script.path).name.partition("_")[0] == script.revision
+
+
+def test_a_process_that_serves_does_not_carry_what_migrates() -> None:
+    code = ("import eventlet; eventlet.monkey_patch(); import sys; import chassis.launcher;"
+            "[chassis.launcher.room_module(room) for room in sys.argv[1:]]; sys.exit('alembic' in sys.modules)")
+    served = subprocess.run([sys.executable, "-W", "ignore", "-c", code, *ROOMS], cwd=ROOT, check=False)
+    assert served.returncode == 0

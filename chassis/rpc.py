@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any
@@ -18,7 +18,7 @@ from kombu.message import Message
 from nameko.rpc import Rpc, RpcConsumer
 from sqlalchemy.orm import Session
 
-from chassis import broker, metrics, telemetry, tracing
+from chassis import broker, masking, metrics, telemetry, tracing
 from chassis.access import require
 from chassis.audit import denials, trail
 from chassis.container import RUNTIME, DrainingConsumer
@@ -107,7 +107,7 @@ class Call:
 
 
 def exposes(
-    operation: Operation, *, session: bool = True, again: Reader | None = None
+    operation: Operation, *, session: bool = True, again: Reader | None = None, unmasked: Unmasks | None = None
 ) -> Callable[[Callable[..., Any]], Any]:
     """Make a method answer `operation`.
 
@@ -117,12 +117,14 @@ def exposes(
             through `call.runtime.db`. A mutation holds its key by a lease meanwhile, and tells `call.keep` its answer.
         again: reads the record of an answer, or that of the request's id, as its subject may see it. A kept answer is
             given out only to whoever can still read the record; without it the permission alone decides.
+        unmasked: for answers with masks over records that have no owner of their own: which of them the subject may
+            see as they are. Asked where neither all nor none of what it may read is within that right.
     """
 
     def decorate(method: Callable[[Any, Call], Any]) -> Any:
         @wraps(method)
         def door(service: Any, asked: Asked) -> dict[str, Any]:
-            return _answer(_Door(operation, partial(method, service), session, again), asked, service.runtime)
+            return _answer(_Door(operation, partial(method, service), session, again, unmasked), asked, service.runtime)
 
         return _Exposed.decorator(operation=operation)(door)
 
@@ -131,6 +133,8 @@ def exposes(
 
 Reader = Callable[[Session, str, Subject], object]
 """Returns a record within a subject's reach, or raises `NotFound`: `queries.<noun>.get`."""
+Unmasks = Callable[[Session, Collection[str], Subject], Collection[str]]
+"""Returns those of some ids whose records lie within the reach of a subject's `unmask`: `queries.<noun>.unmasked`."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ class _Door:
     method: Callable[[Call], Any]
     session: bool
     again: Reader | None
+    unmasked: Unmasks | None
 
 
 def _answer(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
@@ -167,7 +172,8 @@ def _reply(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
         with denials.written(runtime, operation, subject, asked.body.get("request"), asked.request_id):
             _admit(operation, subject)
             request = unpack(operation.request, asked.body.get("request"))
-            return _way(door)(door, asked, Call(_NO_SESSION, request, subject, runtime, asked.request_id))
+            call = Call(_NO_SESSION, request, subject, runtime, asked.request_id)
+            return _as_seen(door, call, _way(door)(door, asked, call))
     except HubError as error:
         if error.status >= 500:
             log.warning("operation_failed", operation=operation.routing_key, code=error.code, reason=error.message)
@@ -179,6 +185,18 @@ def _reply(door: _Door, asked: Asked, runtime: Runtime) -> dict[str, Any]:
 
 
 _NO_SESSION: Any = None
+
+
+def _as_seen(door: _Door, call: Call, reply: dict[str, Any]) -> dict[str, Any]:
+    """Return the reply as its subject may see it: the one place where masks are put on, over whatever is answered."""
+
+    def discerns(ids: Collection[str]) -> Collection[str]:
+        if door.unmasked is None:
+            return ()
+        with call.runtime.db.read() as opened:
+            return door.unmasked(opened, ids, call.subject)
+
+    return {**reply, "result": masking.seen(door.operation.response, reply["result"], call.subject, discerns).answer}
 
 
 def _way(door: _Door) -> Callable[[_Door, Asked, Call], dict[str, Any]]:

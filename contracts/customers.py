@@ -12,7 +12,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from contracts import errors, tasks
+from contracts import errors, masks, tasks
 from contracts.event import EventType
 from contracts.integrations import ExternalRefusal
 from contracts.operation import Operation, Permission
@@ -60,10 +60,14 @@ def _consent_asked() -> Entries:
                                             "a channel that is absent stays."})
 
 
+def _text(most: int) -> validate.And:
+    return validate.And(validate.Length(max=most), masks.Unmasked())
+
+
 class Address(Record):
     """Where goods and letters go."""
 
-    street = Sensitive(load_default="", validate=validate.Length(max=300))
+    street = Sensitive(load_default="", validate=validate.Length(max=300), mask=masks.whole)
     city = Text(most=100, load_default="")
     postal_code = Text(most=20, load_default="")
     country = fields.String(load_default="CN",
@@ -72,6 +76,8 @@ class Address(Record):
 
 class AddressAsked(Address):
     """Where goods and letters go, as a caller says it."""
+
+    street = Sensitive(load_default="", validate=_text(300))
 
     class Meta(Request.Meta):
         pass
@@ -94,9 +100,9 @@ class InvoiceAsked(Invoice):
 
 class _CustomerFields(Request):
     kind = fields.String(validate=OneOf(*KINDS))
-    phone = Sensitive(allow_none=True, validate=validate.Length(max=40))
-    email = Sensitive(allow_none=True, validate=validate.Length(max=254))
-    wechat_id = Sensitive(allow_none=True, validate=validate.Length(max=64))
+    phone = Sensitive(allow_none=True, validate=_text(40))
+    email = Sensitive(allow_none=True, validate=_text(254))
+    wechat_id = Sensitive(allow_none=True, validate=_text(64))
     address = fields.Nested(AddressAsked, allow_none=True)
     invoice = fields.Nested(InvoiceAsked, allow_none=True)
     source = Text(most=60)
@@ -141,7 +147,8 @@ class CustomerChange(Request):
 
 
 class CustomerList(PageRequest):
-    """Filters of the list; phone and email match exactly, after normalisation."""
+    """Filters of the list; phone and email match exactly, after normalisation, and only those records whose phone and
+    email you may see: that takes the right `customer:unmask`."""
 
     q = Text(most=100, metadata={"description": "Start of the name."})
     phone = Sensitive(validate=validate.Length(max=40))
@@ -157,15 +164,18 @@ class CustomerList(PageRequest):
 
 
 class Customer(Record):
-    """A customer."""
+    """A customer. Without the right `customer:unmask` to it, phone (`+86138****5678`), email (`z***@example.com`),
+    WeChat id and street are masked."""
+
+    masked_as = "customer"
 
     id = Identifier(required=True)
     version = fields.Integer(required=True)
     name = fields.String(required=True)
     kind = fields.String(required=True)
-    phone = Sensitive(required=True, allow_none=True)
-    email = Sensitive(required=True, allow_none=True)
-    wechat_id = Sensitive(required=True, allow_none=True)
+    phone = Sensitive(required=True, allow_none=True, mask=masks.phone)
+    email = Sensitive(required=True, allow_none=True, mask=masks.email)
+    wechat_id = Sensitive(required=True, allow_none=True, mask=masks.account)
     address = fields.Nested(Address, allow_none=True)
     invoice = fields.Nested(Invoice, allow_none=True)
     source = fields.String()
@@ -189,8 +199,8 @@ class CustomerUpdated(Customer):
 
 
 class _ContactFields(Request):
-    phone = Sensitive(allow_none=True, validate=validate.Length(max=40))
-    email = Sensitive(allow_none=True, validate=validate.Length(max=254))
+    phone = Sensitive(allow_none=True, validate=_text(40))
+    email = Sensitive(allow_none=True, validate=_text(254))
     role = Text(most=100)
     primary = fields.Boolean()
     consent = _consent_asked()
@@ -218,28 +228,32 @@ class ContactChange(Request):
 
 
 class ContactList(PageRequest):
-    """The contacts of the customers that the caller may see."""
+    """The contacts of the customers that the caller may see. Searching by email takes the right `contact:unmask`."""
 
     customer_id = Identifier()
     email = Sensitive(validate=validate.Length(max=254))
 
 
 class ContactsOfCustomer(PageRequest):
-    """The contacts of the customer at the path."""
+    """The contacts of the customer at the path. Searching by email takes the right `contact:unmask`."""
 
     id = Identifier(required=True)
     email = Sensitive(validate=validate.Length(max=254))
 
 
 class Contact(Record):
-    """A person at a customer. At most one of a customer's contacts is primary."""
+    """A person at a customer. At most one of a customer's contacts is primary. Without the right `contact:unmask` to
+    the customer, phone and email are masked."""
+
+    masked_as = "contact"
+    reached_through = "customer"
 
     id = Identifier(required=True)
     version = fields.Integer(required=True)
     customer_id = fields.String(required=True)
     name = fields.String(required=True)
-    phone = Sensitive(required=True, allow_none=True)
-    email = Sensitive(required=True, allow_none=True)
+    phone = Sensitive(required=True, allow_none=True, mask=masks.phone)
+    email = Sensitive(required=True, allow_none=True, mask=masks.email)
     role = fields.String()
     primary = fields.Boolean(required=True)
     consent = _consent()

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from contracts.errors import HubError
 from contracts.schema import Record, Request
 
+UNMASK = "unmask"
+"""The action that lifts the masks off a record's sensitive values."""
+
 
 @dataclass(frozen=True)
 class Permission:

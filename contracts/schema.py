@@ -14,11 +14,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
 
 from contracts.errors import Invalid
+from contracts.masks import IS_MASKED, Mask
 
 
 class Codec(Protocol):
@@ -69,7 +70,15 @@ class Request(_Plain):
 
 
 class Record(_Plain):
-    """What a service answers or announces. Unknown fields are ignored."""
+    """What a service answers or announces. Unknown fields are ignored.
+
+    Attributes:
+        masked_as: the entity by whose right `unmask` the fields with a mask are shown; empty where none has one.
+        reached_through: the entity by whose rights such a record is found, where it has no `owner_id` of its own.
+    """
+
+    masked_as: ClassVar[str] = ""
+    reached_through: ClassVar[str] = ""
 
     class Meta:
         unknown = EXCLUDE
@@ -80,7 +89,15 @@ class Empty(Record):
 
 
 class Sensitive(fields.String):
-    """Text that is ciphertext in every message: phone numbers, addresses, secrets."""
+    """Text that is ciphertext in every message: phone numbers, addresses, secrets.
+
+    Args:
+        mask: what whoever may read the record, but not this value, is shown in its place; None where there is no such.
+    """
+
+    def __init__(self, *, mask: Mask | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask = mask
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         text = super()._serialize(value, attr, obj, **kwargs)
@@ -102,6 +119,16 @@ class Sensitive(fields.String):
             ValueError: it does not open with this hub's keys.
         """
         return _require_codec().open(sealed, "wire")
+
+    def masked(self, sealed: str) -> str:
+        """Return the packed mask of a packed value; an empty one has none.
+
+        Raises:
+            ValueError: it does not open with this hub's keys.
+        """
+        assert self.mask is not None  # noqa: S101 (asked of fields with a mask alone)
+        text = self.opened(sealed)
+        return _require_codec().seal(self.mask(text), "wire") if text else sealed
 
 
 class SensitiveObject(fields.Dict):
@@ -359,7 +386,7 @@ def attributes(schema: type[Schema], record: object) -> dict[str, Any]:
 
 
 _CODES = {"Unknown field.": "unknown_field", "Missing data for required field.": "required",
-          "Field may not be null.": "null"}
+          "Field may not be null.": "null", IS_MASKED: "masked"}
 
 
 def refusals(messages: Any, pointer: str = "") -> Iterator[dict[str, str]]:

@@ -55,27 +55,27 @@ class CustomersService(Service):
         """Change a customer."""
         return customer_operations.change(call.session, call.request, call.subject, _region(call))
 
-    @exposes(contract.CREATE_CONTACT, again=contact_queries.get)
+    @exposes(contract.CREATE_CONTACT, again=contact_queries.get, unmasked=contact_queries.unmasked)
     def create_contact(self, call: Call) -> models.Contact:
         """Add a contact."""
         return contact_operations.create(call.session, call.request, call.subject, _region(call))
 
-    @exposes(contract.GET_CONTACT)
+    @exposes(contract.GET_CONTACT, unmasked=contact_queries.unmasked)
     def get_contact(self, call: Call) -> models.Contact:
         """Read a contact."""
         return contact_queries.get(call.session, call.request["id"], call.subject)
 
-    @exposes(contract.LIST_CONTACTS)
+    @exposes(contract.LIST_CONTACTS, unmasked=contact_queries.unmasked)
     def list_contacts(self, call: Call) -> Page:
         """List contacts."""
         return contact_queries.listed(call.session, call.request, call.subject, call.runtime.codec)
 
-    @exposes(contract.LIST_CONTACTS_OF_CUSTOMER)
+    @exposes(contract.LIST_CONTACTS_OF_CUSTOMER, unmasked=contact_queries.unmasked)
     def list_contacts_of_customer(self, call: Call) -> Page:
         """List the contacts of a customer."""
         return contact_queries.of_customer(call.session, call.request, call.subject, call.runtime.codec)
 
-    @exposes(contract.CHANGE_CONTACT, again=contact_queries.get)
+    @exposes(contract.CHANGE_CONTACT, again=contact_queries.get, unmasked=contact_queries.unmasked)
     def change_contact(self, call: Call) -> models.Contact:
         """Change a contact."""
         return contact_operations.change(call.session, call.request, call.subject, _region(call))

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from chassis import outbox
 from chassis.context import Subject
+from chassis.masking import refuse_hidden
 from contracts import customers as contract
 from contracts.errors import NotFound
 from services.customers.domain import reach
@@ -46,10 +47,11 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     Raises:
         NotFound: there is no such contact within reach.
         StaleVersion: it has changed since the caller read it.
-        Invalid: phone or email cannot be one.
+        Invalid: phone or email cannot be one, or is masked for the subject.
     """
-    contact = _for_write(session, asked["id"], by)
+    customer, contact = _for_write(session, asked["id"], by)
     history.check_version(contact, asked["expected_version"])
+    refuse_hidden(by, contract.Contact, asked["changes"], owner=customer.owner_id, team=customer.team_id)
     before = contact.consent
     changes = consents.spoken(reach.normalised(asked["changes"], region), before)
     if changes.get("primary") and not contact.primary:
@@ -61,15 +63,15 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     return contact
 
 
-def _for_write(session: Session, contact_id: str, by: Subject) -> Contact:
-    """Return the contact, its customer locked: of two that would become primary at once, one waits for the other."""
+def _for_write(session: Session, contact_id: str, by: Subject) -> tuple[Customer, Contact]:
+    """Return the contact and its customer, both locked: of two that would become primary at once, one waits."""
     reach = select(Contact.customer_id).join(Customer).where(
         Contact.id == contact_id, customers.visible(by, "change"))
     customer_id = session.scalar(reach)
     if customer_id is None:
         raise NotFound("There is no such contact", entity="contact", id=contact_id)
-    customer_for_write(session, customer_id, by)
-    return session.scalars(select(Contact).where(Contact.id == contact_id).with_for_update()).one()
+    customer = customer_for_write(session, customer_id, by)
+    return customer, session.scalars(select(Contact).where(Contact.id == contact_id).with_for_update()).one()
 
 
 def _step_down(session: Session, customer_id: str, by: Subject) -> None:

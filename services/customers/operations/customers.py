@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from chassis import outbox
 from chassis.access import covers
 from chassis.context import Subject
+from chassis.masking import refuse_hidden
 from contracts import customers as contract
 from contracts.errors import Invalid, NotFound, Refusals
 from contracts.operation import Permission
@@ -52,11 +53,12 @@ def change(session: Session, asked: dict[str, Any], by: Subject, region: str) ->
     Raises:
         NotFound: there is no such customer within reach.
         StaleVersion: it has changed since the caller read it.
-        Invalid: a value cannot be taken, or nobody could reach the customer any more.
+        Invalid: a value cannot be taken or is masked for the subject, or nobody could reach the customer any more.
         InvalidTransition: the lifecycle does not lead there.
     """
     customer = for_write(session, asked["id"], by)
     history.check_version(customer, asked["expected_version"])
+    refuse_hidden(by, contract.Customer, asked["changes"], owner=customer.owner_id, team=customer.team_id)
     before = customer.consent
     changes = consents.spoken(_normalised(asked["changes"], region), before)
     reason = changes.pop("lifecycle_reason", "")

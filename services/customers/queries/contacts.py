@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from chassis.access import visible as within_reach
 from chassis.context import Subject
+from chassis.masking import require_sight
 from chassis.paging import Order, Page, Sealer, keyset_page
 from chassis.snapshot import Item
 from contracts.errors import NotFound
+from contracts.operation import UNMASK, Permission
 from services.customers.domain import reach
 from services.customers.models import Contact, Customer
 from services.customers.queries import customers
@@ -35,6 +38,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
 
     Raises:
         InvalidCursor: the cursor is not one of this list.
+        Forbidden: a search by email, which is masked for the subject.
         Invalid: an email to search for cannot be one.
     """
     query = select(Contact)
@@ -44,6 +48,9 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
     if asked.get("customer_id"):
         query = query.where(Contact.customer_id == asked["customer_id"])
     if asked.get("email"):
+        require_sight(subject, "contact")
+        if subject.depth("contact", UNMASK) != "all":
+            query = query.where(Contact.customer_id.in_(select(Customer.id).where(_unmasked(subject))))
         query = query.where(Contact.email.equals(session, reach.email(asked["email"])))
     scope = {"list": "contacts", "for": subject.id, **{k: asked.get(k) for k in ("customer_id", "email")}}
     return keyset_page(session, query, Order(Contact.id, Contact.id), limit=asked["limit"], cursor=asked["cursor"],
@@ -59,6 +66,15 @@ def of_customer(session: Session, asked: dict[str, Any], subject: Subject, seale
     """
     customer = customers.get(session, asked["id"], subject)
     return listed(session, {**asked, "customer_id": customer.id}, subject, sealer)
+
+
+def unmasked(session: Session, ids: Collection[str], subject: Subject) -> Collection[str]:
+    """Return those of some contacts whose phone and email the subject may see: by the owner of their customer."""
+    return session.scalars(select(Contact.id).join(Customer).where(Contact.id.in_(ids), _unmasked(subject))).all()
+
+
+def _unmasked(subject: Subject) -> ColumnElement[bool]:
+    return within_reach(subject, Permission("contact", UNMASK), owner=Customer.owner_id, team=Customer.team_id)
 
 
 def snapshot(session: Session, after_id: str, limit: int) -> Sequence[Item]:

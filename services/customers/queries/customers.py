@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from chassis.access import visible as within_reach
 from chassis.context import Subject
+from chassis.masking import require_sight
 from chassis.paging import Order, Page, Sealer, keyset_page
 from chassis.snapshot import Item
 from contracts.errors import Invalid, NotFound
-from contracts.operation import Permission
+from contracts.operation import UNMASK, Permission
 from services.customers.domain import reach
 from services.customers.models import Customer
 
@@ -43,6 +44,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
 
     Raises:
         InvalidCursor: the cursor is not one of this list.
+        Forbidden: a search by phone or email, which are masked for the subject.
         Invalid: a phone or email to search for cannot be one; or a search by name, or by the next follow-up, is to be
             sorted by anything else.
     """
@@ -50,6 +52,9 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
     if asked.get("q"):
         start = asked["q"].casefold()
         query = query.where(Customer.name_key >= start, Customer.name_key < start + "\U0010ffff")
+    if asked.get("phone") or asked.get("email"):
+        require_sight(subject, "customer")
+        query = query.where(visible(subject, UNMASK))
     if asked.get("phone"):
         query = query.where(Customer.phone.equals(session, reach.phone(asked["phone"], region)))
     if asked.get("email"):

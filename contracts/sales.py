@@ -20,7 +20,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from contracts import errors
+from contracts import errors, masks
 from contracts.event import EventType
 from contracts.integrations import ExternalRefusal
 from contracts.operation import Operation, Permission
@@ -109,8 +109,8 @@ class ShipTo(Record):
     """Where an order goes, if not to the customer's own address."""
 
     recipient = Text(most=200, load_default="")
-    phone = Sensitive(load_default="", validate=validate.Length(max=40))
-    street = Sensitive(load_default="", validate=validate.Length(max=300))
+    phone = Sensitive(load_default="", validate=validate.Length(max=40), mask=masks.phone)
+    street = Sensitive(load_default="", validate=validate.Length(max=300), mask=masks.whole)
     city = Text(most=100, load_default="")
     postal_code = Text(most=20, load_default="")
     country = fields.String(load_default="CN",
@@ -119,6 +119,9 @@ class ShipTo(Record):
 
 class ShipToAsked(ShipTo):
     """Where an order is to go, if not to the customer's own address."""
+
+    phone = Sensitive(load_default="", validate=validate.And(validate.Length(max=40), masks.Unmasked()))
+    street = Sensitive(load_default="", validate=validate.And(validate.Length(max=300), masks.Unmasked()))
 
     class Meta(Request.Meta):
         pass
@@ -250,7 +253,10 @@ class Shipment(Record):
 
 
 class Order(OrderSummary):
-    """An order with its lines and what the ERP has shipped of it, oldest shipment first."""
+    """An order with its lines and what the ERP has shipped of it, oldest shipment first. Without the right
+    `order:unmask` to it, phone and street of `ship_to` are masked."""
+
+    masked_as = "order"
 
     lines = fields.List(fields.Nested(OrderLine), required=True)
     ship_to = fields.Nested(ShipTo, required=True, allow_none=True)

@@ -33,12 +33,12 @@ class SalesService(Service):
         """Read a product."""
         return product_queries.get(call.session, call.request["id"])
 
-    @exposes(contract.CREATE_ORDER, again=order_queries.get)
+    @exposes(contract.CREATE_ORDER, again=order_queries.get, unmasked=order_queries.unmasked)
     def create_order(self, call: Call) -> models.Order:
         """Draft an order."""
         return order_operations.create(call.session, call.request, call.subject)
 
-    @exposes(contract.GET_ORDER)
+    @exposes(contract.GET_ORDER, unmasked=order_queries.unmasked)
     def get_order(self, call: Call) -> models.Order:
         """Read an order."""
         return order_queries.get(call.session, call.request["id"], call.subject)
@@ -48,17 +48,17 @@ class SalesService(Service):
         """List orders."""
         return order_queries.listed(call.session, call.request, call.subject, call.runtime.codec)
 
-    @exposes(contract.CHANGE_ORDER, again=order_queries.get)
+    @exposes(contract.CHANGE_ORDER, again=order_queries.get, unmasked=order_queries.unmasked)
     def change_order(self, call: Call) -> models.Order:
         """Change a draft order."""
         return order_operations.change(call.session, call.request, call.subject)
 
-    @exposes(contract.CONFIRM_ORDER, again=order_queries.get)
+    @exposes(contract.CONFIRM_ORDER, again=order_queries.get, unmasked=order_queries.unmasked)
     def confirm_order(self, call: Call) -> models.Order:
         """Confirm an order."""
         return order_operations.confirm(call.session, call.request, call.subject)
 
-    @exposes(contract.CANCEL_ORDER, again=order_queries.get)
+    @exposes(contract.CANCEL_ORDER, again=order_queries.get, unmasked=order_queries.unmasked)
     def cancel_order(self, call: Call) -> models.Order:
         """Cancel an order."""
         return order_operations.cancel(call.session, call.request, call.subject)

@@ -13,6 +13,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from chassis import outbox
 from chassis.context import Subject
 from chassis.database import utcnow
+from chassis.masking import refuse_hidden
 from contracts import sales as contract
 from contracts.errors import CustomerNotKnown, Invalid, NotFound, StaleVersion
 from services.sales.domain import money, shipments
@@ -52,12 +53,13 @@ def change(session: Session, asked: dict[str, Any], by: Subject) -> Order:
         NotFound: there is no such order within reach.
         StaleVersion: it has changed since the caller read it.
         InvalidTransition: it is no draft any more.
-        Invalid: every line that cannot be sold as asked is named.
+        Invalid: every line that cannot be sold as asked is named; or where it goes, which is masked for the subject.
         CustomerNotKnown: sales has not heard of the new customer within the subject's reach.
     """
     order = for_write(session, asked["id"], by, "change", asked["expected_version"])
     rules.require_draft(order.status)
     changes = asked["changes"]
+    refuse_hidden(by, contract.Order, changes, owner=order.owner_id, team=order.team_id)
     before = _told(order)
     if "customer_id" in changes or "lines" in changes or "currency" in changes:
         _rewrite(session, order, changes, by)

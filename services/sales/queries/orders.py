@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, true
@@ -15,7 +15,7 @@ from chassis.paging import Order as Sorting
 from chassis.paging import Page, Sealer, keyset_page
 from chassis.snapshot import Item
 from contracts.errors import NotFound
-from contracts.operation import Permission
+from contracts.operation import UNMASK, Permission
 from services.sales.models import CustomerRef, Order
 from services.sales.models.order import ORDER_SERIAL
 from services.sales.queries import customer_refs
@@ -47,6 +47,11 @@ def get(session: Session, order_id: str, subject: Subject) -> Order:
     if found is None:
         raise NotFound("There is no such order", entity="order", id=order_id)
     return found
+
+
+def unmasked(session: Session, ids: Collection[str], subject: Subject) -> Collection[str]:
+    """Return those of some orders of which the subject may see phone and street, through their customer too."""
+    return session.scalars(select(Order.id).where(Order.id.in_(ids), visible(subject, UNMASK))).all()
 
 
 def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Sealer) -> Page:

@@ -272,3 +272,25 @@ def test_street_and_phone_of_a_shipment_are_nowhere_in_clear(hub: Selling) -> No
                 for row in session.connection().exec_driver_sql(f"SELECT * FROM {table}")]
     assert len(rows) >= 4
     assert not [row for row in rows if "13800138000" in row or "南京路" in row]
+
+
+def test_whoever_may_read_an_order_sees_phone_and_street_by_right_alone(hub: Selling) -> None:
+    hub.hear(product_told("A-1"))
+    reader, seller = new_id(), rep()
+    mixed = Subject(id=seller.id, kind="user", name="mixed", depths={"order": {"read": "all", "unmask": "own"}})
+    theirs = hub.draft(hub.customer(), ("A-1", "1"), ship_to=SHIP_TO)
+    through_the_customer = hub.draft(hub.customer(owner_id=seller.id), ("A-1", "1"), ship_to=SHIP_TO)
+    rights = {"read": {"read": "all"}, "change": {"read": "all", "change": "all"}}
+    only_read, changes = (Subject(id=reader, kind="user", name=name, depths={"order": rights[name]})  # type: ignore[arg-type]
+                          for name in ("read", "change"))
+
+    def shown(order: dict[str, Any], by: Subject) -> tuple[str, str]:
+        ship_to = hub.call(contract.GET_ORDER, {"id": order["id"]}, subject=by)["ship_to"]
+        return ship_to["phone"], ship_to["street"]
+
+    assert shown(theirs, only_read) == shown(theirs, mixed) == ("138****8000", "***")
+    assert shown(through_the_customer, mixed) == shown(theirs, ADMIN) == ("13800138000", "南京路1号")
+    with pytest.raises(errors.Invalid) as refused:
+        hub.call(contract.CHANGE_ORDER, {"id": theirs["id"], "expected_version": 1, "changes": {"ship_to": SHIP_TO}},
+                 subject=changes)
+    assert refusals(refused) == [("/ship_to", "masked")]

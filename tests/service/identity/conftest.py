@@ -103,5 +103,5 @@ def identity(settings: IdentitySettings) -> Iterator[Identity]:
     keyring = Keyring(master, DataKeys(settings.db_uri))
     keyring.prepare([*sealed_columns(Base), attempts.GUARD_KEYS])
     db = Database(settings.db_uri, pool_size=5, info={KEYRING: keyring})
-    yield Identity(sign_in.Gate(db, keyring, Hasher(19, 2), settings), codec)
+    yield Identity(sign_in.Gate(db, keyring, Hasher(1, 2), settings), codec)  # quick: few tests are about the cost
     db.close()

@@ -312,9 +312,7 @@ def _remember_writes(session: Session, plans: Sequence[_Plan], now: dt.datetime)
     for plan in plans:
         o, job = plan.outcome, plan.outcome.job
         external_id = o.external_id or job.external_id
-        # As it is now: a route may have been turned since the call set out.
-        pulled = job.pulled or session.get_one(Connection, job.connection_id).pulls(job.entity)
-        if not pulled or plan.move.after != "delivered" or external_id is None:
+        if not job.pulled or plan.move.after != "delivered" or external_id is None:
             continue
         place = (job.connection_id, job.entity, external_id)
         if o.met is not None and o.met.kept:

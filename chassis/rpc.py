@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from chassis import broker, masking, metrics, telemetry, tracing
 from chassis.access import require
-from chassis.audit import denials, trail
+from chassis.audit import denials, trail, views
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import Subject
 from chassis.crypto import fingerprint
@@ -188,7 +188,10 @@ _NO_SESSION: Any = None
 
 
 def _as_seen(door: _Door, call: Call, reply: dict[str, Any]) -> dict[str, Any]:
-    """Return the reply as its subject may see it: the one place where masks are put on, over whatever is answered."""
+    """Return the reply as its subject may see it: the one place where masks are put on, over whatever is answered.
+
+    What it shows of others without a mask is written down first.
+    """
 
     def discerns(ids: Collection[str]) -> Collection[str]:
         if door.unmasked is None:
@@ -196,7 +199,9 @@ def _as_seen(door: _Door, call: Call, reply: dict[str, Any]) -> dict[str, Any]:
         with call.runtime.db.read() as opened:
             return door.unmasked(opened, ids, call.subject)
 
-    return {**reply, "result": masking.seen(door.operation.response, reply["result"], call.subject, discerns).answer}
+    shown = masking.seen(door.operation.response, reply["result"], call.subject, discerns)
+    views.written(call.runtime, door.operation, call.subject, shown, call.request_id)
+    return {**reply, "result": shown.answer}
 
 
 def _way(door: _Door) -> Callable[[_Door, Asked, Call], dict[str, Any]]:

@@ -49,7 +49,7 @@ class GatewaySettings(Settings):
                                    doc="Requests without a known credential that one address may send in a window.")
     limit_window_s: int = setting(10, env="GATEWAY_LIMIT_WINDOW_S", unit="s", least=1, most=3600,
                                   doc="Time in which a quota that is used up is whole again; it refills evenly.")
-    limit_at_once: int = setting(16, env="GATEWAY_LIMIT_AT_ONCE", least=1, most=1000,
+    limit_at_once: int = setting(8, env="GATEWAY_LIMIT_AT_ONCE", least=1, most=1000,
                                  doc="Requests of one client that are worked on at once; more wait for their turn.")
     cors_origins: tuple[str, ...] = setting((), env="GATEWAY_CORS_ORIGINS",
                                             doc="Origins whose pages may call the API, such as https://crm.example.")

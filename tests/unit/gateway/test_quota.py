@@ -97,7 +97,7 @@ def test_the_headers_count_down_and_say_when_all_is_back(ask: Asks, clock: Clock
     clock.now += 100
     answer = ask(ALICE)
     assert answer.headers["RateLimit"] == '"credential";r=9;t=1'
-    assert answer.headers["RateLimit-Policy"] == '"credential";q=10;w=10, "at-once";q=16;qu="concurrent-requests"'
+    assert answer.headers["RateLimit-Policy"] == '"credential";q=10;w=10, "at-once";q=8;qu="concurrent-requests"'
 
 
 def test_who_has_used_it_up_is_told_when_to_come_back_and_is_served_then(ask: Asks, clock: Clock) -> None:

@@ -53,7 +53,7 @@ def take_over(session: Session, lane: lanes.Lane, state: Mapping[str, Any], vers
         return came_back and _agree(session, lane, binding, state)
     external_id = born_there(state, connection_id)
     if external_id is None:
-        return False
+        return came_back and binding is None  # of one that was bound once, the target has nothing any more
     place = (connection_id, entity, external_id)
     if other := lanes.bound_elsewhere(session, [place]).get(place):
         log.error("external_ref_taken", connection_id=connection_id, entity=entity, id=lane[2], bound_to=other)

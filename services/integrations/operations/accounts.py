@@ -13,7 +13,7 @@ from chassis.database import utcnow
 from contracts.errors import AlreadyExists, Invalid, NotFound
 from services.integrations.adapters import registry
 from services.integrations.models import Binding
-from services.integrations.operations import settlements
+from services.integrations.operations import dependents
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.queries import connections, lanes
 from services.integrations.queries.statements import table_of
@@ -40,7 +40,7 @@ def put(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict[st
         raise AlreadyExists(f"{account} is the account of another user", account=account)
     _PUT.put(session, [{"connection_id": connection.id, "entity": ACCOUNT, "local_id": user_id, "external_id": account,
                         "state": "bound", "create_key": f"{ACCOUNT}-{user_id}", "acked_version": 0}])
-    settlements.release(session, [(connection.id, ACCOUNT, user_id)], utcnow())
+    dependents.release(session, [(connection.id, ACCOUNT, user_id)], utcnow())
     return _told(connection.id, user_id, account)
 
 

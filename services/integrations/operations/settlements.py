@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,9 +17,18 @@ from services.integrations.domain import failures, retry
 from services.integrations.domain.deliveries import TERMINAL
 from services.integrations.domain.failures import Doubt, Verdict
 from services.integrations.domain.retry import Chance, probe_s
-from services.integrations.models import Attempt, Binding, Connection, Delivery
+from services.integrations.models import Attempt, Binding, Connection
 from services.integrations.models.attempt import sealed_preview
-from services.integrations.operations import announcements, claims, conflicts, health, inbound, measures, snapshots
+from services.integrations.operations import (
+    announcements,
+    claims,
+    conflicts,
+    dependents,
+    health,
+    inbound,
+    measures,
+    snapshots,
+)
 from services.integrations.operations.announcements import Settled
 from services.integrations.operations.bulk import Upsert, excluded, update_each
 from services.integrations.operations.claims import Job
@@ -27,10 +36,10 @@ from services.integrations.operations.health import Seen
 from services.integrations.operations.inbound import News, Written
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
-from services.integrations.queries.statements import built_once, table_of
+from services.integrations.queries.statements import table_of
 from services.integrations.routing import dependencies
 
-_ATTEMPT, _BINDING, _DELIVERY = table_of(Attempt), table_of(Binding), table_of(Delivery)
+_ATTEMPT, _BINDING = table_of(Attempt), table_of(Binding)
 _NEWER = excluded(_BINDING.c.acked_version) > _BINDING.c.acked_version
 _BINDING_NAMED = Upsert(_BINDING, changing={
     **{name: excluded(_BINDING.c[name]) for name in ("external_id", "state", "remote_version", "last_verified_at")},
@@ -122,8 +131,9 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
     _bind(session, plans)
     _remember_writes(session, plans, now)
     woken = _make_anew(session, dict(plan.stale for plan in plans if plan.stale), now)
-    woken |= release(session, [plan.move.lane for plan in plans if plan.binding.get("external_id")], now)
-    ended = end_dependents(session, {p.move.lane: p.move.error or "" for p in plans if p.move.after == "dead"}, now)
+    woken |= dependents.release(session, [plan.move.lane for plan in plans if plan.binding.get("external_id")], now)
+    dead = {plan.move.lane: plan.move.error or "" for plan in plans if plan.move.after == "dead"}
+    ended = dependents.end(session, dead, now)
     for plan in plans:
         conflicts.ended(session, plan.outcome.job, plan.move, now)
     unresolved = {p.move.lane[0] for p in plans if p.move.after == "in_doubt" and p.move.probes}
@@ -346,61 +356,6 @@ def _binding_row(keyring: Keyring, plan: _Plan) -> dict[str, Any]:
     empty = {"acked_version": 0, "sent_hash": None, "create_key": claims.create_key(plan.move.lane)}
     base = snapshots.seal(keyring, "base", plan.move.lane, plan.outcome.body if plan.outcome.job.pulled else None)
     return empty | _lane_row(plan) | plan.binding | {"base_snapshot": base}
-
-
-def release(session: Session, bound: Collection[lanes.Lane], now: dt.datetime) -> set[str]:
-    """Let go what was blocked on records that are there now; return the connections concerned."""
-    if not bound:
-        return set()
-    return set(session.execute(*_releasing(list(bound), now)).scalars())
-
-
-def _blocked_on(awaited: Collection[lanes.Lane]) -> sa.ColumnElement[bool]:
-    columns = _DELIVERY.c
-    return sa.and_(sa.text("delivery.state = 'blocked'"),
-                   sa.tuple_(columns.connection_id, columns.blocked_entity, columns.blocked_id).in_(awaited))
-
-
-@built_once
-def _releasing(bound: Collection[lanes.Lane], now: dt.datetime) -> sa.Executable:
-    return (
-        sa.update(_DELIVERY).where(_blocked_on(bound))
-        .values(state="pending", due_at=now, blocked_entity=None, blocked_id=None, error_class=None, last_error=None)
-        .returning(_DELIVERY.c.connection_id)
-    )
-
-
-@built_once
-def _waiting_for(awaited: Collection[lanes.Lane]) -> lanes.Asked:
-    columns = _DELIVERY.c
-    return (sa.select(columns.id, columns.connection_id, columns.entity, columns.local_id, columns.source_version,
-                      columns.blocked_entity, columns.blocked_id)
-            .where(_blocked_on(awaited)).with_for_update())
-
-
-def end_dependents(session: Session, dead: Mapping[lanes.Lane, str], now: dt.datetime) -> list[Settled]:
-    """End what waited for records that can no longer come, and what waited for that in turn.
-
-    Args:
-        dead: the lane of each such record and why it will not come. One with something open may come yet, and is left.
-    """
-    ended: list[Settled] = []
-    coming = lanes.open_lanes(session, dead)
-    dead = {lane: why for lane, why in dead.items() if lane not in coming}
-    while dead:
-        waiting = session.execute(*_waiting_for(list(dead))).all()
-        round_ = [
-            Settled(id=row.id, lane=(row.connection_id, row.entity, row.local_id), version=row.source_version,
-                    state="dead", error_class=failures.DEPENDENCY_MISSING,
-                    error=f"{row.blocked_entity} {row.blocked_id} could not be delivered: "
-                          f"{dead[row.connection_id, row.blocked_entity, row.blocked_id]}"[:1000])
-            for row in waiting]
-        update_each(session, _DELIVERY, [
-            {"id": one.id, "state": "dead", "settled_at": now, "error_class": one.error_class, "last_error": one.error}
-            for one in round_], match=("id",))
-        ended += round_
-        dead = {one.lane: one.error or "" for one in round_}
-    return ended
 
 
 def _seen(plan: _Plan) -> Seen:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from services.integrations.domain import failures
 from services.integrations.domain.retry import Chance, probe_s
 from services.integrations.models import Attempt, Cursor, Delivery
-from services.integrations.operations import announcements, claims, settlements
+from services.integrations.operations import announcements, claims, dependents
 from services.integrations.operations.bulk import update_each
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.operations.locks import lock
@@ -85,7 +85,7 @@ def release_blocked(session: Session, now: dt.datetime) -> tuple[int, set[str]]:
     _set(session, here, {"state": "pending", "due_at": now, "blocked_entity": None, "blocked_id": None,
                          "error_class": None, "last_error": None})
     _set(session, waiting, {"due_at": now + dt.timedelta(seconds=failures.RECHECK_S)})
-    announcements.deliveries_settled(session, settlements.end_dependents(session, lost, now))
+    announcements.deliveries_settled(session, dependents.end(session, lost, now))
     claims.export(session, wanted - bound - coming - set(lost), now)
     return len(rows), {row.connection_id for row in rows}
 

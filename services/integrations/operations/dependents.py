@@ -1,0 +1,73 @@
+"""What waits for another record: let go when that is there, ended when it can never be."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from services.integrations.domain import failures
+from services.integrations.models import Delivery
+from services.integrations.operations.announcements import Settled
+from services.integrations.operations.bulk import update_each
+from services.integrations.queries import lanes
+from services.integrations.queries.statements import built_once, table_of
+
+_DELIVERY = table_of(Delivery)
+
+
+def release(session: Session, bound: Collection[lanes.Lane], now: dt.datetime) -> set[str]:
+    """Let go what was blocked on records that are there now; return the connections concerned."""
+    if not bound:
+        return set()
+    return set(session.execute(*_releasing(list(bound), now)).scalars())
+
+
+def _blocked_on(awaited: Collection[lanes.Lane]) -> sa.ColumnElement[bool]:
+    columns = _DELIVERY.c
+    return sa.and_(sa.text("delivery.state = 'blocked'"),
+                   sa.tuple_(columns.connection_id, columns.blocked_entity, columns.blocked_id).in_(awaited))
+
+
+@built_once
+def _releasing(bound: Collection[lanes.Lane], now: dt.datetime) -> sa.Executable:
+    return (
+        sa.update(_DELIVERY).where(_blocked_on(bound))
+        .values(state="pending", due_at=now, blocked_entity=None, blocked_id=None, error_class=None, last_error=None)
+        .returning(_DELIVERY.c.connection_id)
+    )
+
+
+@built_once
+def _waiting_for(awaited: Collection[lanes.Lane]) -> lanes.Asked:
+    columns = _DELIVERY.c
+    return (sa.select(columns.id, columns.connection_id, columns.entity, columns.local_id, columns.source_version,
+                      columns.blocked_entity, columns.blocked_id)
+            .where(_blocked_on(awaited)).with_for_update())
+
+
+def end(session: Session, dead: Mapping[lanes.Lane, str], now: dt.datetime) -> list[Settled]:
+    """End what waited for records that can no longer come, and what waited for that in turn.
+
+    Args:
+        dead: the lane of each such record and why it will not come. One with something open may come yet, and is left.
+    """
+    ended: list[Settled] = []
+    coming = lanes.open_lanes(session, dead)
+    dead = {lane: why for lane, why in dead.items() if lane not in coming}
+    while dead:
+        waiting = session.execute(*_waiting_for(list(dead))).all()
+        round_ = [
+            Settled(id=row.id, lane=(row.connection_id, row.entity, row.local_id), version=row.source_version,
+                    state="dead", error_class=failures.DEPENDENCY_MISSING,
+                    error=f"{row.blocked_entity} {row.blocked_id} could not be delivered: "
+                          f"{dead[row.connection_id, row.blocked_entity, row.blocked_id]}"[:1000])
+            for row in waiting]
+        update_each(session, _DELIVERY, [
+            {"id": one.id, "state": "dead", "settled_at": now, "error_class": one.error_class, "last_error": one.error}
+            for one in round_], match=("id",))
+        ended += round_
+        dead = {one.lane: one.error or "" for one in round_}
+    return ended

@@ -236,7 +236,8 @@ def verify_audit(
         _known(room, known)
     elif checkpoints is not None:
         raise Trouble("a file of checkpoints belongs to one room", "name the room too")
-    with Progress(*Progress.get_default_columns(), console=err, transient=True, disable=as_json) as progress:
+    with Progress(*Progress.get_default_columns(), console=err, transient=True,
+                  disable=as_json or not err.is_terminal) as progress:
         bars = {name: progress.add_task(name, total=None) for name in ((room,) if room is not None else known)}
         reports = [
             audit.verify(hub, name, checkpoints,

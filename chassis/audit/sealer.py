@@ -64,6 +64,7 @@ class Sealer:
         self._file = witness.path_of(folder, service)
         self._stopped = Event()
         self._owed: Checkpoint | None = None
+        self._told = 0
 
     def stop(self) -> None:
         """End `run` after the batch at hand."""
@@ -137,7 +138,9 @@ class Sealer:
         try:
             witness.append(self._file, self._owed)
         except OSError as error:
-            log.error("audit_checkpoint_unwritten", seq=self._owed.seq, error=type(error).__name__)
+            if self._owed.seq != self._told:  # once for each, not at every look
+                log.error("audit_checkpoint_unwritten", seq=self._owed.seq, error=type(error).__name__)
+                self._told = self._owed.seq
             return
         self._owed = None
 

@@ -12,6 +12,7 @@ from typing import Any
 import eventlet
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from eventlet import tpool
 from sqlalchemy.exc import DatabaseError
 
@@ -391,3 +392,16 @@ def test_an_effect_that_is_taken_back_leaves_no_entry(kept: Kept) -> None:
         trail.record(session, "lab.do", by=SOMEBODY)
         session.rollback()
     assert kept.rows(sa.select(AUDIT_ENTRY)) == []
+
+
+def test_its_migration_can_be_undone_and_done_again(db_uri: str) -> None:
+    migrations.make_folder(db_uri)
+    migrations.upgrade("tickets", db_uri)
+    command.downgrade(migrations.config("tickets", db_uri), "0001")
+    migrations.upgrade("tickets", db_uri)
+    db = Database(db_uri, pool_size=1)
+    with db.write() as session:
+        trail.record(session, "lab.do", by=SOMEBODY)
+    with pytest.raises(DatabaseError, match="never changed or deleted"), db.write() as session:
+        session.execute(AUDIT_ENTRY.delete())
+    db.close()

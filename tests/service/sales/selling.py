@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any, Self
 
 from kombu import Connection, Exchange
-from sqlalchemy import event, select
+from sqlalchemy import delete, event, select
 from sqlalchemy.orm import selectinload
 
 from chassis.context import Subject
 from chassis.database import Database, new_id, utcnow
+from chassis.idempotency import IDEMPOTENCY
 from chassis.inbox import INBOX
 from chassis.outbox import OUTBOX
+from chassis.snapshot import SNAPSHOT_RUN
 from contracts import customers, integrations
 from contracts import sales as contract
 from contracts.envelope import CONTENT_TYPE, Envelope
 from contracts.event import EventType
 from contracts.schema import pack
-from services.sales.models import CustomerRef, Order, Product, Reservation
+from services.sales.models import Base, CustomerRef, Order, Product, Reservation
 from tests.support.processes import eventually
 from tests.support.rooms import ADMIN, Rooms
 
@@ -95,6 +97,7 @@ class Selling:
     def __init__(self, rooms: Rooms, amqp_uri: str, db: Database) -> None:
         self.rooms, self.amqp_uri, self.db = rooms, amqp_uri, db
         self.call, self.ask = rooms.call, rooms.ask
+        self._past: set[str] = set()
         assert rooms.caller, "its runtime installs the keys with which events are sealed here"
 
     @classmethod
@@ -102,6 +105,18 @@ class Selling:
         """Start the room in this process."""
         rooms = Rooms(home, amqp_uri, DB_URI_SALES=db_uri)
         return cls(rooms, amqp_uri, rooms.start("sales").runtime.db)
+
+    def clear(self) -> None:
+        """Forget all that a test has told and asked, and stop whatever it started beside sales.
+
+        Events stay, since they may still be under way: those told are met already, those announced are not shown.
+        """
+        for room in {*self.rooms.running} - {"sales", "asker"}:
+            self.rooms.stop(room)
+        with self.db.write() as session:
+            for table in (*reversed(Base.metadata.sorted_tables), IDEMPOTENCY, SNAPSHOT_RUN):
+                session.execute(delete(table))
+            self._past = set(session.scalars(select(OUTBOX.c.id)))
 
     def hear(self, *envelopes: Envelope) -> None:
         """Publish events as other services would, and wait until sales has met each."""
@@ -141,10 +156,11 @@ class Selling:
         return answer
 
     def announced(self, routing_key: str = "") -> list[dict[str, Any]]:
-        """Return the envelopes that sales has announced, oldest first."""
+        """Return the envelopes that sales has announced in this test, oldest first."""
         with self.db.read() as session:
             rows = session.execute(select(OUTBOX).order_by(OUTBOX.c.id)).all()
-        return [json.loads(row.body) for row in rows if row.routing_key.startswith(routing_key)]
+        return [json.loads(row.body) for row in rows
+                if row.id not in self._past and row.routing_key.startswith(routing_key)]
 
     def product(self, sku: str) -> Product:
         """Return a product as it is kept."""

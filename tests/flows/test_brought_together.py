@@ -68,6 +68,25 @@ def test_a_customer_is_read_with_what_belongs_to_it_and_what_is_done_is_left_out
         assert whole.json()["items"] == overview[name]["items"], name
 
 
+def test_the_service_desk_sees_masks_wherever_it_looks_and_none_comes_back_as_a_value(all_rooms: Hub,
+                                                                                       seller: Client) -> None:
+    customer = made(seller, "/customers", {**CUSTOMER, "name": f"Masked {uuid4().hex[:8]}"})
+    made(seller, "/contacts", {"customer_id": customer["id"], "name": "Li Na", "email": "li.na@example.com"})
+    at, agent = f"/customers/{customer['id']}", hire(all_rooms, f"desk-{uuid4().hex[:8]}", "service")
+    for client, phone, email in ((seller, "+8613800138000", "li.na@example.com"),
+                                 (agent, "+86138****8000", "l***@example.com")):
+        overview = read(client, f"{at}/overview")
+        listed = read(client, f"/customers?q={customer['name'].replace(' ', '%20')}")["items"]
+        assert {one["phone"] for one in (read(client, at), overview["customer"], *listed)} == {phone}
+        contacts = read(client, f"{at}/contacts")["items"]
+        assert {one["email"] for one in (*contacts, *overview["contacts"]["items"])} == {email}
+    assert agent.ask("GET", "/customers?phone=13800138000").json()["details"]["action"] == "unmask"
+    refused = seller.ask("PATCH", at, {"phone": "+86138****8000"}, If_Match='"1"', Accept_Language="zh-CN")
+    assert [(one["code"], one["message"]) for one in refused.json()["errors"]] == [
+        ("masked", "这是掩码后的内容；请填写完整内容，或不要发送此字段。")]
+    assert read(seller, at)["phone"] == "+8613800138000"
+
+
 def test_a_customer_out_of_reach_is_404_and_not_an_empty_overview(all_rooms: Hub, seller: Client) -> None:
     somebody_elses = made(administrator(all_rooms), "/customers", CUSTOMER)
     assert seller.ask("GET", f"/customers/{somebody_elses['id']}/overview").status_code == 404

@@ -330,7 +330,8 @@ def _remember_writes(session: Session, plans: Sequence[_Plan], now: dt.datetime)
             inbound.tell_again(session, place, found, list(o.met.kept), job.local_id, now)
         if job.action == "delete":
             written.append(Written(place=place, version=inbound.GONE))
-        if o.remote_version is not None:
+        # Of what was adopted and not merged nobody knows whose it is: the next reading tells it as it stands.
+        if o.remote_version is not None and (not job.adopted or o.met is not None):
             written.append(Written(place=place, version=o.remote_version, body=o.body))
         elif job.action == "write" and (external_id != job.external_id or job.adopted):
             # It is not as we wanted it, and what was told of it before it was bound named none of ours.

@@ -14,12 +14,15 @@ from chassis.database import new_id, utcnow
 from chassis.outbox import OUTBOX
 from contracts.integrations import ExternalChange
 from contracts.schema import unpack
+from hub_adapter.port import Context, Write, Written
+from services.integrations.engine.targets import Target
 from services.integrations.models import Binding, Cursor, OwnWrite
 from services.integrations.operations import accounts, inbound, pulls
 from services.integrations.operations.inbound import News, Reading, Told
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.fake_target import FakeTarget, Row
 from tests.support.processes import eventually
+from tests.support.two_way import TwoWayAdapter
 
 ANN = new_id()
 
@@ -219,6 +222,34 @@ def test_what_people_did_to_a_record_before_the_look_found_it_is_kept_and_told(h
     poll(hub, connection_id)
     assert [(one["keys"], one["changed"]) for one in told(hub)] == [({"id": id}, ["priority", "progress", "status"])]
     assert hub.ledger(connection_id).balanced
+
+
+def test_what_people_did_to_a_record_before_a_write_that_found_nothing_missing_is_told(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = TwoWayAdapter.write
+
+    def look_first(self: TwoWayAdapter, ctx: Context, entity: str, cmd: Write) -> Written:
+        found = self.get(ctx, entity, cmd.external_id) if cmd.external_id else None
+        if found is None:
+            return made(self, ctx, entity, cmd)
+        return Written(external_id=found.external_id, remote_version=found.version, body=found.body)
+
+    monkeypatch.setattr(TwoWayAdapter, "write", look_first)
+    monkeypatch.setattr(Target, "refuses_stale", False)
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    target.fail(method="POST", entity="task", drop="after")
+    id = task(hub)
+    eventually(lambda: hub.states(id) == ["in_doubt"])
+    target.put("task", id, row_of(target, id).body | {"status": "done"})
+
+    hub.hurry(id)
+    hub.until(id, "delivered")
+    poll(hub, connection_id)
+    poll(hub, connection_id, anew=True)
+
+    assert [(one["keys"]["id"], one["record"]["status"]) for one in told(hub)] == [(id, "done")]
 
 
 def test_a_change_that_is_held_is_told_after_ten_minutes_although_the_doubt_goes_on(

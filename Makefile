@@ -47,7 +47,7 @@ bench: bootstrap-test ## the product against the least program that does the sam
 	@$(PYTHON) -m bench profile
 
 faults: bootstrap-test ## run the long suite: processes, broker and databases killed at chosen moments
-	@$(PYTHON) -m pytest -m faults --timeout=300 $(or $(T),tests)
+	@$(PYTHON) -m pytest -v -m faults --timeout=300 --durations=15 $(or $(T),tests)
 
 ghost: bootstrap-test ## run the newsletter adapter's tests against a real Ghost; the first run installs it, two to five minutes
 	@$(PYTHON) -m pytest -m ghost $(or $(T),tests/adapters/ghost)

@@ -20,6 +20,9 @@ import requests
 from deploy.local.broker import USER, Broker, BrokerError, rabbitmq_server
 from tests.support.processes import free_port
 
+ALARMS = {"memory": ("set_vm_memory_high_watermark", "0.0000001", "0.8"),
+          "disk": ("set_disk_free_limit", "900000GB", "200MB")}
+"""What is full → rabbitmqctl's verb, the limit that raises the alarm, and the usual one."""
 QUEUE_SETTLES_S = 4.0
 """A quorum queue younger than this may come back empty from `kill()`: RabbitMQ 3.10 saves its name up to 3 s late."""
 
@@ -89,7 +92,7 @@ class Management:
         from kombu import Connection
         from kombu.exceptions import ChannelError
 
-        with Connection(self.node.uri(vhost), connect_timeout=5) as connection:
+        with Connection(self.node.uri(vhost), connect_timeout=30) as connection:
             try:
                 return int(connection.default_channel.queue_declare(name, passive=True).message_count)
             except ChannelError:
@@ -150,19 +153,19 @@ class Management:
         os.kill(pid, signum)
 
     @contextmanager
-    def memory_alarm(self) -> Iterator[None]:
-        """Let the node believe that its memory is full: whoever publishes is no longer read."""
-        self._set_watermark("0.0000001")
+    def alarm(self, full: str) -> Iterator[None]:
+        """Let the node believe that its "memory" or its "disk" is full: whoever publishes is no longer read."""
+        verb, raised, usual = ALARMS[full]
+        self._control(verb, raised)
         try:
             yield
         finally:
-            self._set_watermark("0.8")
+            self._control(verb, usual)
 
-    def _set_watermark(self, fraction: str) -> None:
+    def _control(self, *arguments: str) -> None:
         ctl = rabbitmq_server().with_name("rabbitmqctl")
         environ = {**self.node._environ(), "LANG": "C.UTF-8"}
-        subprocess.run([ctl, "set_vm_memory_high_watermark", fraction], env=environ, check=True, capture_output=True,
-                       timeout=60)
+        subprocess.run([ctl, *arguments], env=environ, check=True, capture_output=True, timeout=60)
 
     def stop(self) -> None:
         """Shut the node down in order."""
@@ -179,7 +182,7 @@ class Management:
         shutil.rmtree(self.node.directory / "data")
         self.start()
 
-    def _wait_for_management(self, timeout_s: float = 30.0) -> None:
+    def _wait_for_management(self, timeout_s: float = 90.0) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
             try:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 from hub_adapter.client import NETWORK_PROPERTIES
@@ -64,6 +64,7 @@ class Fault:
         status: answered instead of doing anything.
         headers: of that answer.
         drop: "before" cuts the line with nothing done, "after" once the change is committed.
+        instead: says something else than the answer, once the change is committed; then the line is cut.
         delay_s: before anything is done.
         message: of the answer's body.
     """
@@ -74,6 +75,7 @@ class Fault:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     drop: str = ""
+    instead: Callable[[BinaryIO], None] | None = None
     delay_s: float = 0.0
     message: str = "scripted"
 
@@ -222,7 +224,10 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.drop == "before":
                 return self._cut()
         status, body = answer(entity, id, given)
-        if fault is not None and fault.drop == "after":
+        if fault is not None and fault.instead is not None:
+            with contextlib.suppress(OSError):
+                fault.instead(self.wfile)
+        if fault is not None and (fault.instead is not None or fault.drop == "after"):
             return self._cut()
         return self._answer(status, body)
 

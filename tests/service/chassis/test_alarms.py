@@ -19,12 +19,15 @@ __all__ = ["mended"]
 
 
 @pytest.mark.faults
-def test_while_the_brokers_memory_is_full_every_answer_comes_in_time_and_nothing_is_lost(lab: Lab) -> None:
+@pytest.mark.parametrize("full", ["memory", "disk"])
+def test_while_the_brokers_memory_or_disk_is_full_every_answer_comes_in_time_and_nothing_is_lost(
+    lab: Lab, full: str
+) -> None:
     container = lab.start()
     ear = lab.listen()
     lab.add("before")
     eventually(lambda: not lab.unsent())
-    with lab.broker.memory_alarm():
+    with lab.broker.alarm(full):
         for n in range(3):
             began = time.monotonic()
             with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
@@ -38,7 +41,7 @@ def test_while_the_brokers_memory_is_full_every_answer_comes_in_time_and_nothing
                           data={"id": "x", "version": 1, "text": "committed meanwhile"})
         eventually(lambda: "unsent" in container.runtime.health.notes(), 20)
         assert len(lab.unsent()) == 1
-    measured(f"R after a memory alarm: {recovery(lambda: lab.add('after', key='after')):.1f} s")
+    measured(f"R after a {full} alarm: {recovery(lambda: lab.add('after', key='after')):.1f} s")
     eventually(lambda: not lab.unsent(), HEALED_WITHIN_S)
     eventually(lambda: container.runtime.health.missing() == {}, HEALED_WITHIN_S)
     assert len(set(ear.ids())) == len(lab.notes()) + 1

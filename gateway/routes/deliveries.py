@@ -6,5 +6,6 @@ from gateway.route import Route
 ROUTES = (
     Route("GET", "/deliveries", integrations.LIST_DELIVERIES),
     Route("GET", "/deliveries/{id}", integrations.GET_DELIVERY),
+    Route("POST", "/deliveries/{id}/retry", integrations.RETRY_DELIVERY, status=202),
     Route("GET", "/deliveries/{id}/attempts", integrations.LIST_ATTEMPTS),
 )

@@ -19,7 +19,7 @@ from services.integrations import models
 from services.integrations.domain.ledger import Ledger
 from services.integrations.engine import checks, decisions, webhooks
 from services.integrations.engine.engine import Engine
-from services.integrations.operations import accounts, credentials, intake, pulls
+from services.integrations.operations import accounts, credentials, intake, pulls, replays
 from services.integrations.operations import conflicts as conflict_operations
 from services.integrations.operations import connections as connection_operations
 from services.integrations.operations import routes as route_operations
@@ -182,6 +182,21 @@ class IntegrationsService(Service):
     def list_deliveries(self, call: Call) -> Page:
         """List deliveries."""
         return deliveries.listed(call.session, call.request, call.subject, call.runtime.codec)
+
+    @exposes(contract.RETRY_DELIVERY)
+    def retry_delivery(self, call: Call) -> models.Delivery:
+        """Send a dead delivery again."""
+        again = replays.retry(call.session, call.request, utcnow(), by=call.subject)
+        after_commit(call.session, lambda: _engine(call.runtime).wake([again.connection_id]))
+        return again
+
+    @exposes(contract.RETRY_DEAD)
+    def retry_dead(self, call: Call) -> Mapping[str, Any]:
+        """Tell which dead deliveries there are, or send them again."""
+        told = replays.retry_dead(call.session, call.request, utcnow(), by=call.subject)
+        if told["accepted"]:
+            after_commit(call.session, lambda: _engine(call.runtime).wake([told["connection_id"]]))
+        return told
 
     @exposes(contract.LIST_ATTEMPTS)
     def list_attempts(self, call: Call) -> Page:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from chassis.database import new_id, utcnow
 from gateway.route import Route
 from gateway.routes import ROUTES
-from services.integrations.models import Conflict, Connection
+from services.integrations.models import Conflict, Connection, Delivery
 from services.sales.models import Product
 from tests.flows.people import PASSWORD, Client, administrator, hire
 from tests.flows.test_role_matrix import NOBODYS_ID, RIGHTS
@@ -62,8 +62,8 @@ class Site:
 
     def made(self, collection: str) -> Any:
         """Make a record at a collection."""
-        if collection == "/conflicts":
-            return self.conflict()
+        if collection in (made := {"/conflicts": self.conflict, "/deliveries": self.dead_delivery}):
+            return made[collection]()
         answer = self.admin.ask("POST", collection, self.body(collection), Idempotency_Key=str(uuid4()))
         assert answer.status_code == 201, f"{collection}: {answer.text}"
         return answer.json()
@@ -74,6 +74,16 @@ class Site:
             now, id = utcnow(), new_id()
             session.add(Conflict(id=id, connection_id=self.made("/connections")["id"], entity="task", external_id="1",
                                  fields=[], code="refused", reason="Refused.", opened_at=now, updated_at=now))
+            session.commit()
+        return {"id": id, "version": 1}
+
+    def dead_delivery(self) -> Any:
+        """Give up the cancellation of an order."""
+        with Session(self._engine("integrations")) as session:
+            now, id = utcnow(), new_id()
+            session.add(Delivery(id=id, connection_id=self.made("/connections")["id"], entity="order",
+                                 local_id=new_id(), op="delete", source_version=2, idempotency_key=id, state="dead",
+                                 due_at=now, created_at=now, settled_at=now))
             session.commit()
         return {"id": id, "version": 1}
 

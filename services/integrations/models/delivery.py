@@ -73,6 +73,7 @@ class Delivery(Base):
         partial("ix_delivery_lease", "lease_until", where=sa.text("lease_until IS NOT NULL")),
         partial("ix_delivery_doubt", "due_at", where=sa.text("state = 'in_doubt'")),
         partial("ix_delivery_blocked_due", "due_at", where=sa.text("state = 'blocked'")),
+        partial("uq_delivery_replay", "replay_of", where=sa.text("replay_of IS NOT NULL"), unique=True),
         partial("ix_delivery_blocked_on", "blocked_entity", "blocked_id", "connection_id",
                 where=sa.text("state = 'blocked'")),
         # One for each filter of the list, in its order. Whoever filters by two walks the rows of one.

@@ -40,9 +40,11 @@ def prune(session: Session, after: str, before: dt.datetime) -> Page:
     be done stays, however old it is.
     """
     old = _DELIVERY.c
-    seen = session.execute(sa.select(old.id, old.created_at, old.state, old.settled_at)
+    seen = session.execute(sa.select(old.id, old.created_at, old.state, old.settled_at, old.replay_of)
                            .where(old.id > after).order_by(old.id).limit(BATCH)).all()
-    settled = [row.id for row in seen if row.state in PRUNABLE and row.settled_at and row.settled_at < before]
+    # What was sent in the place of a dead one tells that nobody need see to that one any more.
+    settled = [row.id for row in seen if row.state in PRUNABLE and row.settled_at and row.settled_at < before
+               and row.replay_of is None]
     pruned = _delete(session, settled) if settled else 0
     at_end = len(seen) < BATCH or seen[-1].created_at >= before
     return Page(pruned, None if at_end else seen[-1].id)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session, aliased, undefer
 
 from chassis.access import visible as within_reach
 from chassis.context import Subject
@@ -28,23 +28,49 @@ def visible(subject: Subject, action: str) -> sa.ColumnElement[bool]:
     return within_reach(subject, Permission("delivery", action))
 
 
-def get(session: Session, delivery_id: str, subject: Subject) -> Delivery:
+def get(session: Session, delivery_id: str, subject: Subject, action: str = "read") -> Delivery:
     """Return a delivery within the subject's reach.
 
     Raises:
         NotFound: there is none, or it is out of reach.
     """
-    query = sa.select(Delivery).where(Delivery.id == delivery_id, visible(subject, "read"))
+    query = sa.select(Delivery).where(Delivery.id == delivery_id, visible(subject, action))
     found = session.scalar(query.options(undefer(Delivery.external_id)))
     if found is None:
         raise NotFound("There is no such delivery", entity="delivery", id=delivery_id)
     return found
 
 
+def replayed(session: Session, delivery_id: str, subject: Subject) -> Delivery | None:
+    """Return the delivery that was accepted in the place of this one; None if there is none."""
+    again = session.scalar(sa.select(Delivery.id).where(Delivery.replay_of == delivery_id))
+    return get(session, again, subject, "operate") if again else None
+
+
+def unanswered(session: Session, asked: Mapping[str, Any], subject: Subject, most: int) -> list[Delivery]:
+    """Return the oldest deliveries that these filters find, without what has a newer one of its record behind it.
+
+    Raises:
+        NotFound: the connection is out of reach.
+    """
+    connections.get(session, asked["connection_id"], subject)
+    later = aliased(Delivery)
+    newer = sa.select(1).where(later.local_id == Delivery.local_id, later.id > Delivery.id,
+                               later.connection_id == Delivery.connection_id, later.entity == Delivery.entity).exists()
+    query = filtered(asked).where(visible(subject, "operate"), ~newer).options(undefer(Delivery.external_id))
+    return list(session.scalars(query.order_by(Delivery.id).limit(most)))
+
+
 def last_op(session: Session, connection_id: str, entity: str, local_id: str) -> str | None:
     """Return what was asked last for a record of ours; None if nothing is remembered."""
+    last = newest(session, connection_id, entity, local_id)
+    return last.op if last else None
+
+
+def newest(session: Session, connection_id: str, entity: str, local_id: str) -> Delivery | None:
+    """Return the last delivery of a lane that is remembered."""
     return session.scalar(
-        sa.select(Delivery.op)
+        sa.select(Delivery)
         .where(Delivery.connection_id == connection_id, Delivery.entity == entity, Delivery.local_id == local_id)
         .order_by(Delivery.id.desc()).limit(1))
 

@@ -28,8 +28,8 @@ class ConnectionGauges(Gauges):
         Gauge("sync_lag_seconds", "How far a target is behind: the age of its oldest open delivery, or the time "
                                   "since its calls began to fail if that is longer; 0 when nothing is open.",
               ("connection",)),
-        Gauge("backlog_deliveries", "Deliveries that are not settled, and those that are dead and wait for a person, "
-                                    "by state.", ("connection", "state")),
+        Gauge("backlog_deliveries", "Deliveries that are not settled, and those that are dead, were not sent again "
+                                    "and wait for a person, by state.", ("connection", "state")),
         Gauge("connection_state", "1 for what is wanted of the connection.", ("connection", "adapter", "state")),
         Gauge("connection_health", "1 for what is seen of the connection.", ("connection", "adapter", "health")),
         Gauge("connection_last_success_timestamp_seconds", "When a call of the connection last succeeded (Unix time); "
@@ -66,7 +66,11 @@ def standing() -> sa.Select[Any]:
 
     oldest = [of(state, _DELIVERY.created_at).order_by(_DELIVERY.id).limit(1).scalar_subquery()
               .label(f"oldest_{state}") for state in OPEN]
-    counts = [of(state, sa.func.count()).scalar_subquery().label(f"count_{state}") for state in COUNTED]
+    again = table_of(Delivery).alias("again").c
+    sent_again = sa.select(1).where(again.replay_of == _DELIVERY.id, again.replay_of.is_not(None)).exists()
+    counted = {state: of(state, sa.func.count()) for state in COUNTED}
+    counted["dead"] = counted["dead"].where(~sent_again)
+    counts = [asked.scalar_subquery().label(f"count_{state}") for state, asked in counted.items()]
     return sa.select(_CONNECTION.id, _CONNECTION.name, _CONNECTION.adapter, _CONNECTION.desired_state,
                      _CONNECTION.health, _CONNECTION.last_success_at, _CONNECTION.first_failure_at, *oldest, *counts)
 

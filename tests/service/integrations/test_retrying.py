@@ -1,0 +1,146 @@
+"""A dead delivery is sent again by hand: as one of its own, once, and never past a newer one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chassis.database import utcnow
+from contracts.errors import Conflict, InvalidTransition
+from services.integrations.models import Delivery
+from services.integrations.operations import intake, replays
+from tests.service.integrations.conftest import ADMIN, Hub
+from tests.service.integrations.test_cancelling import cancel, confirmed
+from tests.service.integrations.test_gauges import told
+from tests.service.integrations.test_pruning import pruner
+from tests.support.fake_target import FakeTarget
+
+
+def retry(hub: Hub, delivery: Delivery) -> Delivery:
+    with hub.db.write() as session:
+        again = replays.retry(session, {"id": delivery.id, "reason": "corrected there"}, utcnow(), by=ADMIN)
+        session.expunge(again)
+    hub.engine.wake([again.connection_id])
+    return again
+
+
+def test_a_dead_delivery_is_sent_again_as_one_of_its_own_however_often_it_is_asked(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    hub.run()
+    target.fail(method="POST", status=422, message="the code is unknown")
+    hub.until(id := hub.customer(), "dead")
+    [dead] = hub.deliveries(id)
+    assert told(hub)["backlog_deliveries", "dead"] == 1
+
+    again = retry(hub, dead)
+    assert retry(hub, dead).id == again.id
+
+    hub.until(id, "dead", "delivered")
+    sent = hub.deliveries(id)[1]
+    assert (sent.replay_of, sent.origin, sent.idempotency_key) == (dead.id, "replay", dead.idempotency_key)
+    assert [row.body["name"] for row in target.of("customer")] == ["v1"]
+    assert told(hub)["backlog_deliveries", "dead"] == 0
+    assert hub.ledger(connection_id).balanced
+    assert pruner(hub, days_later=91).prune() == 0  # else the dead one would be waiting for a person again
+    with pytest.raises(InvalidTransition, match="this one is delivered"):
+        retry(hub, sent)
+
+
+def test_one_that_dies_again_can_be_sent_again_in_turn(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    hub.run()
+    target.fail(method="POST", status=422, times=2)
+    hub.until(id := hub.customer(), "dead")
+    retry(hub, hub.deliveries(id)[0])
+    hub.until(id, "dead", "dead")
+
+    retry(hub, hub.deliveries(id)[1])
+
+    hub.until(id, "dead", "dead", "delivered")
+
+
+def test_nothing_is_sent_again_past_a_newer_delivery_of_its_record(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    hub.run()
+    target.fail(method="POST", status=422)
+    hub.until(id := hub.customer(), "dead")
+    hub.customer(2, id)
+    hub.until(id, "dead", "delivered")
+    dead, newer = hub.deliveries(id)
+
+    with pytest.raises(Conflict) as refused:
+        retry(hub, dead)
+
+    assert refused.value.fields["newer"] == newer.id
+
+
+def test_a_cancellation_that_was_refused_is_sent_again(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer", "order")
+    hub.run()
+    hub.until(customer := hub.customer(), "delivered")
+    hub.until(order := confirmed(hub, customer), "delivered")
+    target.fail(method="DELETE", status=422, message="its shipment has left")
+    cancel(hub, order, customer)
+    hub.until(order, "delivered", "dead")
+
+    retry(hub, hub.deliveries(order)[1])
+
+    hub.until(order, "delivered", "dead", "delivered")
+    assert target.of("order") == []
+
+
+def test_all_dead_deliveries_of_a_filter_are_counted_shown_and_sent_again_once_that_count_is_confirmed(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_id, other = hub.connect(target, "customer"), hub.connect(target, "order")
+    monkeypatch.setattr(replays, "EXAMPLES", 1)
+    hub.run()
+    target.fail(method="POST", status=422, times=3)
+    ids = [hub.customer() for _ in range(3)]
+    for id in ids:
+        hub.until(id, "dead")
+    hub.customer(2, ids[2])
+    hub.until(ids[2], "dead", "delivered")
+
+    def ask(connection: str = connection_id, **asked: Any) -> dict[str, Any]:
+        with hub.db.write() as session:
+            told = replays.retry_dead(session, {"id": connection, "reason": "", **asked}, utcnow(), by=ADMIN)
+            examples = [one.local_id for one in told["examples"]]
+        hub.engine.wake([connection])
+        return told | {"examples": examples}
+
+    seen = {"connection_id": connection_id, "found": 2, "accepted": 0, "more": False, "examples": ids[:1]}
+    assert ask(error_class="invalid", entity="customer") == seen
+    assert (ask(error_class="transient")["found"], ask(other)["found"]) == (0, 0)
+    with pytest.raises(Conflict) as refused:
+        ask(confirm=3)
+    assert refused.value.fields["found"] == 2
+    assert [hub.states(id) for id in ids[:2]] == [["dead"]] * 2
+
+    assert ask(confirm=2)["accepted"] == 2
+
+    for id in ids[:2]:
+        hub.until(id, "dead", "delivered")
+    assert len(target.of("customer")) == 3
+    assert ask()["found"] == 0
+    assert hub.ledger(connection_id).balanced
+
+
+def test_more_than_can_be_sent_again_at_once_are_sent_in_turns(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_id, now = hub.connect(target, "customer"), utcnow()
+    monkeypatch.setattr(replays, "MOST", 2)
+    plans = [intake.plan(connection_id, "customer", f"c{n}", "delete", 1, now) for n in range(3)]
+    with hub.db.write() as session:
+        intake.add(session, [plan | {"state": "dead", "settled_at": now} for plan in plans])
+    left = []
+    for _ in range(3):
+        with hub.db.write() as session:
+            found = replays.retry_dead(session, {"id": connection_id}, now, by=ADMIN)
+            left.append((found["found"], found["more"]))
+            replays.retry_dead(session, {"id": connection_id, "confirm": found["found"]}, now, by=ADMIN)
+    assert left == [(2, True), (1, False), (0, False)]

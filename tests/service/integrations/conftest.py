@@ -33,6 +33,8 @@ from tests.support.processes import eventually
 from tests.support.two_way import HOOK
 
 ADMIN = Subject(id=new_id(), kind="user", name="admin", depths={"*": {"*": "all"}})
+on_sqlite = pytest.mark.parametrize("db_uri", ["sqlite"], indirect=True)
+"""For what no database can change: rules that a neighbouring test shows to hold on both."""
 CREATED, UPDATED, CONFIRMED = "customers.customer.created", "customers.customer.updated", "sales.order.confirmed"
 
 

@@ -14,7 +14,7 @@ from services.integrations.engine import decisions
 from services.integrations.models import Conflict, Sighting
 from services.integrations.operations import conflicts
 from services.integrations.queries import conflicts as queries
-from tests.service.integrations.conftest import ADMIN, Hub
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_two_ways import connect, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
 from tests.support.two_way import TwoWayAdapter
@@ -115,6 +115,7 @@ def test_keep_remote_never_tells_an_older_reading_than_one_that_was_taken_in_mea
     assert sighting.remote_version == str(row_of(target, id).version)
 
 
+@on_sqlite
 def test_keep_remote_waits_for_a_delivery_that_may_change_what_it_would_keep(
     hub: Hub, target: FakeTarget, disputed: tuple[str, str]
 ) -> None:

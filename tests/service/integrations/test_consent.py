@@ -8,7 +8,7 @@ import pytest
 
 from chassis.database import new_id
 from hub_adapter.port import Context, Write, Written
-from tests.service.integrations.conftest import Hub
+from tests.service.integrations.conftest import Hub, on_sqlite
 from tests.service.integrations.test_two_ways import connect, poll, told
 from tests.support.fake_target import FakeTarget, Row
 from tests.support.two_way import TwoWayAdapter
@@ -79,6 +79,7 @@ def test_a_refusal_takes_back_what_a_first_write_left_there_half_made(hub: Hub, 
     assert hub.ledger(connection_id).balanced
 
 
+@on_sqlite
 def test_a_refusal_takes_back_what_was_left_half_made_of_a_record_that_was_lost_there_before(
     hub: Hub, target: FakeTarget
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hub_adapter.port import Capability, Context, Remote, Write, Written
 from services.integrations.adapters import registry
 from services.integrations.models import Binding
-from tests.service.integrations.conftest import Hub
+from tests.service.integrations.conftest import Hub, on_sqlite
 from tests.service.integrations.test_consent import GRANTED, REFUSED, subscriber
 from tests.service.integrations.test_two_ways import connect
 from tests.support.fake_target import FakeTarget
@@ -65,6 +65,7 @@ def test_a_first_write_whose_answer_was_lost_is_found_by_the_address_it_went_wit
     assert hub.ledger(connection_id).balanced
 
 
+@on_sqlite
 def test_what_a_failed_first_write_left_is_found_known_as_ours_and_taken_back(hub: Hub, target: FakeTarget) -> None:
     connect(hub, target, "contact")
     hub.run()
@@ -83,6 +84,7 @@ def test_what_a_failed_first_write_left_is_found_known_as_ours_and_taken_back(hu
     assert [(one.id, one.body["consent"]["email"]["state"]) for one in target.of("contact")] == [(row.id, "granted")]
 
 
+@on_sqlite
 def test_somebody_elses_record_under_the_same_address_is_not_taken_back(hub: Hub, target: FakeTarget) -> None:
     connection_id = connect(hub, target, "contact")
     hub.run()

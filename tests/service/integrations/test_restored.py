@@ -15,7 +15,7 @@ from services.integrations.models import Attempt, Binding, Connection, Delivery,
 from services.integrations.operations import connections, inbound
 from services.integrations.operations.inbound import News, Reading
 from services.integrations.queries.statements import table_of
-from tests.service.integrations.conftest import ADMIN, UPDATED, Hub
+from tests.service.integrations.conftest import ADMIN, UPDATED, Hub, on_sqlite
 from tests.service.integrations.test_out_of_order import SNAPSHOT
 from tests.support.fake_target import FakeTarget
 
@@ -76,6 +76,7 @@ def test_a_waiting_version_of_a_restored_database_never_overwrites_the_newer_one
     assert (row.source_version, hub.ledger(connection_id).balanced) == (3, True)
 
 
+@on_sqlite
 def test_what_a_target_tells_after_an_older_database_was_restored_is_not_taken_for_old_by_those_who_hear_it(
     hub: Hub, target: FakeTarget
 ) -> None:

@@ -10,7 +10,7 @@ from chassis.database import utcnow
 from contracts.errors import Conflict, InvalidTransition
 from services.integrations.models import Delivery
 from services.integrations.operations import intake, replays
-from tests.service.integrations.conftest import ADMIN, Hub
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_cancelling import cancel, confirmed
 from tests.service.integrations.test_gauges import told
 from tests.service.integrations.test_pruning import pruner
@@ -49,6 +49,7 @@ def test_a_dead_delivery_is_sent_again_as_one_of_its_own_however_often_it_is_ask
         retry(hub, sent)
 
 
+@on_sqlite
 def test_one_that_dies_again_can_be_sent_again_in_turn(hub: Hub, target: FakeTarget) -> None:
     hub.connect(target, "customer")
     hub.run()
@@ -62,6 +63,7 @@ def test_one_that_dies_again_can_be_sent_again_in_turn(hub: Hub, target: FakeTar
     hub.until(id, "dead", "dead", "delivered")
 
 
+@on_sqlite
 def test_nothing_is_sent_again_past_a_newer_delivery_of_its_record(hub: Hub, target: FakeTarget) -> None:
     hub.connect(target, "customer")
     hub.run()
@@ -77,6 +79,7 @@ def test_nothing_is_sent_again_past_a_newer_delivery_of_its_record(hub: Hub, tar
     assert refused.value.fields["newer"] == newer.id
 
 
+@on_sqlite
 def test_a_cancellation_that_was_refused_is_sent_again(hub: Hub, target: FakeTarget) -> None:
     hub.connect(target, "customer", "order")
     hub.run()
@@ -129,6 +132,7 @@ def test_all_dead_deliveries_of_a_filter_are_counted_shown_and_sent_again_once_t
     assert hub.ledger(connection_id).balanced
 
 
+@on_sqlite
 def test_more_than_can_be_sent_again_at_once_are_sent_in_turns(
     hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from contracts.errors import Invalid, StaleVersion
 from services.integrations.models import Cursor, Route
 from services.integrations.operations import accounts, pulls, routes
 from services.integrations.operations.inbound import News, Reading
-from tests.service.integrations.conftest import ADMIN, Hub
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_consent import GRANTED, contact, subscriber
 from tests.service.integrations.test_two_ways import ANN, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
@@ -53,6 +53,7 @@ def test_a_route_that_is_widened_tells_what_changes_from_then_on_and_what_is_new
     assert hub.ledger(pushed).balanced
 
 
+@on_sqlite
 def test_what_was_written_while_a_route_did_not_read_is_not_told_when_it_reads_again(
     hub: Hub, target: FakeTarget, pushed: str
 ) -> None:
@@ -70,6 +71,7 @@ def test_what_was_written_while_a_route_did_not_read_is_not_told_when_it_reads_a
     assert told(hub) == []
 
 
+@on_sqlite
 def test_who_unsubscribed_before_the_route_was_widened_is_told(hub: Hub, target: FakeTarget) -> None:
     connection_id = hub.connect(target, "contact", adapter="two_way")
     hub.run()
@@ -99,6 +101,7 @@ def test_a_page_that_was_asked_for_before_the_route_was_turned_counts_no_more(
     assert told(hub) == []
 
 
+@on_sqlite
 def test_a_route_is_turned_from_the_version_that_was_read_and_only_where_its_adapter_can(
     hub: Hub, target: FakeTarget
 ) -> None:

@@ -19,7 +19,7 @@ from services.integrations.engine.targets import Target
 from services.integrations.models import Binding, Cursor, OwnWrite
 from services.integrations.operations import accounts, inbound, pulls
 from services.integrations.operations.inbound import News, Reading, Told
-from tests.service.integrations.conftest import ADMIN, Hub
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget, Row
 from tests.support.processes import eventually
 from tests.support.two_way import TwoWayAdapter
@@ -357,6 +357,7 @@ def test_what_they_told_is_brought_there_again_if_a_write_of_ours_replaced_it_be
     assert len(told(hub)) == 1
 
 
+@on_sqlite
 def test_what_came_back_waits_for_a_write_of_ours_that_may_replace_it_yet(hub: Hub, target: FakeTarget) -> None:
     connection_id = connect(hub, target, "task")
     hub.run()
@@ -374,6 +375,7 @@ def test_what_came_back_waits_for_a_write_of_ours_that_may_replace_it_yet(hub: H
     assert row_of(target, id).body["title"] == "他们的"
 
 
+@on_sqlite
 def test_what_came_back_from_a_target_that_has_lost_the_record_is_made_there_anew(
     hub: Hub, target: FakeTarget
 ) -> None:

@@ -14,7 +14,7 @@ from services.integrations.engine import webhooks
 from services.integrations.models import OwnWrite, Receipt
 from services.integrations.operations import inbound, receipts
 from services.integrations.operations.inbound import News, Reading, Told
-from tests.service.integrations.conftest import Hub
+from tests.service.integrations.conftest import Hub, on_sqlite
 from tests.service.integrations.test_two_ways import ANN, connect, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -79,6 +79,7 @@ def test_a_late_message_that_tells_no_time_makes_the_record_be_read_as_it_stands
         (["status"], "done"), (["priority", "title"], "done")]
 
 
+@on_sqlite
 def test_a_late_message_about_a_record_that_cannot_be_read_now_is_left_to_the_poll(
     hub: Hub, target: FakeTarget
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_late_message_about_a_record_that_cannot_be_read_now_is_left_to_the_po
     eventually(lambda: [one["changed"] for one in told(hub)] == [["status"]])
 
 
+@on_sqlite
 def test_a_page_that_was_asked_for_before_a_message_came_does_not_bring_the_older_record_back(
     hub: Hub, target: FakeTarget
 ) -> None:

@@ -76,7 +76,7 @@ class Postgres:
             )
         self._wait_until_it_answers()
 
-    def _wait_until_it_answers(self, timeout_s: float = 30.0) -> None:
+    def _wait_until_it_answers(self, timeout_s: float = 90.0) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -113,7 +113,7 @@ class Postgres:
     def execute(self, statement: str | sql.Composed, parameters: Sequence[object] = ()) -> None:
         """Run one statement in the maintenance database, outside any transaction."""
         connection = psycopg2.connect(
-            host="127.0.0.1", port=self.port, user=self.superuser, dbname="postgres", connect_timeout=5
+            host="127.0.0.1", port=self.port, user=self.superuser, dbname="postgres", connect_timeout=30
         )
         try:
             connection.autocommit = True

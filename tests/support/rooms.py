@@ -29,6 +29,10 @@ ADMIN = Subject(id=new_id(), kind="user", name="admin", depths={"*": {"*": "all"
 """Somebody who may do everything."""
 
 
+PATIENT = 6.0
+"""Times an operation's own time-out that a call waits where a test is about its answer: a busy machine stands still."""
+
+
 class _Idle(Entrypoint):
     """nameko takes a class for a service only if it has an entrypoint."""
 
@@ -53,7 +57,13 @@ def make_keys(home: Path) -> SigningKey:
 
 
 class Rooms:
-    """The rooms of one test, all on one broker, each with its own database."""
+    """The rooms of one test, all on one broker, each with its own database.
+
+    Attributes:
+        patience: times an operation's own time-out that a call waits by default.
+    """
+
+    patience = 1.0
 
     def __init__(self, home: Path, amqp_uri: str, **environ: str) -> None:
         self.home = home
@@ -81,6 +91,7 @@ class Rooms:
             key: str | None = None, **options: Any) -> Answer:
         """Call an operation as `subject`; the request holds values as a client would send them."""
         options.setdefault("request_id", new_id())
+        options.setdefault("timeout_s", self.patience * operation.timeout_s)
         loaded = operation.request().load(request or {})
         return self.caller.call(operation, loaded, subject=subject, key=key, **options)
 
@@ -110,6 +121,7 @@ class Rooms:
 def rooms(tmp_path: Path, amqp_uri: str) -> Iterator[Rooms]:
     """Rooms on SQLite."""
     started = Rooms(tmp_path, amqp_uri)
+    started.patience = PATIENT
     yield started
     started.stop_all()
 

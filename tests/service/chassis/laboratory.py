@@ -132,7 +132,7 @@ class Lab:
         """Bind a queue to the lab's events, as IT may."""
         from kombu import Connection, Exchange, Queue
 
-        with Connection(self.vhost.amqp_uri, connect_timeout=5) as connection:
+        with Connection(self.vhost.amqp_uri, connect_timeout=30) as connection:
             exchange = Exchange(event.exchange, type="topic", durable=True)
             Queue(queue, exchange=exchange, routing_key=event.routing_key, durable=True,
                   queue_arguments={"x-queue-type": "quorum"})(connection.default_channel).declare()

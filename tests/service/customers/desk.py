@@ -21,7 +21,7 @@ from contracts.envelope import CONTENT_TYPE, Envelope
 from contracts.event import EventType
 from contracts.schema import pack
 from tests.support.processes import eventually
-from tests.support.rooms import ADMIN, Rooms
+from tests.support.rooms import ADMIN, PATIENT, Rooms
 
 CALENDAR = "Calendars"
 
@@ -60,6 +60,7 @@ class Desk:
 
     def __init__(self, home: Path, amqp_uri: str, db_uri: str) -> None:
         self.rooms, self.amqp_uri = Rooms(home, amqp_uri, DB_URI_CUSTOMERS=db_uri), amqp_uri
+        self.rooms.patience = PATIENT
         self.db: Database = self.rooms.start("customers").runtime.db
         self.call, self.ask = self.rooms.call, self.rooms.ask
         assert self.rooms.caller, "its runtime installs the keys with which events are sealed here"
@@ -102,7 +103,7 @@ class Desk:
                 producer.publish(json.dumps(envelope.to_wire()), routing_key=envelope.routing_key,
                                  exchange=Exchange(f"{envelope.service}.events", type="topic", durable=True),
                                  content_type=CONTENT_TYPE, content_encoding="utf-8")
-        eventually(lambda: wanted <= self._met())
+        eventually(lambda: wanted <= self._met(), 30)
 
     def _met(self) -> set[str]:
         with self.db.read() as session:

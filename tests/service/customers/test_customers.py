@@ -13,7 +13,7 @@ from chassis.database import new_id
 from chassis.outbox import OUTBOX
 from contracts import customers as contract
 from contracts import errors
-from tests.support.rooms import ADMIN, Rooms
+from tests.support.rooms import ADMIN, PATIENT, Rooms
 
 LI = {"name": "李雷", "phone": "138 0013 8000", "email": "Li.Lei@Example.com",
       "address": {"street": "南京路1号", "city": "上海"}}
@@ -23,6 +23,7 @@ LI = {"name": "李雷", "phone": "138 0013 8000", "email": "Li.Lei@Example.com",
 def hub(tmp_path: Path, amqp_uri: str, db_uri: str) -> Any:
     """The customers room on each database."""
     rooms = Rooms(tmp_path, amqp_uri, DB_URI_CUSTOMERS=db_uri)
+    rooms.patience = PATIENT
     rooms.start("customers")
     yield rooms
     rooms.stop_all()

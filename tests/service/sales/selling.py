@@ -25,7 +25,7 @@ from contracts.event import EventType
 from contracts.schema import pack
 from services.sales.models import Base, CustomerRef, Order, Product, Reservation
 from tests.support.processes import eventually
-from tests.support.rooms import ADMIN, Rooms
+from tests.support.rooms import ADMIN, PATIENT, Rooms
 
 ERP = new_id()
 MIDNIGHT = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
@@ -104,6 +104,7 @@ class Selling:
     def started(cls, home: Path, amqp_uri: str, db_uri: str) -> Self:
         """Start the room in this process."""
         rooms = Rooms(home, amqp_uri, DB_URI_SALES=db_uri)
+        rooms.patience = PATIENT
         return cls(rooms, amqp_uri, rooms.start("sales").runtime.db)
 
     def clear(self) -> None:
@@ -122,7 +123,7 @@ class Selling:
         """Publish events as other services would, and wait until sales has met each."""
         self.publish(envelopes)
         wanted = {envelope.id for envelope in envelopes}
-        eventually(lambda: wanted <= self._met())
+        eventually(lambda: wanted <= self._met(), 30)
 
     def publish(self, envelopes: Iterable[Envelope]) -> None:
         """Publish events as other services would."""

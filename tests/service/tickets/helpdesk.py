@@ -12,7 +12,7 @@ from contracts import tickets as contract
 from contracts.depth import Depth
 from services.tickets.models import CustomerRef
 from tests.service.sales.selling import Selling
-from tests.support.rooms import ADMIN, Rooms
+from tests.support.rooms import ADMIN, PATIENT, Rooms
 
 
 def agent(depth: Depth = "own", *teams: str, below: Iterable[str] = (), **depths: Depth) -> Subject:
@@ -28,6 +28,7 @@ class HelpDesk(Selling):
     def started(cls, home: Path, amqp_uri: str, db_uri: str) -> Self:
         """Start the room in this process."""
         rooms = Rooms(home, amqp_uri, DB_URI_TICKETS=db_uri)
+        rooms.patience = PATIENT
         return cls(rooms, amqp_uri, rooms.start("tickets").runtime.db)
 
     def ticket(self, by: Subject = ADMIN, **more: Any) -> dict[str, Any]:

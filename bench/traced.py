@@ -46,12 +46,12 @@ HOPS = {
     ),
     "sales": (
         ("chassis.rpc", "_answer", "operation"),
-        ("chassis.rpc", "_RequestConsumer.reply", "reply"),
+        ("chassis.answering", "RequestConsumer.reply", "reply"),
         ("chassis.relay", "Confirms.publish", "event published and confirmed"),
     ),
     "customers": (
         ("chassis.rpc", "_answer", "operation"),
-        ("chassis.rpc", "_RequestConsumer.reply", "reply"),
+        ("chassis.answering", "RequestConsumer.reply", "reply"),
     ),
     "integrations": (
         ("services.integrations.operations.intake", "accept", "change accepted"),

@@ -16,7 +16,7 @@ from kombu.message import Message
 from nameko.extensions import DependencyProvider
 from nameko.rpc import ReplyListener
 
-from chassis import broker, metrics, rpc, telemetry, tracing
+from chassis import answering, broker, metrics, telemetry, tracing
 from chassis.container import RUNTIME, DrainingConsumer
 from chassis.context import SigningKey, Subject, mint
 from chassis.failpoints import failpoint
@@ -159,9 +159,9 @@ class Caller(DependencyProvider):
         runtime = self.container.config[RUNTIME]
         signing: SigningKey = runtime.extra[SIGNING_KEY]
         headers = {
-            rpc.TOKEN: mint(subject, operation.service, signing, expires_in_s=limit, jti=request_id),
-            rpc.REQUEST_ID: request_id, rpc.KEY: key, rpc.TIMEOUT_MS: int(limit * 1000),
-            rpc.TRACEPARENT: traceparent,
+            answering.TOKEN: mint(subject, operation.service, signing, expires_in_s=limit, jti=request_id),
+            answering.REQUEST_ID: request_id, answering.KEY: key, answering.TIMEOUT_MS: int(limit * 1000),
+            answering.TRACEPARENT: traceparent,
         }
         body = json.dumps({"request": pack(operation.request, request)}).encode()
         correlation_id = uuid.uuid4().hex

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from kombu import Connection, Exchange
-from sqlalchemy import delete, event, select
+from sqlalchemy import event, select
 from sqlalchemy.orm import selectinload
 
 from chassis.context import Subject
 from chassis.database import Database, new_id, utcnow
-from chassis.idempotency import IDEMPOTENCY
 from chassis.inbox import INBOX
 from chassis.outbox import OUTBOX
-from chassis.snapshot import SNAPSHOT_RUN
 from contracts import customers, integrations
 from contracts import sales as contract
 from contracts.envelope import CONTENT_TYPE, Envelope
@@ -25,7 +23,7 @@ from contracts.event import EventType
 from contracts.schema import pack
 from services.sales.models import Base, CustomerRef, Order, Product, Reservation
 from tests.support.processes import eventually
-from tests.support.rooms import ADMIN, PATIENT, Rooms
+from tests.support.rooms import ADMIN, PATIENT, Rooms, forget
 
 ERP = new_id()
 MIDNIGHT = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
@@ -108,16 +106,10 @@ class Selling:
         return cls(rooms, amqp_uri, rooms.start("sales").runtime.db)
 
     def clear(self) -> None:
-        """Forget all that a test has told and asked, and stop whatever it started beside sales.
-
-        Events stay, since they may still be under way: those told are met already, those announced are not shown.
-        """
+        """Forget all that a test has told and asked, and stop whatever it started beside sales."""
         for room in {*self.rooms.running} - {"sales", "asker"}:
             self.rooms.stop(room)
-        with self.db.write() as session:
-            for table in (*reversed(Base.metadata.sorted_tables), IDEMPOTENCY, SNAPSHOT_RUN):
-                session.execute(delete(table))
-            self._past = set(session.scalars(select(OUTBOX.c.id)))
+        self._past = forget(self.db, Base.metadata)
 
     def hear(self, *envelopes: Envelope) -> None:
         """Publish events as other services would, and wait until sales has met each."""

@@ -146,11 +146,13 @@ def test_the_story_ends_as_ever_when_one_process_is_killed(
 
     if what not in SANDBOXES:
         begin()  # a sandbox dies once its connection stands: none is set up to a target that does not answer
-    outcome = site.tell(story, begin)
+    outcomes = [site.tell(story, begin)]
+    while cut.is_alive():  # on a fast machine the moment may lie in the next story
+        outcomes.append(site.tell(story))
     ended = time.monotonic()
-    cut.join()
     eventually(lambda: site.hub.pids().keys() >= set(PROGRAMS), timeout_s=30)
-    STORIES[story].ended(outcome)
+    for outcome in outcomes:
+        STORIES[story].ended(outcome)
     took_s = max(0.0, ended - site.over)
     print(f"{story}: {what} hurt after {moment_s} s, ended {took_s:.1f} s after that was over")  # noqa: T201
     assert took_s < HEALED_WITHIN_S.get(what, 90.0) + REST_S

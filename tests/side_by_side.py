@@ -27,10 +27,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 TOGETHER = (
     ("tests/adapters/tryton/",),  # an ERP
-    ("tests/flows/test_one_order.py", "tests/flows/test_ticket_to_task.py",  # a whole hub
-     "tests/faults/test_one_process_killed.py"),
+    ("tests/flows/test_one_order.py", "tests/flows/test_ticket_to_task.py", "tests/flows/test_every_job.py",
+     "tests/flows/test_what_comes_back.py", "tests/faults/test_one_process_killed.py"),  # a whole hub
+    ("tests/flows/test_access_at_once.py", "tests/flows/test_brought_together.py", "tests/flows/test_role_matrix.py",
+     "tests/flows/test_every_post_repeats.py", "tests/flows/test_teams_apart.py"),  # all rooms, without an ERP
+    ("tests/adapters/caldav/",),  # a task server
 )
-"""Files that share something dear that a session keeps: one part takes them all."""
+"""Files that share something dear that a session keeps: one part takes them all, and gives it back after the last."""
 MEMORY = Path("/dev/shm")  # noqa: S108
 NEEDED_BYTES = 1 << 30
 """What one part writes, and some."""
@@ -40,7 +43,6 @@ LONGEST = (
     "tests/service/local/test_hub_up.py",
     "tests/service/integrations/test_invariants.py",
     "tests/service/identity/test_users.py",
-    "tests/flows/test_role_matrix.py",
     "tests/service/chassis/test_resend.py",
     "tests/service/integrations/test_crashes.py",
     "tests/service/sales/test_orders.py",

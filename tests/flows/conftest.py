@@ -1,4 +1,4 @@
-"""All rooms as processes, without an external system."""
+"""All rooms as processes, without an external system; files that ask for them share them, with records of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.rooms import SERVICES
 ROOMS = ("identity", "customers", "sales", "integrations")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def all_rooms(broker: Management, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """Every room and the gateway on a virtual host of their own, and an administrator signed in."""
     broker.start()

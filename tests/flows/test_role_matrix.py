@@ -129,7 +129,7 @@ RIGHTS: dict[str, Row] = {
     "GET /products/{id}": _unknown("product.read"),
     "GET /orders": _list("order.read"),
     "POST /orders": _made("order.create", {"customer_id": NOBODYS_ID, "currency": "CNY",
-                                           "lines": [{"sku": "A-1", "quantity": "1"}]}, 422),
+                                           "lines": [{"sku": "NONE-1", "quantity": "1"}]}, 422),
     "GET /orders/{id}": _unknown("order.read"),
     "GET /orders/{id}/deliveries": _unknown("order.read"),
     "PATCH /orders/{id}": _unknown("order.change", {"note": "Other"}, old=True),

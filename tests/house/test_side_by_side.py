@@ -46,8 +46,13 @@ def dear(tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     yield
     print("given back", "in time" if (folder / ".lock").exists() else "when others may remove", folder)
+
+@pytest.fixture(scope="session")
+def whole_hub():
+    yield
+    print("hub stopped")
 """
-    uses = "import pytest\ndef test_a(dear):\n    pass\n@pytest.mark.faults\ndef test_b():\n    assert 0\n"
+    uses = "import pytest\ndef test_a(whole_hub, dear):\n    pass\n@pytest.mark.faults\ndef test_b():\n    assert 0\n"
     make(tmp_path, {"tests/a/conftest.py": session, "tests/a/test_a.py": uses, "tests/a/test_b.py": uses})
     done = side_by_side(tmp_path, "--capture=no", "-m", "not faults")
     named = {name for names in TOGETHER for name in names}
@@ -57,6 +62,9 @@ def dear(tmp_path_factory):
     assert 1 <= len(told) <= 2, "once in each part that used it"
     assert {when for when, _ in told} == {"in time"}, "a server is stopped while its files are there"
     assert len({Path(folder).parents[1] for _, folder in told}) == len(told), "a part shares no folder with another"
+    ends = re.findall("hub stopped|given back", done.stdout)
+    assert ends.count("hub stopped") == 2, "a hub is not kept for files that do not ask for it"
+    assert (ends[0], ends[-1]) == ("hub stopped", "given back")
 
 
 def test_what_a_dead_run_wrote_goes_and_a_live_one_keeps_its_folder(monkeypatch: pytest.MonkeyPatch,

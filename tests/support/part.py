@@ -3,6 +3,7 @@
 `python -m pytest -p tests.support.part --turns FD`, where FD is a socket with one JSON document a line. The part first
 names every file that pytest finds; from then on it tells what came of the files that it was given, and is given others.
 A broker, a PostgreSQL and whatever else a session keeps are started once in a part; a module is imported at its turn.
+What only the files of one turn share is given back after it: a hub at rest still polls and takes memory.
 
 Nothing but pytest and the standard library is imported here: eventlet is to patch before anything else is there.
 """
@@ -14,9 +15,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+
+SHARED = ("all_rooms", "whole_hub", "erp", "server")
+"""Fixtures of a session that are shared by files which are given out together, and asked for by no other."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,7 +55,9 @@ class Part:
         while files := self._ask(answer):
             began = time.monotonic()
             self._counts, self._failed = Counter(), []
-            _run(session, _tests(session, [modules[file] for file in files]))
+            items = _tests(session, [modules[file] for file in files])
+            _run(session, items)
+            _give_back(session, items)
             answer = {"seconds": time.monotonic() - began, "counts": self._counts, "failed": self._failed}
         # At the end of a session pytest unlocks its folder first and gives back what the session keeps afterwards: a
         # server that it stops then may find its files gone.
@@ -127,3 +134,12 @@ def _run(session: pytest.Session, items: list[pytest.Item]) -> None:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:
             raise session.Interrupted(session.shouldstop)
+
+
+def _give_back(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """End what these tests have shared with each other alone."""
+    request = cast(Any, SimpleNamespace(node=session))  # the tests' own are gone; of it only the node is named
+    for item in items:
+        for name in SHARED:
+            for fixture in session._fixturemanager.getfixturedefs(name, item) or ():
+                fixture.finish(request)

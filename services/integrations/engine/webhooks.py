@@ -55,10 +55,7 @@ def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: C
         BadRequest: it is signed and cannot be read.
     """
     connection_id, headers = request["connection_id"], {str(k): str(v) for k, v in request["headers"].items()}
-    try:
-        body = base64.b64decode(request["body"], validate=True)
-    except binascii.Error as error:
-        raise BadRequest("The message cannot be read") from error
+    body = _decoded(request["body"])
     with db.read() as session:
         target = _target(session, targets, connection_id)
     changes = _parsed(target, headers, body, clock)
@@ -71,34 +68,45 @@ def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: C
     with db.write() as session:
         connection = lock(session, [connection_id])[connection_id]
         if not receipts.first_time(session, connection_id, headers, body, now):
-            MESSAGES.labels("known").inc()
-            log.info("webhook_known", connection_id=connection_id)
-            return {"changes": 0, "known": True}
-        told = [_tell(session, connection, page, reading) for page, reading in (
-            (_without(changes, hints), Reading(since=now, now=now, current=False)),
-            (standing, Reading(since=since, now=now)))]
-        announced, held = sum(one.announced for one in told), any(one.held for one in told)
+            return _noted(connection_id, known=True)
+        told = _merged(
+            _tell(session, connection, _without(changes, hints), Reading(since=now, now=now, current=False)),
+            _tell(session, connection, standing, Reading(since=since, now=now)))
         for entity in sorted(unread):
             pulls.start(session, connection_id, entity, now)
-    if held or unread:
+    if told.held or unread:
         nudge()
-    MESSAGES.labels("taken").inc()
-    log.info("webhook_taken", connection_id=connection_id, changes=announced)
-    return {"changes": announced, "known": False}
+    return _noted(connection_id, told.announced)
+
+
+def _noted(connection_id: str, changes: int = 0, *, known: bool = False) -> dict[str, Any]:
+    MESSAGES.labels("known" if known else "taken").inc()
+    log.info("webhook_known" if known else "webhook_taken", connection_id=connection_id, changes=changes)
+    return {"changes": changes, "known": known}
+
+
+def _decoded(body: str) -> bytes:
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise BadRequest("The message cannot be read") from error
+
+
+def _merged(one: Told, other: Told) -> Told:
+    return Told(announced=one.announced + other.announced, held=one.held + other.held)
 
 
 def _tell(session: Session, connection: Connection, page: Page, reading: Reading) -> Told:
     """Tell what is pulled; what crosses a write of ours is left to the poll."""
-    announced, held = 0, list[News]()
+    told = Told()
     for entity in sorted(page):
         if not connection.pulls(entity):
             continue
-        told = inbound.tell(session, connection.id, entity, page[entity], reading)
-        announced += told.announced
-        held += told.held
-        if told.held:
+        part = inbound.tell(session, connection.id, entity, page[entity], reading)
+        told = _merged(told, part)
+        if part.held:
             pulls.start(session, connection.id, entity, reading.now)
-    return Told(announced=announced, held=tuple(held))
+    return told
 
 
 def _hints(session: Session, connection_id: str, changes: Sequence[Change]) -> Page:

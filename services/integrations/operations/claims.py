@@ -143,17 +143,13 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     for row in taken:
         absent = [need for need in needs.get(row.id, ()) if not _is_bound(bound.get((row.connection_id, *need)))]
         job = _job(row, bound, bodies.get(row.id), needs.get(row.id, ()), specs[row.connection_id])
-        if isinstance(job, Job):
-            pulled, binding = by_id[row.connection_id].pulls(row.entity), bound.get(_lane(row))
-            job = replace(job, pulled=pulled, base=_base(keyring, binding) if pulled else None,
-                          sought=_sought(keyring, specs[row.connection_id], job, binding))
         if isinstance(job, Move):
             moves.append(job)
         elif absent and job.action != "delete":
             missing.add((row.connection_id, *absent[0]))
             moves.append(_blocked(row, absent[0], now))
         else:
-            jobs.append(job)
+            jobs.append(_with_both_sides(keyring, job, bound.get(_lane(row)), by_id[row.connection_id]))
     write_back(session, moves, now)
     announcements.deliveries_settled(session, [_ended(move, taken) for move in moves if move.after in TERMINAL])
     again = export(session, missing, now)
@@ -225,6 +221,13 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         remote_version=binding.remote_version if binding else None,
         hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {}, adopted=acked == 0,
     )
+
+
+def _with_both_sides(keyring: Keyring, job: Job, binding: Any, connection: Connection) -> Job:
+    """Return the job with what both sides know of its record."""
+    pulled, spec = connection.pulls(job.entity), registry.load(connection.adapter).spec
+    return replace(job, pulled=pulled, base=_base(keyring, binding) if pulled else None,
+                   sought=_sought(keyring, spec, job, binding))
 
 
 def _base(keyring: Keyring, binding: Any) -> dict[str, Any] | None:

@@ -1,4 +1,5 @@
-"""Whoever settles calls of a connection, or takes in what its target tells, holds the connection's row while at it.
+"""Whoever settles calls of a connection, sweeps up what was forgotten of it, or takes in what its target tells, holds
+the connection's row while at it.
 
 Without that a page could be compared with our writes as they were before a settlement and with the calls under way as
 they are after it, and two readers would give two changes of a record one number. The connection is locked before its

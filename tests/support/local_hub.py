@@ -27,7 +27,6 @@ from tests.support.processes import INHERITED, ROOT, free_port
 from tests.support.rooms import SERVICES
 
 ROOMS = (*SERVICES, "gateway")
-PROGRAMS = ("broker", *ROOMS, "tryton")
 
 
 def free_ports_in_a_row(count: int) -> int:

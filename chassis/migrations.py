@@ -15,7 +15,7 @@ from alembic.config import Config
 
 from chassis.audit.tables import AUDIT_CHAIN, GENESIS, TABLES, THE_CHAIN, guards, unguard
 from chassis.crypto import DATA_KEY
-from chassis.database import CHASSIS, Database
+from chassis.database import CHASSIS, LOCK_TIMEOUT_S, Database
 from chassis.idempotency import IDEMPOTENCY
 from chassis.inbox import INBOX
 from chassis.outbox import OUTBOX
@@ -56,6 +56,33 @@ def drop_audit_tables_v1(op: Any) -> None:
         connection.exec_driver_sql(statement)
 
 
+def add_index(op: Any, name: str, table: str, columns: list[str], *, where: str | None = None,
+              unique: bool = False) -> None:
+    """Create an index on a table that may be large, while a PostgreSQL that serves goes on reading and writing it.
+
+    Do so before anything else in a migration: what stands before it is committed with it. Ended half-way it can be run
+    again (https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY).
+
+    Args:
+        op: alembic's.
+        name: of the index; new, so that the version which still runs keeps the index that it goes by.
+        table: its name.
+        columns: their names.
+        where: the rows that it holds, as SQL; all of them without.
+        unique: no two of those rows may be equal in the columns.
+    """
+    rows = sa.text(where) if where else None
+    if op.get_bind().dialect.name != "postgresql":
+        op.create_index(name, table, columns, unique=unique, sqlite_where=rows)
+        return
+    with op.get_context().autocommit_block():
+        # It waits for every transaction that is open; the two seconds that a request waits would not do.
+        op.execute("SET lock_timeout = '10min'")
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
+        op.create_index(name, table, columns, unique=unique, postgresql_where=rows, postgresql_concurrently=True)
+        op.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S:g}s'")
+
+
 def config(room: str, db_uri: str) -> Config:
     """Return the alembic configuration of a room."""
     settings = Config()
@@ -86,8 +113,12 @@ def run(room: str, *metadata: sa.MetaData) -> None:
                 connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
                 # The sqlite3 module commits before DDL by itself; an explicit BEGIN keeps a migration whole.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                # An index over a million rows takes longer than any request may.
+                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.commit()
             context.configure(connection=connection, target_metadata=[CHASSIS, *metadata], render_as_batch=db.is_sqlite,
-                              compare_type=True, transactional_ddl=True)
+                              compare_type=True, transactional_ddl=True, transaction_per_migration=True)
             context.run_migrations()
             if db.is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
                 raise RuntimeError(f"a migration of {room} left rows whose reference is gone; nothing was changed")

@@ -51,8 +51,8 @@ class Customer(Versioned, Consenting, Base):
         Index("ix_customer_lifecycle_name_key", "lifecycle", "name_key", "id"),
         Index("ix_customer_owner_id_created_at", "owner_id", "created_at", "id"),
         # Most customers have none, and every index that one stands in makes its creation dearer.
-        _of_those_with_one("ix_customer_next_follow_up_at", "next_follow_up_at", "id"),
-        _of_those_with_one("ix_customer_owner_id_next_follow_up_at", "owner_id", "next_follow_up_at", "id"),
+        _of_those_with_one("ix_customer_follow_up", "next_follow_up_at", "id"),
+        _of_those_with_one("ix_customer_owner_id_follow_up", "owner_id", "next_follow_up_at", "id"),
         Index("ix_customer_team_id_created_at", "team_id", "created_at", "id"),
     )
 

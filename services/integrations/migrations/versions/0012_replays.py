@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+
+from chassis.migrations import add_index
 
 revision = "0012"
 down_revision = "0011"
 
-REPLAYS = sa.text("replay_of IS NOT NULL")
-
 
 def upgrade() -> None:
     """Create the index that holds it; nothing was sent again before."""
-    op.create_index("uq_delivery_replay", "delivery", ["replay_of"], unique=True, sqlite_where=REPLAYS,
-                    postgresql_where=REPLAYS)
+    add_index(op, "uq_delivery_replay", "delivery", ["replay_of"], where="replay_of IS NOT NULL", unique=True)
 
 
 def downgrade() -> None:

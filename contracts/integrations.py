@@ -351,7 +351,7 @@ class RetryDead(ById):
 
     Without `confirm` nothing is sent: the answer tells how many there are, with examples. With `confirm`, that number,
     they are sent; has the number changed meanwhile, none is. What has a newer delivery of its record behind it is left
-    out.
+    out, and so is what may have arrived (`ambiguous`, `unresolvable`) unless `error_class` names it.
     """
 
     entity = fields.String(validate=validate.Length(max=40))

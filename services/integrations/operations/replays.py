@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy.orm import Session
 
 from chassis import telemetry
 from chassis.context import Subject
+from chassis.sealed import keyring_of
 from contracts.errors import Conflict, InvalidTransition
+from services.integrations.adapters import registry
+from services.integrations.domain import failures
 from services.integrations.domain.deliveries import Op
-from services.integrations.models import Delivery
+from services.integrations.models import Connection, Delivery
 from services.integrations.operations import intake
+from services.integrations.operations.claims import sought_before
 from services.integrations.operations.locks import lock
 from services.integrations.queries import deliveries, lanes
 
@@ -21,13 +25,17 @@ log = telemetry.logger(__name__)
 
 MOST, EXAMPLES = 500, 10
 """Deliveries that are sent again in one transaction, and shown before."""
+DOUBTED = (failures.AMBIGUOUS, failures.UNRESOLVABLE)
+"""Classes of which nobody knows whether the target has it: a person looks there first."""
 
 
 def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by: Subject) -> Delivery:
     """Accept a delivery in the place of a dead one; return it, or the one that was accepted before.
 
-    It brings the record as it is now, under the key of its version: what the target has of it already is not made
-    twice, and a version that it was brought is skipped.
+    It brings the record as it is now, under the key of its version; a version that the target was brought is skipped.
+    Was it never known whether the dead one arrived, the target is looked at first, and nothing is made twice. A target
+    that cannot be asked is sent it at once, for whoever asks has looked there: if it had arrived, it is doubled unless
+    the target honours the key.
 
     Raises:
         NotFound: there is none, or it is out of reach.
@@ -40,14 +48,14 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
         return again
     if dead.state != "dead":
         raise InvalidTransition(f"Only a dead delivery is sent again; this one is {dead.state}", state=dead.state)
-    lane = (dead.connection_id, dead.entity, dead.local_id)
+    lane = _lane(dead)
     newest = deliveries.newest(session, *lane)
     if newest is not None and newest.id != dead.id:
         raise Conflict("A newer delivery of the record has come after it: see what became of that one", newer=newest.id)
     known = lanes.records(session, {lane[1:]}).get(lane[1:])
     if known is None and dead.op == "upsert":
         raise Conflict("The hub keeps no copy of the record: change it, and it is brought there")
-    plan = _plan(dead, known, now)
+    [plan] = _plans(session, [dead], {lane[1:]: known}, now)
     intake.add(session, [plan])
     log.info("delivery_retried", delivery_id=plan["id"], replay_of=dead.id, by=by.id)
     return deliveries.get(session, plan["id"], by, "operate")
@@ -56,13 +64,16 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
 def retry_dead(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by: Subject) -> dict[str, Any]:
     """Tell which dead deliveries of a connection could be sent again, or send them if their number is confirmed.
 
+    Those of which nobody knows whether they arrived are left to a person, who names them by `error_class`.
+
     Raises:
         NotFound: there is no such connection, or deliveries are out of reach.
         Conflict: another number was confirmed than there are; `found` says how many.
     """
     connection_id, confirmed = request["id"], request.get("confirm")
     lock(session, [connection_id])
-    dead = deliveries.unanswered(session, {**request, "connection_id": connection_id, "state": "dead"}, by, MOST + 1)
+    asked = {**request, "connection_id": connection_id, "state": "dead"}
+    dead = deliveries.unanswered(session, asked, by, MOST + 1, but=() if request.get("error_class") else DOUBTED)
     more, dead = len(dead) > MOST, dead[:MOST]
     known = lanes.records(session, {(one.entity, one.local_id) for one in dead if one.op == "upsert"})
     sent = [one for one in dead if one.op != "upsert" or (one.entity, one.local_id) in known]
@@ -72,12 +83,36 @@ def retry_dead(session: Session, request: Mapping[str, Any], now: dt.datetime, *
         return told
     if confirmed != len(sent):
         raise Conflict(f"There are {len(sent)} of them now, not {confirmed}: look again", found=len(sent))
-    intake.add(session, [_plan(one, known.get((one.entity, one.local_id)), now) for one in sent])
+    intake.add(session, _plans(session, sent, known, now))
     log.info("deliveries_retried", connection_id=connection_id, count=len(sent), by=by.id)
     return told | {"accepted": len(sent)}
 
 
+def _plans(session: Session, dead: Sequence[Delivery], known: Mapping[tuple[str, str], Any],
+           now: dt.datetime) -> list[dict[str, Any]]:
+    """Return the deliveries that go in the place of these, all of one connection."""
+    doubted = [one for one in dead if one.error_class in DOUBTED]
+    bound = lanes.bindings(session, {_lane(one) for one in doubted})
+    plans = {one.id: _plan(one, known.get((one.entity, one.local_id)), now) for one in dead}
+    for one in doubted:
+        if _can_be_looked_for(session, one, bound.get(_lane(one))):
+            plans[one.id] |= {"state": "in_doubt", "doubt_since": one.doubt_since or one.settled_at}
+    return list(plans.values())
+
+
 def _plan(dead: Delivery, known: Any, now: dt.datetime) -> dict[str, Any]:
-    lane = (dead.connection_id, dead.entity, dead.local_id)
-    plan = intake.plan(*lane, cast("Op", dead.op), known.version if known else dead.source_version, now)
-    return plan | {"origin": "replay", "replay_of": dead.id}
+    plan = intake.plan(*_lane(dead), cast("Op", dead.op), known.version if known else dead.source_version, now)
+    return plan | {"origin": "replay", "replay_of": dead.id, "doubt_since": None}
+
+
+def _can_be_looked_for(session: Session, dead: Delivery, binding: Any) -> bool:
+    """Tell whether a look at the target can find what a lost call may have left, and bind it."""
+    if binding is None:
+        return False
+    spec = registry.load(session.get_one(Connection, dead.connection_id).adapter).spec
+    return (binding.external_id is not None or sought_before(keyring_of(session), binding) is not None
+            or spec.sought_by(dead.entity, dead.local_id, None) is not None)
+
+
+def _lane(dead: Delivery) -> lanes.Lane:
+    return dead.connection_id, dead.entity, dead.local_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,8 +47,11 @@ def replayed(session: Session, delivery_id: str, subject: Subject) -> Delivery |
     return get(session, again, subject, "operate") if again else None
 
 
-def unanswered(session: Session, asked: Mapping[str, Any], subject: Subject, most: int) -> list[Delivery]:
+def unanswered(session: Session, asked: Mapping[str, Any], subject: Subject, most: int, *,
+               but: Collection[str] = ()) -> list[Delivery]:
     """Return the oldest deliveries that these filters find, without what has a newer one of its record behind it.
+
+    Those of the error classes `but` are left out.
 
     Raises:
         NotFound: the connection is out of reach.
@@ -58,6 +61,8 @@ def unanswered(session: Session, asked: Mapping[str, Any], subject: Subject, mos
     newer = sa.select(1).where(later.local_id == Delivery.local_id, later.id > Delivery.id,
                                later.connection_id == Delivery.connection_id, later.entity == Delivery.entity).exists()
     query = filtered(asked).where(visible(subject, "operate"), ~newer).options(undefer(Delivery.external_id))
+    if but:
+        query = query.where(sa.or_(Delivery.error_class.is_(None), Delivery.error_class.not_in(but)))
     return list(session.scalars(query.order_by(Delivery.id).limit(most)))
 
 

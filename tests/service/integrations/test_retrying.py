@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from chassis.database import utcnow
 from contracts.errors import Conflict, InvalidTransition
-from services.integrations.models import Delivery
+from services.integrations.models import Binding, Delivery
 from services.integrations.operations import intake, replays
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_cancelling import cancel, confirmed
@@ -23,6 +25,14 @@ def retry(hub: Hub, delivery: Delivery) -> Delivery:
         session.expunge(again)
     hub.engine.wake([again.connection_id])
     return again
+
+
+def retry_all(hub: Hub, connection_id: str, **asked: Any) -> dict[str, Any]:
+    with hub.db.write() as session:
+        told = replays.retry_dead(session, {"id": connection_id, "reason": "", **asked}, utcnow(), by=ADMIN)
+        examples = [one.local_id for one in told["examples"]]
+    hub.engine.wake([connection_id])
+    return told | {"examples": examples}
 
 
 def test_a_dead_delivery_is_sent_again_as_one_of_its_own_however_often_it_is_asked(
@@ -109,11 +119,7 @@ def test_all_dead_deliveries_of_a_filter_are_counted_shown_and_sent_again_once_t
     hub.until(ids[2], "dead", "delivered")
 
     def ask(connection: str = connection_id, **asked: Any) -> dict[str, Any]:
-        with hub.db.write() as session:
-            told = replays.retry_dead(session, {"id": connection, "reason": "", **asked}, utcnow(), by=ADMIN)
-            examples = [one.local_id for one in told["examples"]]
-        hub.engine.wake([connection])
-        return told | {"examples": examples}
+        return retry_all(hub, connection, **asked)
 
     seen = {"connection_id": connection_id, "found": 2, "accepted": 0, "more": False, "examples": ids[:1]}
     assert ask(error_class="invalid", entity="customer") == seen
@@ -148,3 +154,41 @@ def test_more_than_can_be_sent_again_at_once_are_sent_in_turns(
             left.append((found["found"], found["more"]))
             replays.retry_dead(session, {"id": connection_id, "confirm": found["found"]}, now, by=ADMIN)
     assert left == [(2, True), (1, False), (0, False)]
+
+
+@on_sqlite
+def test_what_may_have_arrived_is_sent_again_only_by_whoever_names_its_class(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer", adapter="fake_blind")
+    hub.run()
+    target.fail(method="POST", drop="after")
+    hub.until(id := hub.customer(), "dead")
+    assert hub.deliveries(id)[0].error_class == "unresolvable"
+
+    assert retry_all(hub, connection_id)["found"] == retry_all(hub, connection_id, confirm=0)["accepted"] == 0
+    assert retry_all(hub, connection_id, error_class="unresolvable", confirm=1)["accepted"] == 1
+
+    hub.until(id, "dead", "delivered")
+
+
+@on_sqlite
+def test_what_may_have_arrived_is_looked_for_before_it_is_sent_again(hub: Hub, target: FakeTarget) -> None:
+    connection_id, earlier = hub.connect(target, "customer"), utcnow() - dt.timedelta(minutes=1)
+    arrived, lost = hub.customer(), hub.customer()
+    there = target.put("customer", arrived, {"name": "v1"})
+    with hub.db.write() as session:
+        session.execute(sa.update(Delivery).values(state="dead", error_class="ambiguous", settled_at=earlier))
+        session.execute(sa.insert(Binding), [
+            {"connection_id": connection_id, "entity": "customer", "local_id": id, "state": "in_doubt",
+             "create_key": f"customer-{id}"} for id in (arrived, lost)])
+
+    retry(hub, hub.deliveries(arrived)[0])
+    assert retry_all(hub, connection_id, error_class="ambiguous", confirm=1)["accepted"] == 1
+    assert [hub.states(id) for id in (arrived, lost)] == [["dead", "in_doubt"]] * 2
+    hub.run()
+
+    for id in (arrived, lost):
+        hub.until(id, "dead", "delivered")
+    assert [(one.action, one.outcome) for one in hub.attempts(arrived)] == [("find", "found"), ("write", "succeeded")]
+    assert [(one.action, one.outcome) for one in hub.attempts(lost)] == [("find", "absent"), ("write", "succeeded")]
+    assert (len(target.of("customer")), hub.binding(arrived).external_id) == (2, there.id)
+    assert hub.ledger(connection_id).balanced

@@ -7,7 +7,7 @@ write has just replaced; nobody can know. Such a change is held: it is read agai
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,12 +111,13 @@ def tell(session: Session, connection_id: str, entity: str, news: Sequence[News]
     known = sightings.of(session, connection_id, entity, list(latest))
     fresh = [one for one in latest.values() if not _is_old(one, known.get(one.external_id), reading)]
     bound: dict[Place, str] = {}
-    held: list[News] = []
+    crossing: set[str] = set()
     if entity in PUSHED and fresh:
         ours = sightings.own_writes(session, connection_id, entity, [one.external_id for one in fresh])
         fresh = [one for one in fresh if not _is_echo(one, ours, known.get(one.external_id), reading)]
         bound = lanes.bound_elsewhere(session, _named(connection_id, entity, fresh))
-        held = _held(session, connection_id, entity, fresh, known, ours, bound, reading)
+        crossing = _crossing(session, connection_id, entity, fresh, ours, bound, reading)
+    held = _held(connection_id, entity, fresh, known, crossing, reading)
     changes = [_Change.of(session, (connection_id, entity, one.external_id), one, known.get(one.external_id), bound,
                           reading) for one in fresh if one not in held]
     _remember(session, changes, reading.now)
@@ -171,32 +172,44 @@ def _named(connection_id: str, entity: str, news: Iterable[News]) -> list[Place]
             *((connection_id, ACCOUNT, account) for account in sorted(accounts))]
 
 
-def _held(session: Session, connection_id: str, entity: str, news: Sequence[News], known: Mapping[str, Any],
-          ours: Mapping[str, Mapping[str, dt.datetime]], bound: Mapping[Place, str], reading: Reading) -> list[News]:
-    """Return those changes that cross a write of ours, or something that was taken in after their reading began."""
+def _crossing(session: Session, connection_id: str, entity: str, news: Sequence[News],
+              ours: Mapping[str, Mapping[str, dt.datetime]], bound: Mapping[Place, str], reading: Reading) -> set[str]:
+    """Return the ids of those that a write of ours crosses."""
     lane_of = {one.external_id: (connection_id, entity, bound[connection_id, entity, one.external_id])
                for one in news if (connection_id, entity, one.external_id) in bound}
     flying = lanes.in_flight(session, lane_of.values())
     unbound = [one for one in news if one.external_id not in lane_of and not one.deleted]
     # A record that is being made there has no id of ours yet: what looks new may be it.
     making = lanes.creations(session, connection_id, entity) if unbound else []
+    making_since = {one.external_id: reading.patience.get(_held_as(connection_id, entity, one), reading.now)
+                    for one in unbound}
+    return {id for id, lane in lane_of.items()
+            if lane in flying or any(at > reading.since for at in ours.get(id, {}).values())} | {
+        id for id, since in making_since.items() if any(begun <= since for begun in making)}
+
+
+def _held(connection_id: str, entity: str, news: Sequence[News], known: Mapping[str, Any], crossing: Collection[str],
+          reading: Reading) -> list[News]:
+    """Return those that cross a write of ours, or something newer that was taken in after their reading began."""
     held = []
     for one in news:
-        key = (connection_id, entity, one.external_id, GONE if one.deleted else one.version)
+        key, seen = _held_as(connection_id, entity, one), known.get(one.external_id)
         since = reading.patience.get(key, reading.now)
-        if one.external_id in lane_of:
-            crosses = lane_of[one.external_id] in flying or any(
-                at > reading.since for at in ours.get(one.external_id, {}).values())
-        else:
-            crosses = not one.deleted and any(begun <= since for begun in making)
-        seen = known.get(one.external_id)
-        crosses = crosses or (seen is not None and seen.seen_at > reading.since)
+        # Seen in a time that is still far off, it was by a clock that has been set back since, not meanwhile.
+        newer = seen is not None and 0 < (seen.seen_at - reading.since).total_seconds() and (
+            seen.seen_at - reading.now).total_seconds() < HELD_MOST_S
+        crosses = one.external_id in crossing or newer
         if crosses and (reading.now - since).total_seconds() < HELD_MOST_S:
             reading.patience[key] = since
             held.append(one)
         else:
             reading.patience.pop(key, None)
     return held
+
+
+def _held_as(connection_id: str, entity: str, one: News) -> tuple[str, str, str, str]:
+    """Return the name under which a reader's patience with a change is kept."""
+    return connection_id, entity, one.external_id, GONE if one.deleted else one.version
 
 
 # --- a change -----------------------------------------------------------------------------------------------------

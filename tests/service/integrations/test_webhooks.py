@@ -117,6 +117,22 @@ def test_a_page_that_was_asked_for_before_a_message_came_does_not_bring_the_olde
     assert [one["record"]["status"] for one in told(hub)] == ["done"]
 
 
+@on_sqlite
+def test_a_page_of_what_the_hub_never_writes_is_read_again_too_if_something_newer_came_meanwhile(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target)
+    since = utcnow()
+    older, newer = (News(external_id="1", version=version, record={"name": version}) for version in ("1", "2"))
+    with hub.db.write() as session:
+        inbound.tell(session, connection_id, "product", [newer], Reading(since=utcnow(), now=utcnow()))
+
+    with hub.db.write() as session:
+        read = inbound.tell(session, connection_id, "product", [older], Reading(since=since, now=utcnow()))
+
+    assert read == Told(held=(older,))
+
+
 def test_a_forged_an_old_and_an_unreadable_message_change_nothing(hub: Hub, target: FakeTarget) -> None:
     connection_id = connect(hub, target, "task")
     row = target.put("task", "theirs", {"title": "买茶"})

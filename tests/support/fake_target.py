@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, BinaryIO
+from io import BufferedIOBase
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from hub_adapter.client import NETWORK_PROPERTIES
@@ -75,7 +76,7 @@ class Fault:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     drop: str = ""
-    instead: Callable[[BinaryIO], None] | None = None
+    instead: Callable[[BufferedIOBase], None] | None = None
     delay_s: float = 0.0
     message: str = "scripted"
 

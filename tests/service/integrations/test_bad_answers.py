@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from io import BufferedIOBase
 
 import pytest
 
@@ -18,11 +18,11 @@ DEADLINE_S = 3.0
 HEAD = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
-def cut_off(line: BinaryIO) -> None:
+def cut_off(line: BufferedIOBase) -> None:
     line.write(HEAD % 500 + b'{"id": "1", "ver')
 
 
-def drip(line: BinaryIO) -> None:
+def drip(line: BufferedIOBase) -> None:
     line.write(HEAD % 10_000)
     for _ in itertools.count():
         line.write(b" ")
@@ -30,13 +30,13 @@ def drip(line: BinaryIO) -> None:
         time.sleep(0.1)
 
 
-def ten_gigabytes(line: BinaryIO) -> None:
+def ten_gigabytes(line: BufferedIOBase) -> None:
     line.write(HEAD % 10_000_000_000)
     for _ in itertools.count():
         line.write(b" " * 65_536)
 
 
-def no_json(line: BinaryIO) -> None:
+def no_json(line: BufferedIOBase) -> None:
     line.write(HEAD % 21 + b"<html>All is well</h>")
 
 
@@ -47,7 +47,7 @@ def other() -> Iterator[FakeTarget]:
 
 @pytest.mark.parametrize("rubbish", [cut_off, drip, ten_gigabytes, no_json])
 def test_an_answer_that_is_no_answer_is_given_up_in_time_and_leaves_one_record(
-    make_hub: Callable[..., Hub], target: FakeTarget, other: FakeTarget, rubbish: Callable[[BinaryIO], None]
+    make_hub: Callable[..., Hub], target: FakeTarget, other: FakeTarget, rubbish: Callable[[BufferedIOBase], None]
 ) -> None:
     hub = make_hub(call_deadline_s=DEADLINE_S)
     connection_id, elsewhere = hub.connect(target, "customer"), hub.connect(other, "customer")

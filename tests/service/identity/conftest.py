@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from chassis import migrations
 from chassis.context import Subject
 from chassis.crypto import DataKeys, Keyring, MasterKey, WireCodec
 from chassis.database import Database, utcnow
@@ -25,6 +24,8 @@ from services.identity.operations.hashing import Hasher
 from services.identity.queries.introspection import claims_of
 from services.identity.queries.rights import of_user
 from services.identity.settings import IdentitySettings
+from tests.support.migrated import bring_up_to_date, create_migrated
+from tests.support.postgres import Postgres
 
 ROOT = Subject.service("test")
 PASSWORD = "correct horse battery staple"
@@ -87,6 +88,17 @@ class Identity:
 
 
 @pytest.fixture
+def postgres_uri(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """SQLAlchemy URI of a fresh database, migrated unless a file is about that; dropped with the test."""
+    postgres.start()
+    migrated = request.path.stem not in {"test_migrations", "test_first_admin"}
+    name = create_migrated(postgres, "identity") if migrated else postgres.create_database()
+    yield postgres.uri(name)
+    postgres.start()
+    postgres.drop_database(name)
+
+
+@pytest.fixture
 def settings(db_uri: str, tmp_path: Path) -> IdentitySettings:
     return IdentitySettings.load(
         "identity",
@@ -99,7 +111,7 @@ def identity(settings: IdentitySettings) -> Iterator[Identity]:
     master = MasterKey.create(settings.master_key_file)
     codec = WireCodec(master)
     install_codec(codec)
-    migrations.upgrade("identity", settings.db_uri)
+    bring_up_to_date("identity", settings.db_uri)
     keyring = Keyring(master, DataKeys(settings.db_uri))
     keyring.prepare([*sealed_columns(Base), attempts.GUARD_KEYS])
     db = Database(settings.db_uri, pool_size=5, info={KEYRING: keyring})

@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chassis import migrations
 from chassis.context import Subject
 from chassis.crypto import DataKeys, Keyring, MasterKey, WireCodec
 from chassis.database import Database, new_id, utcnow
@@ -29,6 +28,8 @@ from services.integrations.queries import deliveries
 from services.integrations.settings import IntegrationsSettings
 from tests.support import fake_target
 from tests.support.fake_target import GOOD_KEY, FakeTarget
+from tests.support.migrated import bring_up_to_date, create_migrated
+from tests.support.postgres import Postgres
 from tests.support.processes import eventually
 from tests.support.two_way import HOOK
 
@@ -36,6 +37,17 @@ ADMIN = Subject(id=new_id(), kind="user", name="admin", depths={"*": {"*": "all"
 on_sqlite = pytest.mark.parametrize("db_uri", ["sqlite"], indirect=True)
 """For what no database can change: rules that a neighbouring test shows to hold on both."""
 CREATED, UPDATED, CONFIRMED = "customers.customer.created", "customers.customer.updated", "sales.order.confirmed"
+
+
+@pytest.fixture
+def postgres_uri(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """SQLAlchemy URI of a fresh database, migrated unless a file is about that; dropped with the test."""
+    postgres.start()
+    migrated = request.path.stem != "test_migrations"
+    name = create_migrated(postgres, "integrations") if migrated else postgres.create_database()
+    yield postgres.uri(name)
+    postgres.start()
+    postgres.drop_database(name)
 
 
 @pytest.fixture
@@ -57,7 +69,7 @@ class Hub:
     """The integrations service without its door: tell it events, run its engine, look at its tables."""
 
     def __init__(self, home: Path, db_uri: str, **settings: Any) -> None:
-        migrations.upgrade("integrations", db_uri)
+        bring_up_to_date("integrations", db_uri)
         key_file = home / "keys" / "master.key"
         master = MasterKey.load(key_file) if key_file.exists() else MasterKey.create(key_file)
         self.codec = WireCodec(master)

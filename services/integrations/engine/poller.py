@@ -1,4 +1,7 @@
-"""The poller: asks targets for their changes, a page at a time, and never loses or repeats one."""
+"""The poller: asks targets for their changes, a page at a time, and never loses or repeats one.
+
+Before the pages it reads what messages of webhooks have hinted at: so that costs the target no more than it allows.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,36 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from chassis import telemetry, tracing
 from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
-from hub_adapter.port import Change, Page
+from hub_adapter.port import Change, Context, Page, Remote
 from services.integrations.domain import failures
 from services.integrations.engine import calls
 from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
-from services.integrations.operations import pulls
+from services.integrations.operations import hints, pulls
 from services.integrations.operations.claims import Lease
-from services.integrations.operations.inbound import News, Reading
+from services.integrations.operations.hints import Noted
+from services.integrations.operations.inbound import GONE, News, Reading
 from services.integrations.operations.pulls import Pull
 from services.integrations.operations.settlements import Failed
 from services.integrations.settings import IntegrationsSettings
 
 log = telemetry.logger(__name__)
+T = TypeVar("T")
 
 LOOK_EVERY_S = 1.0
 AT_ONCE = 4
 """Targets that this process reads from at once; a slow one keeps none of the others waiting for long."""
+
+
+OF_ONE_RECORD = (failures.INVALID, failures.NOT_FOUND, failures.GONE, failures.ADAPTER_ERROR)
+"""Failures of a record that was hinted at for which the others do not wait; the pages tell of it if they can."""
 
 
 class Poller:
@@ -96,7 +106,7 @@ class Poller:
         """Read pages until there are no more, on a worker's thread."""
         try:
             target = self._target(pull)
-            if target is None:
+            if target is None or not self._read_hinted(target, pull):
                 return
             while not self._stopping:
                 since = self._clock()
@@ -131,27 +141,60 @@ class Poller:
             pulls.fail(session, pull, failed.kind, failed.text, self._clock(), self._chance,
                        retry_after_s=failed.retry_after_s, answered=failed.http_status is not None)
 
+    def _read_hinted(self, target: Target, pull: Pull) -> bool:
+        """Read each record that was hinted at; return False if the target fails, which is recorded."""
+        with self._db.read() as session:
+            waiting = hints.waiting(session, pull.connection_id, pull.entity)
+        for hint in waiting:
+            since = self._clock()
+            try:
+                news = self._answered(target, partial(_hinted, pull.entity, hint))
+            except Exception as error:
+                if calls.failed_with(target, error).kind not in OF_ONE_RECORD:
+                    self._failed(target, pull, error)
+                    return False
+                log.error("hint_not_read", connection_id=pull.connection_id, entity=pull.entity,
+                          reason=calls.failed_with(target, error).message)
+                news = None
+            now = self._clock()
+            reading = Reading(since=since, now=now, patience=self._patience, first=pull.first_pass)
+            with self._db.write() as session:
+                pulls.take_in_hinted(session, pull, hint, news, reading, lease_until=self._lease(now).until)
+            if self._stopping:
+                return False
+        return True
+
     def _page(self, target: Target, pull: Pull) -> Page[Change] | None:
         """Return the next page, or None after recording why it could not be had."""
+        def page(target: Target, ctx: Context) -> Page[Change]:
+            return target.adapter.changes(ctx, pull.entity, pull.checkpoint, target.adapter.spec.limits.page_size)
+
         try:
-            try:
-                return self._asked(target, pull)
-            except Exception as error:
-                refused = calls.failed_with(target, error).kind == failures.AUTH
-                fresh = self._renew(target, self._settings.call_deadline_s) if refused else None
-                if fresh is None:
-                    raise
-                return self._asked(fresh, pull)
+            return self._answered(target, page)
         except Exception as error:
-            failed = calls.failed_with(target, error)
-            log.warning("poll_failed", connection_id=pull.connection_id, entity=pull.entity, kind=failed.kind,
-                        reason=failed.message)
-            self._fail(pull, failed)
+            self._failed(target, pull, error)
             return None
 
-    def _asked(self, target: Target, pull: Pull) -> Page[Change]:
+    def _failed(self, target: Target, pull: Pull, error: Exception) -> None:
+        failed = calls.failed_with(target, error)
+        log.warning("poll_failed", connection_id=pull.connection_id, entity=pull.entity, kind=failed.kind,
+                    reason=failed.message)
+        self._fail(pull, failed)
+
+    def _answered(self, target: Target, ask: Callable[[Target, Context], T]) -> T:
+        """Return what the target answers; asked once more where its credential only had to be renewed."""
+        try:
+            return self._asked(target, ask)
+        except Exception as error:
+            refused = calls.failed_with(target, error).kind == failures.AUTH
+            fresh = self._renew(target, self._settings.call_deadline_s) if refused else None
+            if fresh is None:
+                raise
+            return self._asked(fresh, ask)
+
+    def _asked(self, target: Target, ask: Callable[[Target, Context], T]) -> T:
         with target.calling(self._clock, self._settings.call_deadline_s, lambda exchange: None) as ctx:
-            return target.adapter.changes(ctx, pull.entity, pull.checkpoint, target.adapter.spec.limits.page_size)
+            return ask(target, ctx)
 
     def _take_in(self, pull: Pull, page: Page[Change], since: dt.datetime) -> bool:
         """Record a page that was asked for at `since`; return whether nothing more is to be read now."""
@@ -172,3 +215,11 @@ def news_of(change: Change) -> News:
     """Return a change as the engine takes it in."""
     return News(external_id=change.external_id, version=change.version, record=change.body,
                 deleted=change.op == "delete", changed_at=change.changed_at, account=change.account)
+
+
+def _hinted(entity: str, hint: Noted, target: Target, ctx: Context) -> News:
+    """Return a record as it stands at the target; one that is not there was deleted."""
+    remote: Remote | None = target.adapter.get(ctx, entity, hint.external_id)
+    if remote is None:
+        return News(external_id=hint.external_id, version=GONE, record={}, deleted=True, account=hint.account)
+    return News(external_id=hint.external_id, version=remote.version or GONE, record=remote.body, account=hint.account)

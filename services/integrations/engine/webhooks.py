@@ -1,7 +1,8 @@
 """A message of a target's webhook: its signature is checked before anything else is done with it.
 
 Messages are late, and come in any order. One that does not tell when its change was made, about a record of which
-something is known, is a hint and no more: the record is read as it stands now.
+something is known, is a hint and no more: it is noted with the receipt, and the poller reads the record as it stands
+then. The door calls no target: a pause, a throttle and an open breaker hold for hints as for every other call.
 """
 
 from __future__ import annotations
@@ -19,23 +20,19 @@ from chassis import telemetry
 from chassis.database import Database, utcnow
 from contracts.errors import BadRequest, Unauthenticated, Unavailable
 from hub_adapter.failure import AuthRefused
-from hub_adapter.port import Capability, Change, Remote
-from services.integrations.engine import calls
+from hub_adapter.port import Capability, Change
 from services.integrations.engine.poller import news_of
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.models import Connection
 from services.integrations.operations import inbound, pulls, receipts
-from services.integrations.operations.inbound import GONE, News, Reading, Told
+from services.integrations.operations.inbound import News, Reading, Told
 from services.integrations.operations.locks import lock
 
 log = telemetry.logger(__name__)
 
 MESSAGES = Counter("integrations_inbound_messages", "Messages of webhooks, by what came of them.", ["result"])
 PARSE_S = 5.0
-"""Seconds that an adapter is given for a message, and as many to read what it hints at."""
-
-Page = Mapping[str, list[News]]
-"""Entity → news of it."""
+"""Seconds that an adapter is given for a message."""
 
 
 def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: Callable[[], None],
@@ -46,7 +43,7 @@ def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: C
         db: where the connection stands.
         targets: to load it.
         request: as `contracts.integrations.ReceiveInbound`.
-        nudge: wakes the poller, which reads again what crossed a write of ours.
+        nudge: wakes the poller, which reads what is only hinted at and what crossed a write of ours.
         clock: now.
 
     Raises:
@@ -58,25 +55,29 @@ def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: C
     body = _decoded(request["body"])
     with db.read() as session:
         target = _target(session, targets, connection_id)
-    changes = _parsed(target, headers, body, clock)
     since = clock()
-    with db.read() as session:
-        known = receipts.is_known(session, connection_id, headers, body)
-        hints = {} if known else _hints(session, connection_id, changes)
-    standing, unread = _standing(target, hints, clock)
-    now = clock()
-    with db.write() as session:
-        connection = lock(session, [connection_id])[connection_id]
-        if not receipts.first_time(session, connection_id, headers, body, now):
-            return _noted(connection_id, known=True)
-        told = _merged(
-            _tell(session, connection, _without(changes, hints), Reading(since=now, now=now, current=False)),
-            _tell(session, connection, standing, Reading(since=since, now=now)))
-        for entity in sorted(unread):
-            pulls.start(session, connection_id, entity, now)
-    if told.held or unread:
+    changes = _parsed(target, headers, body, clock)
+    told = _taken_in(db, connection_id, (headers, body), changes, since, clock())
+    if told is None:
+        return _noted(connection_id, known=True)
+    if told.held:
         nudge()
     return _noted(connection_id, told.announced)
+
+
+def _taken_in(db: Database, connection_id: str, message: tuple[Mapping[str, str], bytes], changes: Sequence[Change],
+              since: dt.datetime, now: dt.datetime) -> Told | None:
+    """Tell the changes of a message, or note what they hint at, with its receipt; None if it was taken in before."""
+    with db.write() as session:
+        # What is known of a record is asked under the lock: a poll may have taken in something newer meanwhile.
+        connection = lock(session, [connection_id])[connection_id]
+        if not receipts.first_time(session, connection_id, *message, now):
+            return None
+        told = Told()
+        for entity, news in sorted(_by_entity(changes).items()):
+            if connection.pulls(entity):
+                told = _merged(told, _tell(session, connection_id, entity, news, since, now))
+        return told
 
 
 def _noted(connection_id: str, changes: int = 0, *, known: bool = False) -> dict[str, Any]:
@@ -96,57 +97,24 @@ def _merged(one: Told, other: Told) -> Told:
     return Told(announced=one.announced + other.announced, held=one.held + other.held)
 
 
-def _tell(session: Session, connection: Connection, page: Page, reading: Reading) -> Told:
-    """Tell what is pulled; what crosses a write of ours is left to the poll."""
-    told = Told()
-    for entity in sorted(page):
-        if not connection.pulls(entity):
-            continue
-        part = inbound.tell(session, connection.id, entity, page[entity], reading)
-        told = _merged(told, part)
-        if part.held:
-            pulls.start(session, connection.id, entity, reading.now)
-    return told
+def _tell(session: Session, connection_id: str, entity: str, news: Sequence[News], since: dt.datetime,
+          now: dt.datetime) -> Told:
+    """Tell what is known to be new; of what may be old, or crosses a write of ours, the record is left to be read."""
+    hinted = inbound.unordered(session, connection_id, entity, news)
+    ids = {one.external_id for one in hinted}
+    told = inbound.tell(session, connection_id, entity, [one for one in news if one.external_id not in ids],
+                        Reading(since=since, now=now, current=False))
+    unread = (*hinted, *told.held)
+    if unread:
+        pulls.hint(session, connection_id, entity, unread, now)
+    return Told(announced=told.announced, held=unread)
 
 
-def _hints(session: Session, connection_id: str, changes: Sequence[Change]) -> Page:
-    """Return those changes that may be older than what is known of their record."""
-    connection = session.get_one(Connection, connection_id)
-    return {entity: inbound.unordered(session, connection_id, entity, news)
-            for entity, news in _by_entity(changes).items() if connection.pulls(entity)}
-
-
-def _without(changes: Sequence[Change], hints: Page) -> Page:
-    hinted = {(entity, one.external_id) for entity, news in hints.items() for one in news}
-    return _by_entity([one for one in changes if (one.entity, one.external_id) not in hinted])
-
-
-def _by_entity(changes: Sequence[Change]) -> Page:
+def _by_entity(changes: Sequence[Change]) -> Mapping[str, list[News]]:
     news: dict[str, list[News]] = {}
     for change in changes:
         news.setdefault(change.entity, []).append(news_of(change))
     return news
-
-
-def _standing(target: Target, hints: Page, clock: Callable[[], dt.datetime]) -> tuple[Page, set[str]]:
-    """Return what is hinted at as it stands there now, and the entities that could not be asked for."""
-    found: dict[str, list[News]] = {}
-    unread: set[str] = set()
-    for entity, news in hints.items():
-        try:
-            with target.calling(clock, PARSE_S, lambda exchange: None) as ctx:
-                found[entity] = [_news(target.adapter.get(ctx, entity, one.external_id), one) for one in news]
-        except Exception as error:
-            unread.add(entity)
-            log.warning("webhook_not_read", connection_id=target.connection_id, entity=entity,
-                        reason=calls.failed_with(target, error).text)
-    return found, unread
-
-
-def _news(remote: Remote | None, hint: News) -> News:
-    if remote is None:
-        return News(external_id=hint.external_id, version=GONE, record={}, deleted=True, account=hint.account)
-    return News(external_id=hint.external_id, version=remote.version or GONE, record=remote.body, account=hint.account)
 
 
 def _target(session: Session, targets: Targets, connection_id: str) -> Target:

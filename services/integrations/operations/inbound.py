@@ -196,7 +196,7 @@ def _held(connection_id: str, entity: str, news: Sequence[News], known: Mapping[
         key, seen = _held_as(connection_id, entity, one), known.get(one.external_id)
         since = reading.patience.get(key, reading.now)
         # Seen in a time that is still far off, it was by a clock that has been set back since, not meanwhile.
-        newer = seen is not None and 0 < (seen.seen_at - reading.since).total_seconds() and (
+        newer = seen is not None and seen.seen_at > reading.since and (
             seen.seen_at - reading.now).total_seconds() < HELD_MOST_S
         crosses = one.external_id in crossing or newer
         if crosses and (reading.now - since).total_seconds() < HELD_MOST_S:

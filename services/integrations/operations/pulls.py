@@ -14,7 +14,7 @@ from contracts.errors import Conflict
 from services.integrations.domain import failures
 from services.integrations.domain.retry import Chance
 from services.integrations.models import Connection, Cursor, Route
-from services.integrations.operations import health, inbound
+from services.integrations.operations import health, hints, inbound
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading, Told
@@ -28,12 +28,13 @@ _BEGUN = Upsert(_CURSOR, changing={
                                                     "lease_until", "first_pass")},
     "fence": _CURSOR.c.fence + 1})
 _DUE_NOW = Upsert(_CURSOR, changing={"due_at": excluded(_CURSOR.c.due_at)})
+_DUE_UNLESS_FAILING = Upsert(_CURSOR, changing={"due_at": excluded(_CURSOR.c.due_at)}, where=_CURSOR.c.failures == 0)
 DIRECTION, WHOLE = "pull", ""
 """The direction of a poll's cursor, and the partition of a target that has none."""
 RETRY_MOST_S = 600.0
 BACK_OFF_S = 5.0
 AGAIN = dt.timedelta(seconds=1)
-"""After so long a page is read again in which something crossed a write of ours."""
+"""After so long a page or a record is read again that crossed a write of ours, or a message that came meanwhile."""
 
 
 class LeaseLost(Exception):
@@ -57,6 +58,14 @@ def start(session: Session, connection_id: str, entity: str, now: dt.datetime) -
     row = {"connection_id": connection_id, "entity": entity, "direction": DIRECTION, "partition": WHOLE, "due_at": now,
            "failures": 0, "fence": 0}
     _DUE_NOW.put(session, [row])
+
+
+def hint(session: Session, connection_id: str, entity: str, news: Sequence[News], now: dt.datetime) -> None:
+    """Have records read as they stand at the target; one that fails to answer is asked no sooner for that."""
+    hints.note(session, connection_id, entity, news, now)
+    _DUE_UNLESS_FAILING.put(session, [{
+        "connection_id": connection_id, "entity": entity, "direction": DIRECTION, "partition": WHOLE, "due_at": now,
+        "failures": 0, "fence": 0}])
 
 
 def begin(session: Session, connection_id: str, entity: str, now: dt.datetime) -> None:
@@ -131,7 +140,9 @@ def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str 
         LeaseLost: nothing was written.
     """
     connection = lock(session, [pull.connection_id])[pull.connection_id]
-    row = {"checkpoint": checkpoint, "due_at": next_due, "lease_until": lease_until, "failures": 0, "last_error": None,
+    # What was hinted at while this page was on its way must not wait for the next one.
+    due_at = sa.case((hints.WAITING, reading.now + AGAIN), else_=next_due)
+    row = {"checkpoint": checkpoint, "due_at": due_at, "lease_until": lease_until, "failures": 0, "last_error": None,
            "last_success_at": reading.now}
     _write(session, pull, row | ({"lease_owner": None, "first_pass": False} if lease_until is None else {}))
     told = inbound.tell(session, pull.connection_id, pull.entity, news, reading)
@@ -139,6 +150,29 @@ def take_in(session: Session, pull: Pull, news: Sequence[News], checkpoint: str 
         _write(session, pull, {"checkpoint": pull.checkpoint, "due_at": reading.now + AGAIN, "lease_until": None,
                                "lease_owner": None, "first_pass": pull.first_pass})
     health.observe(session, [health.Seen(connection_id=connection.id)], reading.now)
+    return told
+
+
+def take_in_hinted(session: Session, pull: Pull, hint: hints.Noted, one: News | None, reading: Reading, *,
+                   lease_until: dt.datetime) -> Told:
+    """Announce a record that was hinted at, as it was read, and forget the hint; what is held is read again.
+
+    Args:
+        session: the transaction.
+        pull: the cursor.
+        hint: which record was to be read.
+        one: the record; None if it can never be read.
+        reading: when and how it was read.
+        lease_until: how long the cursor is ours from now on.
+
+    Raises:
+        LeaseLost: nothing was written.
+    """
+    lock(session, [pull.connection_id])
+    _write(session, pull, {"lease_until": lease_until})
+    told = inbound.tell(session, pull.connection_id, pull.entity, [one] if one else [], reading)
+    if not told.held:
+        hints.done(session, pull.connection_id, pull.entity, hint)
     return told
 
 

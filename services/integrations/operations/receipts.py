@@ -25,11 +25,6 @@ def first_time(session: Session, connection_id: str, headers: Mapping[str, str],
                             at=now)
 
 
-def is_known(session: Session, connection_id: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Tell whether a message was taken in before."""
-    return session.get(Receipt, (connection_id, _digest(headers, body))) is not None
-
-
 def _digest(headers: Mapping[str, str], body: bytes) -> str:
     told = sorted(f"{name}:{value}" for name, value in headers.items() if any(part in name for part in _SIGNING))
     return hashlib.sha256("\n".join(told).encode() + b"\0" + body).hexdigest()

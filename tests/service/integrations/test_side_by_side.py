@@ -109,7 +109,7 @@ def test_nothing_is_compared_with_what_we_know_while_a_turn_is_settled(
 
     beside(hub, lambda: read(hub, target, connection_id, id), settled)
 
-    # A glance before, to see whether the target has to be asked, decides nothing.
+    # A glance before, to see what a decision is about, decides nothing.
     assert "settled" in order
     assert order[-1] == "compared"
 
@@ -166,7 +166,7 @@ def test_two_readers_of_one_record_give_their_changes_numbers_of_their_own(
         taken = pulls.Pull(connection_id=connection_id, entity="task", checkpoint=None, fence=0, failures=0)
         pulls.take_in(session, taken, news, "9", Reading(since=now, now=now), lease_until=None, next_due=now)
 
-    beside(hub, lambda: call(hub, target, connection_id, id), page)
+    beside(hub, lambda: pull(hub, target, connection_id, id), page)
 
     with hub.db.read() as session:
         bodies = session.scalars(sa.select(OUTBOX.c.body).where(OUTBOX.c.routing_key == "external.changed")).all()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
-from chassis.database import new_id, utcnow
+from chassis.database import Database, new_id, utcnow
 from contracts.errors import BadRequest, Unauthenticated
 from services.integrations.engine import webhooks
-from services.integrations.models import OwnWrite, Receipt
+from services.integrations.models import Connection, Cursor, Hint, OwnWrite, Receipt
 from services.integrations.operations import inbound, receipts
 from services.integrations.operations.inbound import News, Reading, Told
 from tests.service.integrations.conftest import Hub, on_sqlite
@@ -21,11 +25,17 @@ from tests.support.processes import eventually
 from tests.support.two_way import HOOK, message, signature
 
 
-def call(hub: Hub, connection_id: str, body: bytes, *, secret: str = HOOK, age_s: int = 0) -> dict[str, Any]:
+def call(hub: Hub, connection_id: str, body: bytes, *, secret: str = HOOK, age_s: int = 0,
+         db: Any = None) -> dict[str, Any]:
     stamp = str(int(utcnow().timestamp()) - age_s)
     headers = {"x-hook-timestamp": stamp, "x-hook-signature": signature(secret, stamp, body), "x-request-id": new_id()}
     request = {"connection_id": connection_id, "headers": headers, "body": base64.b64encode(body).decode()}
-    return webhooks.receive(hub.db, hub.engine.targets, request, hub.engine.poller.wake)
+    return webhooks.receive(db or hub.db, hub.engine.targets, request, hub.engine.poller.wake)
+
+
+def change(hub: Hub, model: type[Any], **values: Any) -> None:
+    with hub.db.write() as session:
+        session.execute(sa.update(model).values(**values))
 
 
 def test_a_signed_message_is_told_once_and_the_poll_that_follows_tells_nothing(hub: Hub, target: FakeTarget) -> None:
@@ -36,8 +46,9 @@ def test_a_signed_message_is_told_once_and_the_poll_that_follows_tells_nothing(h
     poll(hub, connection_id)
     row = target.put("task", id, row_of(target, id).body | {"status": "done"})
 
-    assert call(hub, connection_id, message(row)) == {"changes": 1, "known": False}
+    assert call(hub, connection_id, message(row)) == {"changes": 0, "known": False}
     assert call(hub, connection_id, message(row)) == {"changes": 0, "known": True}
+    eventually(lambda: len(told(hub)) == 1)
     assert call(hub, connection_id, message(row), age_s=2) == {"changes": 0, "known": False}
     poll(hub, connection_id)
 
@@ -69,9 +80,11 @@ def test_a_late_message_that_tells_no_time_makes_the_record_be_read_as_it_stands
     poll(hub, connection_id)
 
     assert call(hub, connection_id, late) == {"changes": 0, "known": False}
+    eventually(lambda: hub.rows(Hint) == [])
     unseen = message(target.put("task", id, row_of(target, id).body | {"title": "别的"}))
     row = target.put("task", id, row_of(target, id).body | {"priority": "low"})
-    assert call(hub, connection_id, unseen) == {"changes": 1, "known": False}
+    assert call(hub, connection_id, unseen) == {"changes": 0, "known": False}
+    eventually(lambda: len(told(hub)) == 2)
     assert call(hub, connection_id, message(row)) == {"changes": 0, "known": False}
     poll(hub, connection_id)
 
@@ -80,7 +93,7 @@ def test_a_late_message_that_tells_no_time_makes_the_record_be_read_as_it_stands
 
 
 @on_sqlite
-def test_a_late_message_about_a_record_that_cannot_be_read_now_is_left_to_the_poll(
+def test_a_hint_calls_the_target_from_no_door_and_waits_while_the_target_may_not_be_called(
     hub: Hub, target: FakeTarget
 ) -> None:
     connection_id = connect(hub, target, "task")
@@ -88,12 +101,78 @@ def test_a_late_message_about_a_record_that_cannot_be_read_now_is_left_to_the_po
     id = task(hub)
     hub.until(id, "delivered")
     poll(hub, connection_id)
+    far = utcnow() + dt.timedelta(hours=1)
+    change(hub, Connection, throttled_until=far)
+    calls = len(target.seen)
     row = target.put("task", id, row_of(target, id).body | {"status": "done"})
-    target.fail(method="GET", entity="task", status=500)
+
+    assert call(hub, connection_id, message(row)) == {"changes": 0, "known": False}
+    hub.engine.poller.start_due()
+
+    assert (len(target.seen), [one.external_id for one in hub.rows(Hint)]) == (calls, [row.id])
+    change(hub, Connection, throttled_until=None)
+    change(hub, Cursor, checkpoint="999999")  # the pages tell nothing of it any more: it is read by its id
+    hub.engine.poller.wake()
+    eventually(lambda: [one["changed"] for one in told(hub)] == [["status"]])
+    assert hub.rows(Hint) == []
+
+
+@on_sqlite
+def test_a_hint_that_a_target_refuses_to_answer_is_kept_and_its_refusal_slows_us_down(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    id = task(hub)
+    hub.until(id, "delivered")
+    poll(hub, connection_id)
+    change(hub, Cursor, checkpoint="999999")
+    row = target.put("task", id, row_of(target, id).body | {"status": "done"})
+    target.fail(method="GET", entity="task", status=429, headers={"Retry-After": "2"})
 
     assert call(hub, connection_id, message(row)) == {"changes": 0, "known": False}
 
+    eventually(lambda: hub.connection(connection_id).throttled_until is not None)
+    assert [one.external_id for one in hub.rows(Hint)] == [row.id]
+    assert call(hub, connection_id, message(row), age_s=2) == {"changes": 0, "known": False}
+    assert hub.rows(Cursor)[0].due_at > utcnow(), "a message does not end the pause after a failure"
+    change(hub, Connection, throttled_until=None)
+    change(hub, Cursor, due_at=utcnow())
+    hub.engine.poller.wake()
     eventually(lambda: [one["changed"] for one in told(hub)] == [["status"]])
+
+
+class Overtaken:
+    """A database in which somebody takes in something newer just before each write."""
+
+    def __init__(self, db: Database, meanwhile: Callable[[], None]) -> None:
+        self.read = db.read
+        self._db, self._meanwhile = db, meanwhile
+
+    def write(self) -> AbstractContextManager[Session]:
+        self._meanwhile()
+        return self._db.write()
+
+
+@on_sqlite
+def test_what_a_poll_took_in_while_a_message_was_read_is_not_told_to_be_older_again(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    row = target.put("task", "theirs", {"title": "买茶", "status": "open"})
+    late = message(row)
+    row = target.put("task", "theirs", row.body | {"status": "done"})
+    newer = News(external_id=row.id, version=str(row.version), record=dict(row.body))
+
+    def polled() -> None:
+        with hub.db.write() as session:
+            inbound.tell(session, connection_id, "task", [newer], Reading(since=utcnow(), now=utcnow()))
+
+    assert call(hub, connection_id, late, db=Overtaken(hub.db, polled)) == {"changes": 0, "known": False}
+    assert [one["record"]["status"] for one in told(hub)] == ["done"]
+    assert [one.external_id for one in hub.rows(Hint)] == [row.id]
+    unknown = target.put("task", "another", {"title": "买茶"})
+    assert call(hub, connection_id, message(unknown)) == {"changes": 1, "known": False}
 
 
 @on_sqlite
@@ -109,6 +188,7 @@ def test_a_page_that_was_asked_for_before_a_message_came_does_not_bring_the_olde
     row = target.put("task", id, row_of(target, id).body | {"status": "in_progress"})
     older = News(external_id=row.id, version=str(row.version), record=dict(row.body))
     call(hub, connection_id, message(target.put("task", id, row.body | {"status": "done"})))
+    eventually(lambda: len(told(hub)) == 1)
 
     with hub.db.write() as session:
         read = inbound.tell(session, connection_id, "task", [older], Reading(since=since, now=utcnow()))

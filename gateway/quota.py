@@ -206,9 +206,24 @@ def _keep(shares: OrderedDict[str, Share], name: str, share: Share, most: int) -
 
 
 def _network(address: str) -> str:
-    if ":" not in address:
-        return address
+    """Return what stands for a client's address: its IPv4 address however it is written, or the network of its IPv6.
+
+    A proxy may write a port behind it, which is another one for each connection.
+    """
+    bare = _host(address).partition("%")[0]
     try:
-        return str(ipaddress.ip_network((address.partition("%")[0], _NETWORK), strict=False))
+        found = ipaddress.ip_address(bare)
     except ValueError:
         return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, _NETWORK), strict=False))
+
+
+def _host(address: str) -> str:
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    host, _, port = address.partition(":")
+    return address if ":" in port else host

@@ -168,6 +168,18 @@ def test_addresses_of_one_ipv6_network_share_one_quota(tmp_path: Path) -> None:
     assert quotas.share(None, "unknown: really").client == "unknown: really"
 
 
+@pytest.mark.parametrize(("written", "client"), [
+    ("::ffff:203.0.113.9", "203.0.113.9"), ("203.0.113.9:50211", "203.0.113.9"), ("203.0.113.9", "203.0.113.9"),
+    ("[::ffff:203.0.113.9]:443", "203.0.113.9"), ("[2001:db8:1:2::1]:50211", "2001:db8:1:2::/64"),
+    ("[2001:db8:1:2::1]", "2001:db8:1:2::/64"), ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+    ("[fe80::1%eth0]", "fe80::/64"),
+])
+def test_an_address_is_one_client_however_and_with_whatever_port_it_is_written(
+    tmp_path: Path, written: str, client: str
+) -> None:
+    assert Quotas(GatewaySettings(room="gateway", home=tmp_path)).share(None, written).client == client
+
+
 def test_no_more_shares_are_kept_than_set_and_the_longest_unused_goes_first(tmp_path: Path) -> None:
     quotas = Quotas(replace(GatewaySettings(room="gateway", home=tmp_path), introspection_cache_size=2))
     first = quotas.share(None, "192.0.2.1")

@@ -87,6 +87,10 @@ def unanswered(target: Target, job: Job, started_at: dt.datetime, now: dt.dateti
 
 
 def _write(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
+    if job.begun is not None:
+        # First it has to be known whether there is anything of ours: only then can it be merged, or made.
+        begun = target.adapter.find(ctx, job.entity, job.begun)
+        return _found(begun[0]) if begun else {"found": "absent"}
     cmd = Write(local_id=job.local_id, body=job.body, idempotency_key=job.key, source_version=job.version,
                 external_id=job.external_id, expected_version=job.remote_version, references=job.references)
     if job.adopted and target.refuses_stale:

@@ -63,6 +63,7 @@ class Job:
         base: what both sides agreed on last, if they did; of a record that was adopted, what we had sent.
         adopted: whether it was found there after a lost answer, and nothing has been written to it since.
         sought: what the target is asked for it by while it is not bound (`AdapterSpec.sought_by`).
+        begun: what it is looked for by before it is made, as an earlier call may have left it there; None if none may.
     """
 
     delivery_id: str
@@ -92,6 +93,7 @@ class Job:
     base: Mapping[str, Any] | None = field(default=None, repr=False)
     adopted: bool = False
     sought: Mapping[str, str] | None = field(default=None, repr=False)
+    begun: Mapping[str, str] | None = field(default=None, repr=False)
 
     @property
     def lane(self) -> lanes.Lane:
@@ -226,8 +228,9 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
 def _with_both_sides(keyring: Keyring, job: Job, binding: Any, connection: Connection) -> Job:
     """Return the job with what both sides know of its record."""
     pulled, spec = connection.pulls(job.entity), registry.load(connection.adapter).spec
-    return replace(job, pulled=pulled, base=_base(keyring, binding) if pulled else None,
-                   sought=_sought(keyring, spec, job, binding))
+    job = replace(job, pulled=pulled, base=_base(keyring, binding) if pulled else None,
+                  sought=_sought(keyring, spec, job, binding))
+    return replace(job, begun=_begun(keyring, spec, job, binding))
 
 
 def _base(keyring: Keyring, binding: Any) -> dict[str, Any] | None:
@@ -238,6 +241,19 @@ def _sought(keyring: Keyring, spec: AdapterSpec, job: Job, binding: Any) -> Mapp
     """Return what a record is looked for by: what is to be taken back, by what it may have been made with."""
     begun = sought_before(keyring, binding) if job.action == "delete" else None
     return spec.sought_by(job.entity, job.local_id, job.body or None) if begun is None else begun
+
+
+def _begun(keyring: Keyring, spec: AdapterSpec, job: Job, binding: Any) -> Mapping[str, str] | None:
+    """Return what the record is looked for by before it is made: where the adapter's own look would not do.
+
+    That finds it by what it has now, and writes over what people there have done to it since.
+    """
+    if job.op != "upsert" or job.action != "write" or job.external_id is not None or _is_away(binding):
+        return None
+    before = sought_before(keyring, binding)
+    if before is None:
+        before = spec.sought_by(job.entity, job.local_id, None)
+    return before if before and (job.pulled or before != job.sought) else None
 
 
 def sought_before(keyring: Keyring, binding: Any) -> Mapping[str, str] | None:
@@ -293,14 +309,15 @@ def export(session: Session, missing: Iterable[lanes.Lane], now: dt.datetime) ->
 
 def _start_bindings(session: Session, keyring: Keyring, jobs: Sequence[Job]) -> None:
     # What we send is kept where people work on the record too: is the answer lost, it tells their changes from ours.
-    # Our id stays what it is; a natural key may be another by the time that the record is looked for.
+    # Our id stays what it is; a natural key may be another by the time that the record is looked for. Both are those of
+    # the call that may have left something there, until a look has shown that it has not.
     _BINDING_BEGUN.put(session, [
         {"connection_id": job.connection_id, "entity": job.entity, "local_id": job.local_id, "state": "creating",
          "create_key": create_key(job.lane), "acked_version": 0,
          "base_snapshot": snapshots.seal(keyring, "base", job.lane, job.body if job.pulled else None),
          "sought_sealed": snapshots.seal(
              keyring, "sought", job.lane, None if "id" in (job.sought or {}) else job.sought)}
-        for job in jobs if job.external_id is None and job.action == "write"])
+        for job in jobs if job.external_id is None and job.action == "write" and job.begun is None])
 
 
 def open_attempts(session: Session, jobs: Sequence[Job], now: dt.datetime) -> None:

@@ -147,7 +147,7 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
 def _taken_by_others(session: Session, outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
     """Turn a success into a failure where the target named a record that is bound to another one of ours.
 
-    What was to be taken back and is another's is not there: nothing of ours stands at the target.
+    What was looked for, to be taken back or gone on with, and is another's is not there: nothing of ours is.
     """
     keys = {(o.job.connection_id, o.job.entity, o.external_id): o.job.local_id
             for o in outcomes if o.external_id and (o.found or o.job.action != "delete")}
@@ -158,8 +158,9 @@ def _taken_by_others(session: Session, outcomes: Sequence[Outcome]) -> dict[str,
         other = bound.get(key, keys.get(key, o.job.local_id))
         if not o.external_id or other == o.job.local_id:
             continue
-        nothing = replace(o, external_id=None, remote_version=None, found=None)
-        if o.job.action == "delete":
+        looked = o.job.action == "write" and o.found is not None
+        nothing = replace(o, external_id=None, remote_version=None, found="absent" if looked else None)
+        if looked or o.job.action == "delete":
             refused[o.job.delivery_id] = nothing
         else:
             message = (f"the target answered with its record {o.external_id}, "
@@ -251,6 +252,8 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
     probes = job.probes + 1
     doubt = Doubt(since, probes, outcome.can_find, outcome.honours_key)
     step = failures.resolve(doubt, outcome.found or "unanswered", proof_s)
+    if job.action == "write" and outcome.found == "absent":
+        step = "resend"  # the call before was refused or failed, and nothing of it is on its way any more
     if step in ("adopt", "resend") and job.attempts >= retry.MAX_ATTEMPTS:
         given_up = f"no clear answer after {job.attempts} attempts: a person has to look at the target"
         return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.AMBIGUOUS, error=given_up))
@@ -364,7 +367,7 @@ def _seen(plan: _Plan) -> Seen:
     job = plan.outcome.job
     return Seen(connection_id=job.connection_id, kind=failed.kind if failed else None,
                 message=failed.text if failed else "", answered=failed is None or failed.http_status is not None,
-                record=None if job.action == "find" else f"{job.entity}/{job.local_id}",
+                record=None if plan.outcome.found is not None else f"{job.entity}/{job.local_id}",
                 throttle_s=verdict.throttle_s if verdict else None, pause=verdict.pause if verdict else None)
 
 

@@ -98,3 +98,38 @@ def test_somebody_elses_record_under_the_same_address_is_not_taken_back(hub: Hub
     assert subscriber(target).body["consent"]["email"]["state"] == "granted"
     assert (hub.binding("han").state, hub.binding("li").state) == ("unbound", "bound")
     assert hub.ledger(connection_id).balanced
+
+
+@on_sqlite
+def test_what_a_failed_first_write_left_under_an_older_address_is_found_and_gone_on_with(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "contact")
+    hub.run()
+    target.fail(method="POST", entity="contact", status=503)
+    hub.until(contact(hub, "li"), "retry_wait")
+    row = target.put("contact", "arrived", {"name": "李雷", "email": "lilei@example.com", "consent": GRANTED})
+
+    contact(hub, "li", 2, email="another@example.com")
+    hub.hurry("li")
+
+    hub.until("li", "superseded", "delivered")
+    assert [(one.id, one.body["email"]) for one in target.of("contact")] == [(row.id, "another@example.com")]
+    assert [(one.action, one.outcome) for one in hub.attempts("li")] == [
+        ("write", "failed"), ("write", "found"), ("write", "succeeded")]
+    assert hub.ledger(connection_id).balanced
+
+
+@on_sqlite
+def test_an_older_address_that_is_somebody_elses_does_not_keep_a_record_from_being_made(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connect(hub, target, "contact")
+    hub.run()
+    hub.until(contact(hub, "li"), "delivered")
+    hub.until(contact(hub, "han"), "dead")
+
+    contact(hub, "han", 2, email="han@example.com")
+
+    hub.until("han", "dead", "delivered")
+    assert sorted(one.body["email"] for one in target.of("contact")) == ["han@example.com", "lilei@example.com"]

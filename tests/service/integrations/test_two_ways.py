@@ -224,6 +224,30 @@ def test_what_people_did_to_a_record_before_the_look_found_it_is_kept_and_told(h
     assert hub.ledger(connection_id).balanced
 
 
+@on_sqlite
+@pytest.mark.parametrize("newer", [False, True])
+def test_what_people_did_to_a_record_that_a_failed_call_had_left_is_kept_and_ours_is_not_taken_for_theirs(
+    hub: Hub, target: FakeTarget, newer: bool
+) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    target.fail(method="POST", entity="task", status=503)
+    hub.until(id := task(hub), "retry_wait")
+    target.put("task", id, {"title": "回访", "status": "done", "progress": 0, "priority": "low"})
+    if newer:
+        task(hub, 2, id, title="再次回访", progress=50)
+
+    hub.hurry(id)
+    hub.until(id, *(["superseded"] if newer else []), "delivered")
+
+    body = row_of(target, id).body
+    ours = ("再次回访", 50) if newer else ("回访", 0)
+    assert ((body["title"], body["progress"]), body["status"], body["priority"]) == (ours, "done", "low")
+    poll(hub, connection_id)
+    assert [(one["keys"], one["changed"]) for one in told(hub)] == [({"id": id}, ["priority", "status"])]
+    assert hub.ledger(connection_id).balanced
+
+
 def test_what_people_did_to_a_record_before_a_write_that_found_nothing_missing_is_told(
     hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:

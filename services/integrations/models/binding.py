@@ -14,7 +14,8 @@ from services.integrations.models.base import Base, partial
 class Binding(Base):
     """What we know of one record at one target: who it is there, what we sent last, what we saw last.
 
-    `acked_version` only rises. `create_key` is the one key under which the record is ever made there.
+    `acked_version` only rises as long as it names one record there. `create_key` is the one key under which the record
+    is ever made there.
     """
 
     __tablename__ = "binding"

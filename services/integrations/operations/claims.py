@@ -30,7 +30,7 @@ log = telemetry.logger(__name__)
 
 _ATTEMPT, _BINDING, _DELIVERY = table_of(Attempt), table_of(Binding), table_of(Delivery)
 _BINDING_BEGUN = Upsert(_BINDING, where=_BINDING.c.external_id.is_(None), changing={
-    "state": "creating", "base_snapshot": excluded(_BINDING.c.base_snapshot),
+    "state": "creating", "acked_version": 0, "base_snapshot": excluded(_BINDING.c.base_snapshot),
     "sought_sealed": excluded(_BINDING.c.sought_sealed)})
 _ATTEMPT_OPENED = sa.insert(_ATTEMPT)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from services.integrations.operations import claims, connections, intake, settle
 from services.integrations.operations.claims import Job, Lease
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.operations.settlements import Failed, Outcome
-from tests.service.integrations.conftest import ADMIN, Hub
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 
 
@@ -176,6 +177,25 @@ def test_an_older_version_that_is_acknowledged_late_leaves_the_newer_one_standin
     settle(hub, outcome(job, external_id="1"))
 
     assert (hub.binding(id).state, hub.binding(id).acked_version) == ("bound", 7)
+
+
+@on_sqlite
+def test_a_record_that_is_made_anew_has_been_brought_no_version_yet(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    id = hub.customer(3)
+    settle(hub, outcome(take(hub, connection_id)[0], external_id="1"))
+    with hub.db.write() as session:
+        session.execute(sa.update(Binding).values(external_id=None, state="unbound"))
+        intake.add(session, [intake.plan(connection_id, "customer", id, "upsert", 3, utcnow())])
+    [job] = take(hub, connection_id)
+    settle(hub, outcome(job, failed=Failed(kind="ambiguous", message="no answer")))
+
+    settle(hub, outcome(replace(job, action="find"), found="found", external_id="2"))
+
+    [completing] = take(hub, connection_id)
+    assert (completing.external_id, completing.adopted) == ("2", True)
+    settle(hub, outcome(completing, external_id="2"))
+    assert (hub.states(id), hub.binding(id).acked_version) == (["delivered", "delivered"], 3)
 
 
 # --- 4 ------------------------------------------------------------------------------------------------------------

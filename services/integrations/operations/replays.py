@@ -102,7 +102,10 @@ def _plans(session: Session, dead: Sequence[Delivery], known: Mapping[tuple[str,
 
 def _plan(dead: Delivery, known: Any, now: dt.datetime) -> dict[str, Any]:
     plan = intake.plan(*_lane(dead), cast("Op", dead.op), known.version if known else dead.source_version, now)
-    return plan | {"origin": "replay", "replay_of": dead.id, "doubt_since": None}
+    plan |= {"origin": "replay", "replay_of": dead.id, "doubt_since": None}
+    # What a person decided stays a decision: it goes although the target was brought that version, and by its own key.
+    decided = {"origin": dead.origin, "idempotency_key": dead.idempotency_key} if dead.origin == "reconcile" else {}
+    return plan | decided
 
 
 def _can_be_looked_for(session: Session, dead: Delivery, binding: Any) -> bool:

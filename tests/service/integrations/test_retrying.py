@@ -14,8 +14,10 @@ from services.integrations.models import Binding, Delivery
 from services.integrations.operations import intake, replays
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_cancelling import cancel, confirmed
+from tests.service.integrations.test_conflicts import decide, refuse
 from tests.service.integrations.test_gauges import told
 from tests.service.integrations.test_pruning import pruner
+from tests.service.integrations.test_two_ways import connect, poll, row_of, task
 from tests.support.fake_target import FakeTarget
 
 
@@ -103,6 +105,26 @@ def test_a_cancellation_that_was_refused_is_sent_again(hub: Hub, target: FakeTar
 
     hub.until(order, "delivered", "dead", "delivered")
     assert target.of("order") == []
+
+
+@on_sqlite
+def test_a_decision_that_died_on_its_way_is_still_one_when_it_is_sent_again(hub: Hub, target: FakeTarget) -> None:
+    connection_id = connect(hub, target, "task")
+    hub.run()
+    hub.until(id := task(hub, status="cancelled"), "delivered")
+    target.put("task", id, row_of(target, id).body | {"status": "done"})
+    poll(hub, connection_id)
+    refuse(hub, connection_id, row_of(target, id).id, id)
+    target.fail(method="PUT", entity="task", status=422, message="it is signed")
+    decide(hub, "keep_local")
+    hub.until(id, "delivered", "dead")
+
+    retry(hub, hub.deliveries(id)[1])
+
+    hub.until(id, "delivered", "dead", "delivered")
+    assert row_of(target, id).body["status"] == "cancelled"
+    dead, again = hub.deliveries(id)[1:]
+    assert (again.idempotency_key, again.replay_of) == (dead.idempotency_key, dead.id)
 
 
 def test_all_dead_deliveries_of_a_filter_are_counted_shown_and_sent_again_once_that_count_is_confirmed(

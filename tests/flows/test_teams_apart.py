@@ -36,7 +36,7 @@ class Company:
 def _product(hub: Hub) -> None:
     """Let sales hear of a product, as integrations tells it."""
     told = product_told(SKU)
-    with Connection(hub.amqp_uri) as connection:
+    with Connection(hub.amqp_uri, connect_timeout=30) as connection:
         connection.Producer().publish(
             json.dumps(told.to_wire()), exchange=Exchange(EXTERNAL_CHANGED.exchange, type="topic", durable=True),
             routing_key=EXTERNAL_CHANGED.routing_key, content_type=CONTENT_TYPE, content_encoding="utf-8")

@@ -129,7 +129,7 @@ def test_sigterm_ends_a_process_that_waits_for_its_broker(lab: Lab) -> None:
 
 def test_changed_queue_arguments_leave_plain_nameko_alive_and_deaf_but_make_the_chassis_unready_with_the_reason(
         lab: Lab) -> None:
-    with Connection(lab.vhost.amqp_uri) as connection:
+    with Connection(lab.vhost.amqp_uri, connect_timeout=30) as connection:
         for name in ("rpc-stock", chassis_broker.rpc_queue("lab", "classic").name):
             Queue(name, exchange=Exchange(""), durable=True, queue_arguments={"x-max-length": 7})(
                 connection.default_channel).queue_declare()

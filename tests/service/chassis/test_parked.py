@@ -93,7 +93,7 @@ def test_looking_again_and_again_takes_nothing_away(lab: Lab, mended: list[bool]
     park(lab, "one")
     seen = [parked.look(here(lab), [HAPPENED])[0] for _ in range(parked.LOOKS + 2)]
     assert {(each.parked, each.reason) for each in seen} == {(1, "failed 2 times, at last with ValueError")}
-    with Connection(lab.vhost.amqp_uri) as connection:
+    with Connection(lab.vhost.amqp_uri, connect_timeout=30) as connection:
         message = connection.default_channel.basic_get(DEAD)
         assert message.headers.get("x-delivery-count", 0) <= 2
         assert message.headers[parking.TRIES] == 1
@@ -103,7 +103,7 @@ def test_an_event_that_the_broker_parked_says_so(lab: Lab) -> None:
     lab.start()
     lab.rooms.stop("lab")
     lab.say("crashing")
-    with Connection(lab.vhost.amqp_uri) as connection:
+    with Connection(lab.vhost.amqp_uri, connect_timeout=30) as connection:
         channel = connection.default_channel
         while (message := channel.basic_get(HAPPENED)) is not None:
             channel.basic_reject(message.delivery_tag, requeue=True)
@@ -141,7 +141,7 @@ def test_events_stay_parked_while_their_queue_is_gone(lab: Lab, mended: list[boo
 
 def test_the_command_line_lists_and_returns(lab: Lab) -> None:
     queue = "evt.integrations.order_confirmed.sales.order.confirmed.v1"
-    with Connection(lab.vhost.amqp_uri) as connection:
+    with Connection(lab.vhost.amqp_uri, connect_timeout=30) as connection:
         channel = connection.default_channel
         for name in (queue, f"{queue}.dead"):
             channel.queue_declare(name, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
@@ -168,7 +168,7 @@ def test_the_doctor_names_what_is_parked_what_no_queue_takes_and_what_waits(lab:
     assert answer.status_code == 200
     assert answer.json() == {"status": "ready", "notes": container.runtime.health.notes()}
     dead = "evt.sales.customer_created.customers.customer.created.v1.dead"
-    with Connection(lab.vhost.amqp_uri) as connection:
+    with Connection(lab.vhost.amqp_uri, connect_timeout=30) as connection:
         channel = connection.default_channel
         channel.queue_declare(dead, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
         channel.basic_publish_confirm(amqp.Message("{}"), routing_key=dead)

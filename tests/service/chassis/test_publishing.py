@@ -15,7 +15,7 @@ from tests.service.chassis.laboratory import Lab
 def test_of_many_who_publish_at_once_each_gets_its_confirm_and_none_reads_the_connection(lab: Lab) -> None:
     readers: set[object] = set()
     publisher = Publisher(lab.vhost.amqp_uri, confirm=True)
-    with Connection(lab.vhost.amqp_uri) as connection:
+    with Connection(lab.vhost.amqp_uri, connect_timeout=30) as connection:
         queue = connection.default_channel.queue_declare(exclusive=True).queue
 
         def publish(count: int) -> None:

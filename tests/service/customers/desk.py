@@ -96,7 +96,7 @@ class Desk:
     def flood(self, envelopes: Iterable[Envelope]) -> None:
         """Publish events all at once, and wait until the room has met each."""
         wanted = set()
-        with Connection(self.amqp_uri) as connection:
+        with Connection(self.amqp_uri, connect_timeout=30) as connection:
             producer = connection.Producer()
             for envelope in envelopes:
                 wanted.add(envelope.id)

@@ -137,7 +137,7 @@ def test_teams_and_roles_are_kept_over_the_broker(room: Any) -> None:
 def test_a_change_of_rights_is_announced_with_its_version(room: Any, amqp_uri: str) -> None:
     me = introspect(room, sign_in(room))
     heard: list[Any] = []
-    with Connection(amqp_uri) as connection:
+    with Connection(amqp_uri, connect_timeout=30) as connection:
         exchange = Exchange(contract.ACCESS_CHANGED.exchange, type="topic", durable=True)
         queue = Queue("heard", exchange=exchange, routing_key="access.changed", durable=True, auto_delete=True)
         bound = queue(connection.default_channel)
@@ -157,7 +157,7 @@ def test_a_change_of_rights_is_announced_with_its_version(room: Any, amqp_uri: s
 
 
 def test_a_password_is_ciphertext_on_the_broker(room: Any, amqp_uri: str) -> None:
-    with Connection(amqp_uri) as connection:
+    with Connection(amqp_uri, connect_timeout=30) as connection:
         copy = Queue("copy", exchange=RPC_EXCHANGE, routing_key="identity.sign_in", durable=True, auto_delete=True)
         bound = copy(connection.default_channel)
         bound.declare()

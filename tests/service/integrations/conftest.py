@@ -172,7 +172,7 @@ class Hub:
         with self.db.read() as session:
             return deliveries.ledger(session, connection_id, ADMIN)
 
-    def until(self, local_id: str, *states: str, timeout_s: float = 10.0) -> None:
+    def until(self, local_id: str, *states: str, timeout_s: float = 30.0) -> None:
         """Wait until the record's deliveries, oldest first, are in these states."""
         try:
             eventually(lambda: self.states(local_id) == list(states), timeout_s)

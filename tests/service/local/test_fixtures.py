@@ -20,7 +20,7 @@ from tests.support.processes import Processes, eventually
 def publish(uri: str, queue: str, body: str) -> None:
     """Declare a durable quorum queue and put one confirmed message into it."""
     declared = Queue(queue, durable=True, queue_arguments={"x-queue-type": "quorum"})
-    with Connection(uri, transport_options={"confirm_publish": True}) as connection:
+    with Connection(uri, connect_timeout=30, transport_options={"confirm_publish": True}) as connection:
         declared.bind(connection.default_channel).declare()
         connection.Producer().publish(body, routing_key=queue, delivery_mode=2)
 
@@ -51,7 +51,7 @@ def test_the_node_comes_back_from_a_kill_with_what_it_confirmed(vhost: Vhost, br
 
 
 def test_connections_are_closed_from_the_brokers_side(vhost: Vhost, broker: Management) -> None:
-    with Connection(vhost.amqp_uri) as connection:
+    with Connection(vhost.amqp_uri, connect_timeout=30) as connection:
         connection.connect()
         eventually(lambda: broker.close_connections(vhost.name) == 1)
         with pytest.raises(ConnectionForced):

@@ -251,7 +251,7 @@ class Application:
         except Unauthenticated:
             self._quotas.refused(authorization)
             raise
-        self._quotas.confirmed(authorization, subject.via)
+        self._quotas.confirmed(authorization, subject)
         return subject
 
     def _finish(self, request: Request, response: Response, request_id: str, share: Share | None) -> None:

@@ -23,6 +23,7 @@ from eventlet.semaphore import Semaphore
 from prometheus_client import Counter
 
 from chassis import telemetry
+from chassis.context import Subject
 from contracts.errors import TooManyRequests, Unauthenticated
 from gateway.auth import credential_hash
 from gateway.settings import GatewaySettings
@@ -66,7 +67,7 @@ class Share:
 
     Args:
         policy: what all of its kind have.
-        client: who it is, for the log: an address, or the id of a session or API key.
+        client: who it is, for the log: an address, or the id of a user or API key.
     """
 
     __slots__ = ("_cost_s", "_full_at", "_told_until", "_turns", "client", "policy")
@@ -137,10 +138,11 @@ class Share:
 
 
 class Quotas:
-    """The shares of all clients: one for each credential that identity has confirmed, else one for each address.
+    """The shares of all clients: one for each user and each API key that identity has confirmed, else for each address.
 
-    A credential that nobody has confirmed counts for its sender's address, so that made-up ones do not multiply a
-    quota. The longest unused share goes first when there are too many.
+    All sessions of a user have one share between them: signing in once more must not bring more. A credential that
+    nobody has confirmed counts for its sender's address, so that made-up ones do not multiply a quota. The longest
+    unused share goes first when there are too many.
     """
 
     def __init__(self, settings: GatewaySettings, now: Callable[[], float] = time.monotonic,
@@ -152,6 +154,7 @@ class Quotas:
         self._of_credential = Policy(CREDENTIAL, settings.limit_requests, window_s, at_once)
         self._of_address = Policy(ADDRESS, settings.limit_anonymous, window_s, at_once)
         self._credentials: OrderedDict[str, Share] = OrderedDict()
+        self._clients: OrderedDict[str, Share] = OrderedDict()
         self._addresses: OrderedDict[str, Share] = OrderedDict()
 
     def share(self, authorization: str | None, address: str) -> Share:
@@ -162,6 +165,8 @@ class Quotas:
             known = None
         if known is not None:
             self._credentials.move_to_end(digest)
+            if known.client in self._clients:
+                self._clients.move_to_end(known.client)
             return known
         network = _network(address)
         share = self._addresses.get(network)
@@ -185,11 +190,17 @@ class Quotas:
             self._pause(REFUSED_AFTER_S)
             raise
 
-    def confirmed(self, authorization: str | None, via: str) -> None:
-        """Give a credential a share of its own from now on: identity knows it, as session or API key `via`."""
+    def confirmed(self, authorization: str | None, subject: Subject) -> None:
+        """Count a credential for its API key or, where it is a session, for its user from now on: identity knows it."""
         digest = credential_hash(authorization)
-        if digest not in self._credentials:
-            _keep(self._credentials, digest, Share(self._of_credential, via), self._most)
+        if digest in self._credentials:
+            return
+        client = subject.via if subject.kind == "api_key" else subject.id
+        share = self._clients.get(client)
+        if share is None:
+            share = Share(self._of_credential, client)
+            _keep(self._clients, client, share, self._most)
+        _keep(self._credentials, digest, share, self._most)
 
     def refused(self, authorization: str | None) -> None:
         """Count a credential for its sender's address again: it is nobody's, or nobody's any more."""

@@ -44,7 +44,7 @@ class GatewaySettings(Settings):
     introspection_cache_size: int = setting(10_000, env="GATEWAY_INTROSPECTION_CACHE_SIZE", least=1, most=1_000_000,
                                             doc="Most credentials whose answer is held at once; as many are counted.")
     limit_requests: int = setting(1000, env="GATEWAY_LIMIT_REQUESTS", least=1, most=1_000_000_000,
-                                  doc="Requests that one credential may send in a window; more are answered 429.")
+                                  doc="Requests that one user or API key may send in a window; more are answered 429.")
     limit_anonymous: int = setting(300, env="GATEWAY_LIMIT_ANONYMOUS", least=1, most=1_000_000_000,
                                    doc="Requests without a known credential that one address may send in a window.")
     limit_window_s: int = setting(10, env="GATEWAY_LIMIT_WINDOW_S", unit="s", least=1, most=3600,

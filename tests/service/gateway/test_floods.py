@@ -53,8 +53,9 @@ class Opened:
         self.services = SlowServices()
         settings = replace(GatewaySettings(room="gateway", home=home), limit_requests=quota, limit_anonymous=1000,
                            limit_window_s=10, limit_at_once=AT_ONCE, queue_timeout_s=0.5)
-        authenticator = Authenticator(lambda *_: Introspected(Subject("u1", "user", "Li Na"), 3600.0), held_s=0.5,
-                                      most=100)
+        authenticator = Authenticator(
+            lambda _caller, digest, _id: Introspected(Subject("u1", "api_key", "Li Na", via=digest), 3600.0),
+            held_s=0.5, most=100)
         application = Application(ROUTES, pages.all_pages(ROUTES, settings, Health()), settings, authenticator,
                                   self.run, eventlet.Timeout)
         self.door = Door(application, "127.0.0.1:0", Times(5, 5, 5), 300)

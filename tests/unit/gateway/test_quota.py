@@ -30,7 +30,7 @@ def knows_two(_caller: Calls, digest: str, _request_id: str) -> Introspected:
     """Know Alice's and Bob's credentials."""
     if digest not in (credential_hash(ALICE), credential_hash(BOB)):
         raise Unauthenticated("no such credential")
-    return Introspected(Subject("u1", "user", "Li Na", via=f"key-{digest[:4]}"), 3600.0)
+    return Introspected(Subject("u1", "api_key", "Li Na", via=f"key-{digest[:4]}"), 3600.0)
 
 
 class Clock:
@@ -178,6 +178,23 @@ def test_an_address_is_one_client_however_and_with_whatever_port_it_is_written(
     tmp_path: Path, written: str, client: str
 ) -> None:
     assert Quotas(GatewaySettings(room="gateway", home=tmp_path)).share(None, written).client == client
+
+
+def test_all_sessions_of_a_user_have_one_share_and_each_api_key_has_its_own(tmp_path: Path) -> None:
+    quotas = Quotas(GatewaySettings(room="gateway", home=tmp_path))
+    for number in range(2):
+        quotas.confirmed(f"{ALICE}{number}", Subject("u1", "user", "Li Na", via=f"session-{number}"))
+        quotas.confirmed(f"{BOB}{number}", Subject("u1", "api_key", "Li Na", via=f"key-{number}"))
+    quotas.confirmed(NOBODY, Subject("u2", "user", "Wu Xin", via="session-9"))
+    shares = [quotas.share(credential, "192.0.2.1") for credential in (
+        f"{ALICE}0", f"{ALICE}1", f"{BOB}0", f"{BOB}1", NOBODY)]
+    assert [share.client for share in shares] == ["u1", "u1", "key-0", "key-1", "u2"]
+    assert shares[0] is shares[1]
+    shares[0].take(quotas.now())
+    quotas.refused(f"{ALICE}0")
+    quotas.refused(f"{ALICE}1")
+    quotas.confirmed(f"{ALICE}2", Subject("u1", "user", "Li Na", via="session-2"))
+    assert quotas.share(f"{ALICE}2", "192.0.2.1") is shares[0], "signing in again brings nothing back"
 
 
 def test_no_more_shares_are_kept_than_set_and_the_longest_unused_goes_first(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ Outcome = Literal["done", "denied"]
 SEALED: Mapping[str, bool] = {"sealed": True}
 """What the trail says of a value that the hub keeps as ciphertext: that there was one."""
 
-_BEFORE = "audit_before"
+_BEFORE, _UNCHANGED = "audit_before", "audit_unchanged"
 _EXACT = 2**53 - 1
 _INSERT = AUDIT_ENTRY.insert()
 
@@ -68,6 +68,11 @@ def before(session: Session, **values: Any) -> None:
     session.info.setdefault(_BEFORE, {}).update(values)
 
 
+def unchanged(session: Session) -> None:
+    """Tell that this time nothing is changed, only told: the operation's door writes no entry."""
+    session.info[_UNCHANGED] = True
+
+
 @dataclass(frozen=True)
 class Asked:
     """What an audited operation was asked, as it was before anything was done with it."""
@@ -87,7 +92,9 @@ class Asked:
         return cls(operation, by, request_id, str(request.get("id") or ""), told)
 
     def done(self, session: Session, answer: Mapping[str, Any]) -> None:
-        """Write down, in the transaction of the effect, that it was done."""
+        """Write down, in the transaction of the effect, that it was done, if it had one."""
+        if session.info.pop(_UNCHANGED, False):
+            return
         was = session.info.pop(_BEFORE, None)
         record(session, self.operation.routing_key, by=self.by, entity=self.operation.audited,
                record_id=self.record_id or str(answer.get("id") or ""), request_id=self.request_id,

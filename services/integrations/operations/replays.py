@@ -6,9 +6,11 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chassis import telemetry
+from chassis.audit import trail
 from chassis.context import Subject
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict, InvalidTransition
@@ -56,7 +58,7 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
     if known is None and dead.op == "upsert":
         raise Conflict("The hub keeps no copy of the record: change it, and it is brought there")
     [plan] = _plans(session, [dead], {lane[1:]: known}, now)
-    intake.add(session, [plan])
+    _accept(session, [plan])
     log.info("delivery_retried", delivery_id=plan["id"], replay_of=dead.id, by=by.id)
     return deliveries.get(session, plan["id"], by, "operate")
 
@@ -68,10 +70,11 @@ def retry_dead(session: Session, request: Mapping[str, Any], now: dt.datetime, *
 
     Raises:
         NotFound: there is no such connection, or deliveries are out of reach.
-        Conflict: another number was confirmed than there are; `found` says how many.
+        Conflict: another number was confirmed than there are; `found` says how many. Or one was overtaken just now.
     """
     connection_id, confirmed = request["id"], request.get("confirm")
-    lock(session, [connection_id])
+    if confirmed is not None:
+        lock(session, [connection_id])
     asked = {**request, "connection_id": connection_id, "state": "dead"}
     dead = deliveries.unanswered(session, asked, by, MOST + 1, but=() if request.get("error_class") else DOUBTED)
     more, dead = len(dead) > MOST, dead[:MOST]
@@ -80,12 +83,21 @@ def retry_dead(session: Session, request: Mapping[str, Any], now: dt.datetime, *
     told = {"connection_id": connection_id, "found": len(sent), "accepted": 0, "more": more,
             "examples": sent[:EXAMPLES]}
     if confirmed is None:
+        trail.unchanged(session)
         return told
     if confirmed != len(sent):
         raise Conflict(f"There are {len(sent)} of them now, not {confirmed}: look again", found=len(sent))
-    intake.add(session, _plans(session, sent, known, now))
+    _accept(session, _plans(session, sent, known, now))
     log.info("deliveries_retried", connection_id=connection_id, count=len(sent), by=by.id)
     return told | {"accepted": len(sent)}
+
+
+def _accept(session: Session, plans: Sequence[Mapping[str, Any]]) -> None:
+    # An event takes no turn: it may have been accepted since we looked, and its delivery says all that ours would.
+    try:
+        intake.add(session, plans)
+    except IntegrityError as error:
+        raise Conflict("A change of one of these records came in meanwhile: look again") from error
 
 
 def _plans(session: Session, dead: Sequence[Delivery], known: Mapping[tuple[str, str], Any],

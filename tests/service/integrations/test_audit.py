@@ -38,6 +38,8 @@ def test_connections_credentials_routes_and_accounts_are_audited_without_their_s
     rooms.call(contract.ACTIVATE_ROUTE, {"id": route["id"]})
     rooms.call(contract.PAUSE_CONNECTION, {**of, "reason": "年终盘点"})
     rooms.call(contract.RESUME_CONNECTION, of)
+    assert rooms.call(contract.RETRY_DEAD, of)["found"] == 0  # a look changes nothing, and leaves no entry
+    rooms.call(contract.RETRY_DEAD, {**of, "confirm": 0})
     version = rooms.call(contract.GET_CONNECTION, of)["version"]
     rooms.call(contract.CHANGE_CONNECTION, {**of, "expected_version": version, "changes": {"name": "ERP 2"}})
     with pytest.raises(errors.Forbidden):
@@ -49,12 +51,13 @@ def test_connections_credentials_routes_and_accounts_are_audited_without_their_s
         ("create_connection", "connection", "done"), ("put_credential", "connection", "done"),
         ("create_route", "route", "done"), ("activate_route", "route", "done"),
         ("pause_connection", "connection", "done"), ("resume_connection", "connection", "done"),
-        ("change_connection", "connection", "done"), ("put_credential", "connection", "denied")]
+        ("retry_dead", "connection", "done"), ("change_connection", "connection", "done"),
+        ("put_credential", "connection", "denied")]
     assert {entry["record_id"] for entry in entries} == {made["id"], route["id"]}
     assert {entry["actor_id"] for entry in entries} == {ADMIN.id, SALESPERSON.id}
     assert entries[0]["details"]["asked"]["config"] == target.config
     assert entries[1]["details"]["asked"]["secrets"] == {"key": {"sealed": True}}
-    assert entries[6]["details"]["before"] == {"name": "ERP"}
+    assert entries[7]["details"]["before"] == {"name": "ERP"}
     for secret in (GOOD_KEY, "stolen"):
         assert secret not in json.dumps(entries)
 

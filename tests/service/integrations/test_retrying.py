@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from chassis.database import utcnow
 from contracts.errors import Conflict, InvalidTransition
 from services.integrations.models import Binding, Delivery
 from services.integrations.operations import intake, replays
+from services.integrations.queries import lanes
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_cancelling import cancel, confirmed
 from tests.service.integrations.test_conflicts import decide, refuse
@@ -158,6 +160,31 @@ def test_all_dead_deliveries_of_a_filter_are_counted_shown_and_sent_again_once_t
     assert len(target.of("customer")) == 3
     assert ask()["found"] == 0
     assert hub.ledger(connection_id).balanced
+
+
+@on_sqlite
+def test_counting_holds_nobody_up_and_an_event_that_comes_in_before_the_sending_goes_first(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_id, now = hub.connect(target, "customer"), utcnow()
+    id = hub.customer()
+    with hub.db.write() as session:
+        session.execute(sa.update(Delivery).values(state="dead", error_class="invalid", settled_at=now))
+    locked: list[str] = []
+    monkeypatch.setattr(replays, "lock", lambda _session, ids: locked.extend(ids))
+    assert (retry_all(hub, connection_id)["found"], locked) == (1, [])
+    known = lanes.records
+
+    def overtaken(session: Session, keys: Any) -> Any:
+        monkeypatch.setattr(lanes, "records", known)
+        intake.add(session, [intake.plan(connection_id, "customer", id, "upsert", 2, now)])
+        return known(session, keys)
+
+    for ask in (lambda: retry_all(hub, connection_id, confirm=1), lambda: retry(hub, hub.deliveries(id)[0])):
+        monkeypatch.setattr(lanes, "records", overtaken)
+        with pytest.raises(Conflict, match="came in meanwhile"):
+            ask()
+    assert (hub.states(id), locked) == (["dead"], [connection_id] * 2)
 
 
 @on_sqlite

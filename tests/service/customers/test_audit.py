@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from chassis.audit import denials
 from chassis.audit.tables import AUDIT_ENTRY
 from chassis.context import Subject
 from chassis.database import new_id
 from contracts import customers as contract
-from contracts.errors import InternalError, NotFound
+from contracts.errors import Forbidden, InternalError, NotFound
 from tests.service.customers.desk import Desk, person
 from tests.support.rooms import ADMIN
 
@@ -52,6 +53,33 @@ def test_a_customer_out_of_reach_is_written_down_as_refused(desk: Desk) -> None:
             desk.call(contract.GET_CUSTOMER, {"id": id}, subject=stranger)
     [refused] = trail(desk, since)
     assert (refused["outcome"], refused["record_id"], refused["actor_id"]) == ("denied", other["id"], stranger.id)
+
+
+def test_the_same_refusal_is_written_once_a_minute_and_the_next_entry_counts_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since, others, stranger = new_id(), [desk.customer()["id"] for _ in range(2)], person()
+    nobody = Subject(id=new_id(), kind="user", name="nobody")
+
+    def refused() -> None:
+        for id in others * 2:
+            with pytest.raises(NotFound):
+                desk.call(contract.GET_CUSTOMER, {"id": id}, subject=stranger)
+        for id in (*others, new_id()):
+            with pytest.raises(Forbidden):
+                desk.call(contract.GET_CUSTOMER, {"id": id}, subject=nobody)
+
+    refused()
+    first = trail(desk, since)
+    assert [(one["actor_id"], one["record_id"]) for one in first] == [
+        *((stranger.id, id) for id in others), (nobody.id, others[0])]
+
+    monkeypatch.setattr(denials, "QUIET_S", 0.0)
+    with pytest.raises(NotFound):
+        desk.call(contract.GET_CUSTOMER, {"id": others[0]}, subject=stranger)
+    with pytest.raises(Forbidden):
+        desk.call(contract.GET_CUSTOMER, {"id": new_id()}, subject=nobody)
+    assert [one["details"]["repeated"] for one in trail(desk, since)[len(first):]] == [1, 2]
 
 
 def test_what_cannot_be_written_down_is_not_shown(desk: Desk) -> None:

@@ -105,6 +105,14 @@ def test_a_part_that_may_not_be_read_is_named_forbidden() -> None:
     assert [(one["part"], one["code"]) for one in overview["missing"]] == [("tickets", "forbidden")]
 
 
+def test_a_part_for_which_there_is_no_right_is_not_asked() -> None:
+    rooms = Rooms()
+    overview = ask(CUSTOMER_OVERVIEW, rooms, depths={"customer": {"read": "all"}, "order": {"read": "own"}})
+    assert {"get_customer", "list_orders"} <= {name for name, *_ in rooms.asked}
+    assert "list_tickets" not in {name for name, *_ in rooms.asked}
+    assert ("tickets", "forbidden") in [(one["part"], one["code"]) for one in overview["missing"]]
+
+
 def test_a_broken_part_does_not_take_the_others_with_it_nor_tell_what_broke() -> None:
     overview = ask(CUSTOMER_OVERVIEW, Rooms({"list_orders": RuntimeError("secret")}))
     assert [(one["part"], one["code"]) for one in overview["missing"]] == [("orders", "internal_error")]

@@ -28,13 +28,16 @@ _BEGUN = Upsert(_CURSOR, changing={
                                                     "lease_until", "first_pass")},
     "fence": _CURSOR.c.fence + 1})
 _DUE_NOW = Upsert(_CURSOR, changing={"due_at": excluded(_CURSOR.c.due_at)})
-_DUE_UNLESS_FAILING = Upsert(_CURSOR, changing={"due_at": excluded(_CURSOR.c.due_at)}, where=_CURSOR.c.failures == 0)
+_DUE_UNLESS_FAILING = Upsert(_CURSOR, changing={"due_at": excluded(_CURSOR.c.due_at)},
+                             where=sa.and_(_CURSOR.c.failures == 0, ~_CURSOR.c.first_pass))
 DIRECTION, WHOLE = "pull", ""
 """The direction of a poll's cursor, and the partition of a target that has none."""
 RETRY_MOST_S = 600.0
 BACK_OFF_S = 5.0
 AGAIN = dt.timedelta(seconds=1)
 """After so long a page or a record is read again that crossed a write of ours, or a message that came meanwhile."""
+TURNED = dt.timedelta(seconds=1)
+"""A claim that began as a route was turned may have seen it as it was; by then it has ended."""
 
 
 class LeaseLost(Exception):
@@ -73,10 +76,11 @@ def begin(session: Session, connection_id: str, entity: str, now: dt.datetime) -
 
     What we wrote meanwhile is not known as our own, and what people changed there was nobody's business. So the first
     pass takes what is bound and stands there for known; a page that is being read by an older cursor counts no more.
+    It is due once everything is settled that set out before it (`lanes.cursors_due`).
     """
-    row = {"connection_id": connection_id, "entity": entity, "direction": DIRECTION, "partition": WHOLE, "due_at": now,
-           "failures": 0, "fence": 0, "checkpoint": None, "last_error": None, "lease_owner": None, "lease_until": None,
-           "first_pass": True}
+    row = {"connection_id": connection_id, "entity": entity, "direction": DIRECTION, "partition": WHOLE,
+           "due_at": now + TURNED, "failures": 0, "fence": 0, "checkpoint": None, "last_error": None,
+           "lease_owner": None, "lease_until": None, "first_pass": True}
     _BEGUN.put(session, [row])
 
 

@@ -337,14 +337,24 @@ def _pushing(entity: str) -> Asked:
 
 
 def cursors_due(now: dt.datetime, limit: int, *, locked: bool = True) -> Asked:
-    """Select the keys of cursors whose poll is due and whose connection and route are active."""
+    """Select the keys of cursors whose poll is due and whose connection and route are active.
+
+    A first pass waits for the calls that were under way when it became due: they are not remembered as our own, and
+    what they write after it was read would be told as a change of theirs.
+    """
+    unknown = (
+        sa.select(1).select_from(table_of(Delivery).join(
+            table_of(Attempt), sa.and_(ATTEMPT.delivery_id == DELIVERY.id, ATTEMPT.n == DELIVERY.fence)))
+        .where(DELIVERY.lease_until.is_not(None), DELIVERY.connection_id == CURSOR.connection_id,
+               DELIVERY.entity == CURSOR.entity, ATTEMPT.started_at <= CURSOR.due_at)
+        .correlate(table_of(Cursor)).exists())
     found = (
         sa.select(CURSOR.connection_id, CURSOR.entity, CURSOR.direction, CURSOR.partition)
         .join(table_of(Connection), CONNECTION.id == CURSOR.connection_id)
         .join(table_of(Route), sa.and_(ROUTE.connection_id == CURSOR.connection_id, ROUTE.entity == CURSOR.entity))
         .where(CURSOR.due_at <= now, sa.or_(CURSOR.lease_until.is_(None), CURSOR.lease_until < now),
                CONNECTION.desired_state == "active", CONNECTION.breaker_open_until.is_(None),
-               ROUTE.state == "active", ROUTE.direction.in_(("pull", "both")),
+               ROUTE.state == "active", ROUTE.direction.in_(("pull", "both")), ~sa.and_(CURSOR.first_pass, unknown),
                sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now))
         .order_by(CURSOR.due_at).limit(limit)
     )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import threading
+from typing import Any
+
 import pytest
 
+from chassis.database import utcnow
 from contracts.errors import Invalid, StaleVersion
+from hub_adapter.port import Written
 from services.integrations.models import Cursor, Route
 from services.integrations.operations import accounts, pulls, routes
 from services.integrations.operations.inbound import News, Reading
@@ -12,6 +18,8 @@ from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_consent import GRANTED, contact, subscriber
 from tests.service.integrations.test_two_ways import ANN, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
+from tests.support.processes import eventually
+from tests.support.two_way import TwoWayAdapter
 
 
 def turn(hub: Hub, connection_id: str, direction: str) -> None:
@@ -51,6 +59,39 @@ def test_a_route_that_is_widened_tells_what_changes_from_then_on_and_what_is_new
     poll(hub, pushed)
     assert [(one["keys"].get("id"), one["changed"]) for one in told(hub)[1:]] == [(changed_before, ["status"])]
     assert hub.ledger(pushed).balanced
+
+
+@on_sqlite
+def test_a_write_that_was_on_its_way_when_a_route_was_turned_is_not_told_as_a_change_of_theirs(
+    hub: Hub, target: FakeTarget, pushed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.until(id := task(hub), "delivered")
+    let_go, written = threading.Event(), TwoWayAdapter.write
+
+    def held(*given: Any) -> Written:
+        assert let_go.wait(20)
+        return written(*given)
+
+    monkeypatch.setattr(TwoWayAdapter, "write", held)
+    task(hub, 2, id, title="再次回访")
+    eventually(lambda: hub.states(id) == ["delivered", "leased"])
+
+    def first_pass_is_due(turned_at: dt.datetime) -> bool:
+        with hub.db.write() as session:
+            pulls.begin(session, pushed, "task", turned_at)
+            due = pulls.any_due(session, utcnow() + dt.timedelta(minutes=1))
+            session.rollback()
+        return due
+
+    turn(hub, pushed, "both")
+    assert not first_pass_is_due(utcnow())
+    assert first_pass_is_due(utcnow() - dt.timedelta(minutes=1)), "what set out after the turn is known as our own"
+    let_go.set()
+    hub.until(id, "delivered", "delivered")
+    poll(hub, pushed)
+    poll(hub, pushed, anew=True)
+
+    assert told(hub) == []
 
 
 @on_sqlite

@@ -5,8 +5,6 @@ from __future__ import annotations
 import secrets
 import unicodedata
 
-from zxcvbn import zxcvbn
-
 LONGEST = 200
 """Characters; more would only make the hash slower to feed."""
 
@@ -52,6 +50,9 @@ def faults(password: str, *, username: str, shortest: int, pointer: str) -> list
 
 def _guesses(text: str, username: str) -> float:
     """Estimate after how many guesses a password would be found; only its start counts, to bound the work (30 ms)."""
+    # Its lists of words take 13 MB, which a process that is never given a password has no use for.
+    from zxcvbn import zxcvbn
+
     return float(zxcvbn(text[:_JUDGED], user_inputs=[username, *EXPECTED])["guesses"]) if text else 0.0
 
 

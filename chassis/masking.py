@@ -99,7 +99,7 @@ def refuse_hidden(subject: Subject, schema: type[Record], changes: Mapping[str, 
 
 @dataclass(frozen=True)
 class _Veil:
-    """What of a record is masked: fields of its own, and those of the records inside it."""
+    """What of a record is masked: fields of its own, and records inside it of which something is."""
 
     entity: str
     found_by: str
@@ -149,11 +149,12 @@ def _veil(schema: type[Schema]) -> _Veil | None:
 
 def _of_record(schema: type[Schema], entity: str, found_by: str) -> _Veil:
     declared = instance_of(schema).dump_fields
+    nested = ((name, _of_record(type(field.schema), entity, found_by)) for name, field in declared.items()
+              if isinstance(field, fields.Nested) and not field.many)
     return _Veil(
         entity, found_by,
         tuple((name, field) for name, field in declared.items() if isinstance(field, Sensitive) and field.mask),
-        tuple((name, _of_record(type(field.schema), entity, found_by)) for name, field in declared.items()
-              if isinstance(field, fields.Nested) and not field.many))
+        tuple((name, veil) for name, veil in nested if veil.names))
 
 
 @cache

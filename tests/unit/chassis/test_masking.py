@@ -185,6 +185,14 @@ def test_a_mask_is_no_value() -> None:
     assert load(Asked, {"phone": "138*"}) == {"phone": "138*"}
 
 
+def test_a_record_inside_of_which_nothing_is_masked_may_be_changed_by_whoever_sees_masks() -> None:
+    reader = subject(read="all")
+    masking.refuse_hidden(reader, customers.Customer, {"invoice": {"title": "x"}}, owner="you", team=None)
+    with pytest.raises(Invalid) as refused:
+        masking.refuse_hidden(reader, customers.Customer, {"invoice": {}, "address": {}}, owner="you", team=None)
+    assert [each["pointer"] for each in refused.value.fields["errors"]] == ["/address"]
+
+
 @pytest.mark.parametrize(("asked", "changes", "pointer"), [
     (customers.CustomerChange, {"phone": "+86138****5678"}, "/changes/phone"),
     (customers.CustomerChange, {"email": "z***@example.com"}, "/changes/email"),

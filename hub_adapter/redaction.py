@@ -19,6 +19,10 @@ _CREDENTIAL = re.compile(
         \1 (\s*[:=]\s*) ( "(?:[^"\\]|\\.)*" | '[^']*' | [^\s,;&}"'\]]+ )"""
 )
 _EMAIL = re.compile(r"([A-Za-z0-9._%+-]{1,64}?)(?:@|%40)([A-Za-z0-9.-]{1,190})")
+_STREET = re.compile(
+    r"""(?ix) (\\{0,3}["']?) \b ([a-z_]*street[a-z0-9_]*|address_?line[a-z0-9_]*) \1
+        (?: (\s*[:=]\s*) (\\{0,3}["']) (?: (?!\4) (?: \\. | [^\\] ) )+ \4 | (=) [^\s,;&}"'\]]+ )"""
+)
 # ASCII only, not \w: in Chinese a number stands between letters without a space.
 _PHONE = re.compile(
     r"""(?x) (?<![A-Za-z0-9_.]) ( (?: (?:\+|%2[Bb])\d{1,3} | (?:00)?86 ) [ .-]? )?
@@ -36,10 +40,11 @@ class Redactor:
         self._secrets = re.compile(alternatives) if alternatives else None
 
     def text(self, text: str) -> str:
-        """The text with secrets, named credentials, e-mail addresses and phone numbers made unreadable."""
+        """The text with secrets, named credentials and streets, e-mail addresses and phone numbers made unreadable."""
         if self._secrets is not None:
             text = self._secrets.sub(_GONE, text)
         text = _CREDENTIAL.sub(rf"\1\2\1\3{_GONE}", text)
+        text = _STREET.sub(_masked_street, text)
         text = _EMAIL.sub(lambda found: f"{found[1][:1]}***@{found[2]}", text)
         return _PHONE.sub(_masked_phone, text)
 
@@ -63,6 +68,11 @@ def _spellings(secret: str) -> set[str]:
     raw = secret.encode()
     encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]} | {form.rstrip("=") for form in encoded}
+
+
+def _masked_street(found: re.Match[str]) -> str:
+    mark, name, colon, quoted, equals = found.groups()
+    return f"{mark}{name}{mark}" + (f"{colon}{quoted}***{quoted}" if quoted else f"{equals}***")
 
 
 def _masked_phone(found: re.Match[str]) -> str:

@@ -15,7 +15,8 @@ from services.integrations.models.base import Base
 class Attempt(Base):
     """Written before bytes leave and closed when the answer is in.
 
-    Previews are redacted, at most 20 kB, and sealed: redaction knows secrets, phones and emails, but no street or name.
+    Previews are redacted, at most 20 kB, and sealed: redaction knows secrets, phones, emails and what is called
+    street, but no name of a person.
 
     `n` is the fence of the lease under which the call was made, so one lease is one call.
     """

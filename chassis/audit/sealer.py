@@ -13,6 +13,7 @@ from threading import Event
 from typing import Any
 
 import sqlalchemy as sa
+from eventlet import tpool
 from sqlalchemy.orm import Session
 
 from chassis import telemetry
@@ -136,7 +137,8 @@ class Sealer:
         if self._owed is None:
             return
         try:
-            witness.append(self._file, self._owed)
+            # A disk that hangs must keep nobody waiting but the sealer.
+            tpool.execute(witness.append, self._file, self._owed)
         except OSError as error:
             if self._owed.seq != self._told:  # once for each, not at every look
                 log.error("audit_checkpoint_unwritten", seq=self._owed.seq, error=type(error).__name__)
@@ -149,9 +151,11 @@ class Sealer:
 
         Says so where it is the table that lacks what the file has.
         """
+        # The file first: what another process seals meanwhile is in the table before it is in the file.
+        written: Checkpoint | None = tpool.execute(witness.last, self._file)
         with self._db.read() as session:
             row = session.execute(_LAST).mappings().one_or_none()
-        kept, written = Checkpoint(self._service, **row) if row else None, witness.last(self._file)
+        kept = Checkpoint(self._service, **row) if row else None
         if written is not None and (kept is None or kept.seq < written.seq):
             log.error("audit_trail_shortened", table_seq=kept.seq if kept else 0, file_seq=written.seq)
             return None

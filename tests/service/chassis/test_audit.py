@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from alembic import command
 from eventlet import tpool
 from sqlalchemy.exc import DatabaseError
+from structlog.testing import capture_logs
 
 from chassis import failpoints, migrations
 from chassis.audit import trail, verification, witness
@@ -363,6 +365,43 @@ def test_a_checkpoint_that_could_not_be_written_is_written_later(kept: Kept) -> 
 def _start_and_stop(sealer: Sealer) -> None:
     sealer.stop()
     sealer.run()
+
+
+def test_a_disk_that_hangs_keeps_nobody_waiting_but_the_sealer(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.write()
+    freed, flushed = eventlet.patcher.original("threading").Event(), os.fsync
+
+    def hang(descriptor: int) -> None:
+        assert freed.wait(5), "the greenlet that frees it had no turn"
+        flushed(descriptor)
+
+    monkeypatch.setattr(os, "fsync", hang)
+    sealing = eventlet.spawn(kept.sealer().step)
+    eventlet.spawn_after(0.05, freed.set)
+    assert sealing.wait() == 1
+    assert kept.verify().whole
+
+
+def test_a_process_that_starts_while_another_seals_raises_no_false_alarm(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, read = kept.sealer(), witness.last
+    kept.write()
+    other.step()
+
+    def meanwhile(file: Path) -> Checkpoint | None:
+        kept.write()
+        assert other.step() == 1
+        found = read(file)
+        kept.write()
+        assert other.step() == 1
+        return found
+
+    monkeypatch.setattr(witness, "last", meanwhile)
+    with capture_logs() as said:
+        _start_and_stop(kept.sealer())
+    assert [line["event"] for line in said if line["log_level"] == "error"] == []
+    assert kept.verify().whole
 
 
 def test_unsealed_entries_are_found_by_an_index(sealed: Kept) -> None:

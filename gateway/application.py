@@ -30,7 +30,7 @@ from gateway.calls import GATEWAY, Calls
 from gateway.composition import Composition, zone_named
 from gateway.errors import MethodNotAllowed, NotAcceptable, UnsupportedMediaType
 from gateway.gathering import Errand, gather
-from gateway.quota import Quotas, Share
+from gateway.quota import Quotas, Share, host_of
 from gateway.route import Route
 from gateway.settings import GatewaySettings
 
@@ -279,7 +279,7 @@ def _client_address(request: Request, trusted_proxies: int) -> str:
     """Return the client's address: of the connection, or what the outermost of our own proxies wrote."""
     forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]
     if trusted_proxies and len(forwarded) >= trusted_proxies and forwarded[-trusted_proxies]:
-        return forwarded[-trusted_proxies][:64]
+        return host_of(forwarded[-trusted_proxies])[:64]
     return request.remote_addr or "unknown"
 
 

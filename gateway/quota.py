@@ -221,7 +221,7 @@ def _network(address: str) -> str:
 
     A proxy may write a port behind it, which is another one for each connection.
     """
-    bare = _host(address).partition("%")[0]
+    bare = host_of(address).partition("%")[0]
     try:
         found = ipaddress.ip_address(bare)
     except ValueError:
@@ -233,7 +233,8 @@ def _network(address: str) -> str:
     return str(ipaddress.ip_network((found, _NETWORK), strict=False))
 
 
-def _host(address: str) -> str:
+def host_of(address: str) -> str:
+    """Return an address without the port that a proxy may write behind it, and without the brackets around an IPv6."""
     if address.startswith("["):
         return address[1:].partition("]")[0]
     host, _, port = address.partition(":")

@@ -10,12 +10,13 @@ from pathlib import Path
 import eventlet
 import pytest
 from werkzeug.test import Client, TestResponse
+from werkzeug.wrappers import Request
 
 from chassis.context import Subject
 from chassis.health import Health
 from contracts.errors import TooManyRequests, Unauthenticated
 from gateway import pages
-from gateway.application import Application
+from gateway.application import Application, _client_address
 from gateway.auth import Authenticator, Introspected, credential_hash
 from gateway.calls import Calls
 from gateway.quota import REFUSED_AFTER_S, Policy, Quotas, Share
@@ -178,6 +179,16 @@ def test_an_address_is_one_client_however_and_with_whatever_port_it_is_written(
     tmp_path: Path, written: str, client: str
 ) -> None:
     assert Quotas(GatewaySettings(room="gateway", home=tmp_path)).share(None, written).client == client
+
+
+@pytest.mark.parametrize(("forwarded", "told"), [
+    ("198.51.100.1, 203.0.113.9:50211", "203.0.113.9"), ("[2001:db8::1]:443", "2001:db8::1"),
+    ("2001:db8::1", "2001:db8::1"),
+])
+def test_the_port_that_a_proxy_writes_makes_no_other_address(forwarded: str, told: str) -> None:
+    """Sign-ins are counted by address as well."""
+    request = Request({"HTTP_X_FORWARDED_FOR": forwarded, "REMOTE_ADDR": "192.0.2.1", "REQUEST_METHOD": "GET"})
+    assert _client_address(request, trusted_proxies=1) == told
 
 
 def test_all_sessions_of_a_user_have_one_share_and_each_api_key_has_its_own(tmp_path: Path) -> None:

@@ -104,14 +104,19 @@ class Caller(DependencyProvider):
     replies = _Replies()
 
     def setup(self) -> None:
-        """Prepare to publish; the connection is made at the first call."""
+        """Choose the broker."""
         amqp_uri = self.container.config[RUNTIME].settings.amqp_uri
         self._publisher = Publisher(amqp_uri, confirm=True)
         self._lookout = Lookout(amqp_uri)
 
     def start(self) -> None:
-        """Open what a waiting call will need."""
+        """Open what a call will need, and what one that waits long will."""
+        eventlet.spawn_n(self.prepare)
         eventlet.spawn_n(self._lookout.prepare)
+
+    def prepare(self) -> bool:
+        """Connect, unless it is connected; return whether it is now."""
+        return self._publisher.prepare()
 
     def stop(self) -> None:
         """Close the connections."""

@@ -119,7 +119,7 @@ class _Link:
 
 
 class Publisher:
-    """Publishes; connects at the first message and again whenever the connection was lost.
+    """Publishes; connects at the first message, if not before, and again whenever the connection was lost.
 
     Args:
         amqp_uri: where the broker is.
@@ -132,6 +132,18 @@ class Publisher:
         self._link: _Link | None = None
         self._connecting = Semaphore()
         self._closed = False
+
+    def prepare(self) -> bool:
+        """Connect ahead of need: a new connection takes a busy machine longer than a caller may be kept waiting.
+
+        Returns:
+            Whether it is connected. If not, the next message tries again.
+        """
+        try:
+            self._open()
+        except broker.CONNECTION_ERRORS:
+            return False
+        return True
 
     def publish(self, body: bytes, *, exchange: str, routing_key: str, within_s: float, mandatory: bool = False,
                 **properties: Any) -> None:

@@ -25,6 +25,7 @@ from chassis.outbox import OUTBOX
 from chassis.snapshot import SNAPSHOT_RUN
 from contracts.operation import Operation
 from hub.installation import Installation
+from tests.support.processes import eventually
 
 SERVICES = tuple(room for room in Installation({}).rooms if room != "gateway")
 """Every service, in starting order: what the process file says."""
@@ -106,6 +107,7 @@ class Rooms:
             module = types.SimpleNamespace(SERVICE=_Asker, SETTINGS=Settings)
             container = self.start("asker", module=module)
             container.runtime.extra[SIGNING_KEY] = self.signing
+            eventually(self.caller.prepare)
         container = self.running["asker"]
         return next(p for p in container.dependencies if isinstance(p, Caller))
 

@@ -7,6 +7,13 @@ eventlet.monkey_patch()
 eventlet is patched before anything else is imported, as the launcher does it in a real process.
 """
 
+import os
+from collections.abc import Iterator
+
+import pytest
+from eventlet.hubs import get_hub
+from eventlet.hubs.hub import READ
+
 pytest_plugins = [
     "tests.support.processes",
     "tests.support.broker",
@@ -14,3 +21,19 @@ pytest_plugins = [
     "tests.support.rooms",
     "tests.support.local_hub",
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_reader_of_a_closed_file() -> Iterator[None]:
+    """Forget readers whose file was closed under them, as eventlet does when a socket gets its number again.
+
+    It does not for a pipe: the next program that a test started then met the reader of a connection long gone.
+    """
+    yield
+    hub = get_hub()
+    for number, listener in list(hub.listeners[READ].items()):
+        try:
+            os.fstat(number)
+        except OSError:
+            hub.remove(listener)
+            listener.defang()

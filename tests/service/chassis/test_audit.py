@@ -147,7 +147,8 @@ def test_a_changed_byte_in_any_column_is_named(sealed: Kept, column: str) -> Non
 
 
 def test_a_changed_link_is_named(sealed: Kept) -> None:
-    sealed.run("UPDATE audit_entry SET prev = '9' || substr(prev, 2) WHERE seq = 7")
+    sealed.run("UPDATE audit_entry SET prev = CASE substr(prev, 1, 1) WHEN '9' THEN '8' ELSE '9' END || substr(prev, 2)"
+               " WHERE seq = 7")
     assert sealed.found() == [("misplaced", 7), ("changed", 7)]
 
 

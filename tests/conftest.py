@@ -23,8 +23,8 @@ pytest_plugins = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def no_reader_of_a_closed_file() -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
     """Forget readers whose file was closed under them, as eventlet does when a socket gets its number again.
 
     It does not for a pipe: the next program that a test started then met the reader of a connection long gone.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.errors import Unavailable
 from services.integrations.models import Delivery
 from tests.service.integrations.conftest import Hub
 from tests.support.fake_target import FakeTarget
@@ -59,6 +60,17 @@ def test_a_kill_around_the_call_leaves_one_record_within_thirty_seconds(
     assert hub.ledger(connection_id).balanced
 
 
+def pause_between_transactions(sleeper: Process, hub: Hub) -> None:
+    """Stop a process, but not amid a transaction: SQLite's one lock would stay with it, and nobody could go on."""
+    while True:
+        sleeper.pause()
+        try:
+            with hub.db.write():
+                return
+        except Unavailable:
+            sleeper.resume()
+
+
 def test_a_worker_stopped_past_its_lease_is_refused_by_the_fence_when_it_wakes(
     hub: Hub, target: FakeTarget, start: Start
 ) -> None:
@@ -68,7 +80,7 @@ def test_a_worker_stopped_past_its_lease_is_refused_by_the_fence_when_it_wakes(
     target.fail(method="POST", delay_s=1.0)
     id = hub.customer()
     eventually(lambda: bool(target.calls("POST")), 20)
-    sleeper.pause()
+    pause_between_transactions(sleeper, hub)
 
     start(**short)
     hub.until(id, "delivered", timeout_s=40)

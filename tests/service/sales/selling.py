@@ -119,7 +119,7 @@ class Selling:
 
     def publish(self, envelopes: Iterable[Envelope]) -> None:
         """Publish events as other services would."""
-        with Connection(self.amqp_uri, connect_timeout=30) as connection:
+        with Connection(self.amqp_uri, connect_timeout=30, transport_options={"confirm_publish": True}) as connection:
             producer = connection.Producer()
             for envelope in envelopes:
                 producer.publish(json.dumps(envelope.to_wire()), routing_key=envelope.routing_key,

@@ -57,7 +57,7 @@ def whole_hub():
     done = side_by_side(tmp_path, "--capture=no", "-m", "not faults")
     named = {name for names in TOGETHER for name in names}
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(named) + len(LONGEST) + 2} passed, 0 failed, 0 skipped" in done.stdout
+    assert f"{len(named) + len(LONGEST) + 2} passed, 0 of them unsteady, 0 failed, 0 skipped" in done.stdout
     told = re.findall("given back (.*) (/.*)", done.stdout)
     assert 1 <= len(told) <= 2, "once in each part that used it"
     assert {when for when, _ in told} == {"in time"}, "a server is stopped while its files are there"
@@ -95,6 +95,31 @@ def test_what_fails_dies_or_is_out_of_sight_fails_the_run(tmp_path: Path, name: 
     done = side_by_side(tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert told in done.stdout, done.stdout + done.stderr
+
+
+def test_what_fails_only_beside_others_is_named_and_does_not_fail_the_run(tmp_path: Path) -> None:
+    beside = "import sys\ndef test_a():\n    assert 'tests.support.part' not in sys.modules\n"
+    make(tmp_path, {"tests/a/test_a.py": beside})
+    done = side_by_side(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = re.findall(r"^UNSTEADY .*\n  (\S+)\n", done.stdout, re.MULTILINE)
+    assert told == ["tests/a/test_a.py::test_a"]
+    assert "1 of them unsteady, 0 failed" in done.stdout
+
+
+@pytest.mark.parametrize("text", [
+    "import pathlib\ndef test_a():\n    runs = pathlib.Path('runs')\n"
+    "    runs.write_text(runs.read_text() + '.' if runs.exists() else '.')\n"
+    "    assert len(runs.read_text()) in (2, 3)\n",
+    "import sys\nimport pytest\n@pytest.mark.parametrize('n', range(4))\n"
+    "def test_a(n):\n    assert 'tests.support.part' not in sys.modules\n",
+], ids=["fails-again-at-the-third-time", "too-many"])
+def test_what_fails_again_or_in_numbers_is_no_accident(tmp_path: Path, text: str) -> None:
+    make(tmp_path, {"tests/a/test_a.py": text})
+    done = side_by_side(tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "UNSTEADY" not in done.stdout
+    assert "FAILED" in done.stdout
 
 
 def test_a_name_that_is_not_there_fails_the_run(tmp_path: Path) -> None:

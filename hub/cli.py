@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from hub.installation import Installation
+from hub.terminal import Json, err, out, plain, print_json, verb
 from hub.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -31,12 +28,6 @@ app.add_typer(config_app, name="config")
 parked_app = typer.Typer(no_args_is_help=True, help="Events that no handler could take.")
 app.add_typer(parked_app, name="parked")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-P = ParamSpec("P")
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
 
 def main() -> None:
     """Entry point of the script `hub` and of `python -m hub`."""
@@ -45,39 +36,13 @@ def main() -> None:
     app()
 
 
-def _verb(body: Callable[P, int]) -> Callable[P, None]:
-    """Make a verb of a function that returns the exit code: trouble becomes one line, or one JSON document."""
-
-    @wraps(body)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            code = body(*args, **kwargs)
-        except Trouble as trouble:
-            if kwargs.get("as_json"):
-                _print_json({"ok": False, "problem": trouble.problem, "remedy": trouble.remedy})
-            else:
-                err.print(f"[red]hub:[/] {_plain(trouble.problem)}: {_plain(trouble.remedy)}", soft_wrap=True)
-            code = 1
-        raise typer.Exit(code)
-
-    return run
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
 def _known(room: str, rooms: tuple[str, ...]) -> None:
     if room not in rooms:
         raise Trouble(f"there is no room {room!r} here", f"choose of: {', '.join(rooms)}")
 
 
-def _print_json(document: Any) -> None:
-    out.print_json(json.dumps(document, default=str))
-
-
 @app.command()
-@_verb
+@verb
 def up(
     with_: Annotated[list[str] | None, typer.Option("--with", help="A sandbox to start too, such as tryton.")] = None,
     as_json: Json = False,
@@ -98,7 +63,7 @@ def up(
     password = first_admin.make(hub)
     if as_json:
         document = {"ok": True, "url": hub.url, "docs": f"{hub.url}/docs", "home": hub.home, "steps": steps}
-        _print_json(document | ({"first_admin": {"username": "admin", "password": password}} if password else {}))
+        print_json(document | ({"first_admin": {"username": "admin", "password": password}} if password else {}))
     else:
         out.print(f"\nThe hub serves at [bold]{hub.url}[/]. Its API is described at {hub.url}/docs.", soft_wrap=True)
         if password:
@@ -109,19 +74,19 @@ def up(
 
 
 @app.command()
-@_verb
+@verb
 def demo(as_json: Json = False) -> int:
     """Show every job of the hub both ways, with a real ERP and calendar server. Leaves everything running."""
     from hub.demo.run import run
 
     document = run(Installation.here(), out, quiet=as_json)
     if as_json:
-        _print_json(document)
+        print_json(document)
     return 0
 
 
 @app.command()
-@_verb
+@verb
 def down(as_json: Json = False) -> int:
     """Stop what `hub up` started, and nothing else. Data and keys stay."""
     from hub.supervisor import Supervisor
@@ -130,19 +95,19 @@ def down(as_json: Json = False) -> int:
     stopped = supervisor.stop()
     orphans = supervisor.stop_orphans()
     if as_json:
-        _print_json({"ok": True, "stopped": stopped or orphans > 0})
+        print_json({"ok": True, "stopped": stopped or orphans > 0})
     else:
         out.print("The hub is down." if stopped or orphans else "The hub was not running.")
     return 0
 
 
 @app.command()
-@_verb
+@verb
 def status(as_json: Json = False) -> int:
     """Show every process: state, since when, ready or what it lacks, memory. Exit code 3 when the hub is down."""
     rows = _rows(Installation.here())
     if as_json:
-        _print_json({"running": bool(rows), "programs": rows})
+        print_json({"running": bool(rows), "programs": rows})
     elif not rows:
         out.print("The hub is down: hub up starts it.")
     else:
@@ -150,7 +115,7 @@ def status(as_json: Json = False) -> int:
         for row in rows:
             memory = "" if row["memory_mb"] is None else f"{row['memory_mb']:.0f} MB"
             since = row["since"].strftime("%m-%d %H:%M:%S") if row["since"] else ""
-            ready = "yes" if row["ready"] else _plain(str(row["missing"] or ""))
+            ready = "yes" if row["ready"] else plain(str(row["missing"] or ""))
             table.add_row(row["name"], str(row["pid"] or ""), row["state"], since, ready, memory)
         out.print(table)
     return 0 if rows else 3
@@ -179,7 +144,7 @@ def _rows(hub: Installation) -> list[dict[str, Any]]:
 
 
 @app.command()
-@_verb
+@verb
 def doctor(as_json: Json = False) -> int:
     """Look for what is wrong on this machine and say what to do. Exit code 1 when something is wrong."""
     from hub.doctor import examine
@@ -187,17 +152,17 @@ def doctor(as_json: Json = False) -> int:
     findings = examine(Installation.here())
     wrong = [finding for finding in findings if finding.verdict == "wrong"]
     if as_json:
-        _print_json({"ok": not wrong, "at": datetime.now(UTC), "findings": [asdict(finding) for finding in findings]})
+        print_json({"ok": not wrong, "at": datetime.now(UTC), "findings": [asdict(finding) for finding in findings]})
         return 1 if wrong else 0
     marks = {"ok": "[green]✓[/]", "note": "[yellow]·[/]", "wrong": "[red]✗[/]"}
     for finding in findings:
-        remedy = f" → {_plain(finding.remedy)}" if finding.remedy else ""
-        out.print(f"{marks[finding.verdict]} {finding.subject:10} {_plain(finding.text)}{remedy}", soft_wrap=True)
+        remedy = f" → {plain(finding.remedy)}" if finding.remedy else ""
+        out.print(f"{marks[finding.verdict]} {finding.subject:10} {plain(finding.text)}{remedy}", soft_wrap=True)
     return 1 if wrong else 0
 
 
 @app.command()
-@_verb
+@verb
 def migrate(
     room: Annotated[str | None, typer.Argument(help="One room; without it every room of this machine.")] = None,
     as_json: Json = False,
@@ -214,12 +179,12 @@ def migrate(
         if not as_json:
             out.print(f"  [green]✓[/] {name}")
     if as_json:
-        _print_json({"ok": True, "migrated": list(chosen)})
+        print_json({"ok": True, "migrated": list(chosen)})
     return 0
 
 
 @app.command("verify-audit")
-@_verb
+@verb
 def verify_audit(
     room: Annotated[str | None, typer.Argument(help="One room; without it every room of this machine.")] = None,
     checkpoints: Annotated[
@@ -246,7 +211,7 @@ def verify_audit(
         ]  # fmt: skip
     broken = any(not report.whole for report in reports)
     if as_json:
-        _print_json({"ok": not broken, "rooms": [asdict(report) for report in reports]})
+        print_json({"ok": not broken, "rooms": [asdict(report) for report in reports]})
     else:
         _show_trails(reports)
     return 3 if broken else 0
@@ -260,7 +225,7 @@ def _show_trails(reports: list[Report]) -> None:
         out.print(f"{mark} {report.service:13} {report.sealed} entries, {report.checkpoints} checkpoints{more}")
         for finding in report.findings[:20]:
             where = f" [dim]{finding.entry_id}[/]" if finding.entry_id else ""
-            out.print(f"    [red]{finding.kind}[/] {_plain(finding.text)}{where}", soft_wrap=True)
+            out.print(f"    [red]{finding.kind}[/] {plain(finding.text)}{where}", soft_wrap=True)
         if report.found > 20:
             out.print(f"    and {report.found - 20} more; --json shows the first {len(report.findings)}")
     if any(not report.whole for report in reports):
@@ -268,7 +233,7 @@ def _show_trails(reports: list[Report]) -> None:
 
 
 @config_app.command("template")
-@_verb
+@verb
 def config_template(
     room: Annotated[str, typer.Argument(help="A room of this machine.")],
     env: Annotated[bool, typer.Option("--env", help="As an environment file instead of YAML.")] = False,
@@ -283,7 +248,7 @@ def config_template(
 
 
 @config_app.command("check")
-@_verb
+@verb
 def config_check(
     room: Annotated[str | None, typer.Argument(help="One room; without it every room of this machine.")] = None,
     as_json: Json = False,
@@ -297,16 +262,16 @@ def config_check(
     results = [check(hub, name) for name in ((room,) if room is not None else hub.rooms)]
     broken = [result for result in results if result["problem"]]
     if as_json:
-        _print_json({"ok": not broken, "rooms": results})
+        print_json({"ok": not broken, "rooms": results})
         return 1 if broken else 0
     for result in results:
         mark = "[red]✗[/]" if result["problem"] else "[green]✓[/]"
-        out.print(f"{mark} {result['room']:13} {_plain(result['problem'] or 'settings are complete')}", soft_wrap=True)
+        out.print(f"{mark} {result['room']:13} {plain(result['problem'] or 'settings are complete')}", soft_wrap=True)
     return 1 if broken else 0
 
 
 @parked_app.command("list")
-@_verb
+@verb
 def parked_list(as_json: Json = False) -> int:
     """Show every parking queue: how much waits in it, and the oldest with its reason. Exit code 3 when any waits."""
     from hub import listeners, parked
@@ -315,12 +280,12 @@ def parked_list(as_json: Json = False) -> int:
     found = parked.look(hub, listeners.queues(hub))
     waiting = sum(each.parked for each in found)
     if as_json:
-        _print_json({"ok": True, "parked": waiting, "queues": [asdict(each) for each in found]})
+        print_json({"ok": True, "parked": waiting, "queues": [asdict(each) for each in found]})
         return 3 if waiting else 0
     table = Table("queue", "parked", "oldest (UTC)", "event", "reason", box=None, pad_edge=False)
     for each in found:
         event = " ".join(filter(None, (each.oldest_type, each.oldest_id)))
-        table.add_row(each.queue, str(each.parked), each.oldest_at or "", event, _plain(each.reason or ""))
+        table.add_row(each.queue, str(each.parked), each.oldest_at or "", event, plain(each.reason or ""))
     out.print(table)
     if waiting:
         out.print("Mend the cause, then: hub parked return QUEUE", soft_wrap=True)
@@ -328,7 +293,7 @@ def parked_list(as_json: Json = False) -> int:
 
 
 @parked_app.command("return")
-@_verb
+@verb
 def parked_return(
     queue: Annotated[str, typer.Argument(help="As hub parked list shows it.")],
     as_json: Json = False,
@@ -338,7 +303,7 @@ def parked_return(
 
     moved = parked.give_back(Installation.here(), queue)
     if as_json:
-        _print_json({"ok": True, "queue": queue, "returned": moved})
+        print_json({"ok": True, "queue": queue, "returned": moved})
     else:
         out.print(f"{moved} returned to {queue}.", soft_wrap=True)
     return 0

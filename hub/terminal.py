@@ -1,0 +1,47 @@
+"""How a verb speaks: a line for people or one JSON document, and an exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+
+from hub.trouble import Trouble
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+P = ParamSpec("P")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def verb(body: Callable[P, int]) -> Callable[P, None]:
+    """Make a verb of a function that returns the exit code: trouble becomes one line, or one JSON document."""
+
+    @wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = body(*args, **kwargs)
+        except Trouble as trouble:
+            if kwargs.get("as_json"):
+                print_json({"ok": False, "problem": trouble.problem, "remedy": trouble.remedy})
+            else:
+                err.print(f"[red]hub:[/] {plain(trouble.problem)}: {plain(trouble.remedy)}", soft_wrap=True)
+            code = 1
+        raise typer.Exit(code)
+
+    return run
+
+
+def plain(text: str) -> str:
+    """Keep brackets from being read as markup."""
+    return text.replace("[", r"\[")
+
+
+def print_json(document: Any) -> None:
+    """Print a document to standard output."""
+    out.print_json(json.dumps(document, default=str))

@@ -59,6 +59,7 @@ LOCK_TIMEOUT_S = 2.0
 """Seconds that a transaction waits for a lock before it gives up with `Unavailable`."""
 
 _SQLITE_AWAY = ("locked", "busy", "unable to open", "disk i/o error", "full", "readonly")
+CLOCK = "clock"
 _in_session: ContextVar[bool] = ContextVar("in_session", default=False)
 
 
@@ -122,6 +123,12 @@ class ExactDecimal(TypeDecorator[Decimal]):
         return amount.quantize(self._unit)
 
 
+def now_of(session: Session) -> dt.datetime:
+    """Return the present instant by the clock that the session's database was given."""
+    clock: Callable[[], dt.datetime] = session.info.get(CLOCK, utcnow)
+    return clock()
+
+
 def after_commit(session: Session, hook: Callable[[], None]) -> None:
     """Run `hook` once `session`'s transaction is committed; a rollback forgets it. Equal hooks run once."""
     hooks = session.info.setdefault("after_commit", [])
@@ -136,11 +143,14 @@ class Database:
         uri: `sqlite:///path` or `postgresql://user:password@host/name`.
         pool_size: PostgreSQL connections kept; at least the number of workers. SQLite always has one.
         info: put into every session's `info`, for what a model needs while it is being read (the keyring).
+        clock: what time it is in its transactions (`now_of`).
     """
 
-    def __init__(self, uri: str, *, pool_size: int = 10, info: dict[str, Any] | None = None) -> None:
+    def __init__(self, uri: str, *, pool_size: int = 10, info: dict[str, Any] | None = None,
+                 clock: Callable[[], dt.datetime] = utcnow) -> None:
         self.url = make_url(uri)
-        self.info = info or {}
+        self.clock = clock
+        self.info = {CLOCK: clock, **(info or {})}
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url, pool_size)
 

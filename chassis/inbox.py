@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from chassis.database import CHASSIS, Id, UtcDateTime, utcnow
+from chassis.database import CHASSIS, Id, UtcDateTime, now_of
 
 INBOX = sa.Table(
     "inbox", CHASSIS,
@@ -39,7 +39,7 @@ def _insert_if_absent(table: sa.Table, dialect: str) -> sa.Insert:
 
 def first_time(session: Session, event_id: str, handler: str) -> bool:
     """Remember that `handler` has met this event; return False if it had before."""
-    return insert_if_absent(session, INBOX, event_id=event_id, handler=handler, received_at=utcnow())
+    return insert_if_absent(session, INBOX, event_id=event_id, handler=handler, received_at=now_of(session))
 
 
 def newest() -> sa.Select[dt.datetime]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis import telemetry, tracing
-from chassis.database import CHASSIS, Database, Id, UtcDateTime, after_commit, new_id, utcnow
+from chassis.database import CHASSIS, Database, Id, UtcDateTime, after_commit, new_id, now_of, utcnow
 from chassis.failpoints import failpoint
 from chassis.tracing import Span
 from contracts.envelope import Envelope
@@ -120,7 +120,8 @@ def record_all(
     """
     relay = session.info.get("relay")
     told = [(announced, _span(event, announced)) for announced in announcements]
-    rows = [_row(event, announced, span.traceparent, by, origin, relay) for announced, span in told]
+    now = now_of(session)
+    rows = [_row(event, announced, span.traceparent, by, origin, relay, now) for announced, span in told]
     if not rows:
         return []
     if tracing.on():
@@ -156,9 +157,9 @@ def _end(spans: Sequence[Span]) -> None:
 
 
 def _row(event: EventType, announced: Announcement, traceparent: str, by: Actor, origin: str,
-         relay: Any) -> dict[str, Any]:
+         relay: Any, now: dt.datetime) -> dict[str, Any]:
     envelope = Envelope(
-        id=new_id(), source=f"/{event.service}", type=event.type, subject=announced.subject, time=utcnow(),
+        id=new_id(), source=f"/{event.service}", type=event.type, subject=announced.subject, time=now,
         entityversion=announced.version, schemaversion=event.schemaversion, actor=by.id, origin=origin,
         traceparent=traceparent, correlationid=telemetry.current("request_id"),
         data=pack(event.data, announced.data),
@@ -194,7 +195,7 @@ class _Offer:
 
 def claim(session: Session, owner: str, limit: int) -> list[Pending]:
     """Lease up to `limit` due rows that nobody holds, oldest first."""
-    now = utcnow()
+    now = now_of(session)
     free = (
         sa.select(OUTBOX.c.id)
         .where(OUTBOX.c.sent_at.is_(None), OUTBOX.c.due_at <= now,
@@ -218,12 +219,12 @@ def mark_sent(session: Session, ids: Sequence[str], *, published_at: dt.datetime
     Those that were asked for again after `published_at`, an instant before the first of them was published, stay due:
     whoever asked may have begun to listen in between.
     """
-    session.connection().execute(_MARK, {"those": list(ids), "at": published_at, "now": utcnow()})
+    session.connection().execute(_MARK, {"those": list(ids), "at": published_at, "now": now_of(session)})
 
 
 def put_back(session: Session, refused: dict[str, str]) -> None:
     """Keep events that the broker did not take, each with the reason, and try them again later, ever less often."""
-    now = utcnow()
+    now = now_of(session)
     for id, reason in refused.items():
         tried = session.execute(
             OUTBOX.update().where(OUTBOX.c.id == id)
@@ -244,7 +245,7 @@ def resending(db: Database, *, since: dt.datetime, exchange: str | None = None,
     Yields:
         How many events the step has made due.
     """
-    until, after = utcnow(), (since, "")
+    until, after = db.clock(), (since, "")
     while True:
         with db.write() as session:
             page = session.execute(_page(after, until)).all()
@@ -256,7 +257,7 @@ def resending(db: Database, *, since: dt.datetime, exchange: str | None = None,
                     OUTBOX.update()
                     .where(OUTBOX.c.id.in_(chosen),
                            sa.or_(OUTBOX.c.sent_at.is_not(None), OUTBOX.c.lease_until.is_not(None)))
-                    .values(sent_at=None, due_at=utcnow(), lease_owner=None, lease_until=None))
+                    .values(sent_at=None, due_at=now_of(session), lease_owner=None, lease_until=None))
         yield len(chosen)
         failpoint("outbox.between_pages")
         if len(page) < RESEND_PAGE:

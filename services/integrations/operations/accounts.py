@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis.context import Subject
-from chassis.database import utcnow
+from chassis.database import now_of
 from contracts.errors import AlreadyExists, Invalid, NotFound
 from services.integrations.adapters import registry
 from services.integrations.models import Binding
@@ -40,7 +40,7 @@ def put(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict[st
         raise AlreadyExists(f"{account} is the account of another user", account=account)
     _PUT.put(session, [{"connection_id": connection.id, "entity": ACCOUNT, "local_id": user_id, "external_id": account,
                         "state": "bound", "create_key": f"{ACCOUNT}-{user_id}", "acked_version": 0}])
-    dependents.release(session, [(connection.id, ACCOUNT, user_id)], utcnow())
+    dependents.release(session, [(connection.id, ACCOUNT, user_id)], now_of(session))
     return _told(connection.id, user_id, account)
 
 

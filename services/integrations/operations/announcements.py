@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from chassis import outbox
 from chassis.context import Subject
-from chassis.database import utcnow
+from chassis.database import now_of
 from chassis.outbox import Announcement
 from contracts.integrations import CONNECTION_HEALTH_CHANGED, DELIVERY_SETTLED
 from services.integrations.models import Connection
@@ -43,7 +43,7 @@ def deliveries_settled(session: Session, settled: Sequence[Settled]) -> None:
     outbox.record_all(session, DELIVERY_SETTLED, by=US,
                       announcements=[Announcement(one.id, 1, _told(one, names), one.traceparent)
                                      for one in settled])
-    measures.settled(session, settled, names, utcnow())
+    measures.settled(session, settled, names, now_of(session))
 
 
 def _told(one: Settled, names: Mapping[str, str]) -> dict[str, Any]:

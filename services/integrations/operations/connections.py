@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from chassis.audit import trail
 from chassis.context import Subject
-from chassis.database import new_id, utcnow
+from chassis.database import new_id, now_of
 from contracts.errors import AlreadyExists, Conflict, Invalid, StaleVersion
 from hub_adapter.client import HttpPolicy
 from hub_adapter.port import AdapterSpec, CheckResult
@@ -37,7 +37,7 @@ def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
     spec = _spec(request["adapter"])
     _require_valid(spec, request["config"])
     _require_free_name(session, request["name"])
-    now = utcnow()
+    now = now_of(session)
     limits = spec.limits
     connection = Connection(
         id=new_id(), name=request["name"], kind=request.get("kind", "other"), adapter=spec.name,
@@ -134,7 +134,7 @@ def resume(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
         _touch(session, connection)
         announcements.health_changed(session, connection, by)
     elif connection.breaker_open_until is not None:
-        connection.breaker = connection.breaker.checking(utcnow())
+        connection.breaker = connection.breaker.checking(now_of(session))
     return connection
 
 
@@ -142,7 +142,7 @@ def _look_again(session: Session, connection: Connection) -> None:
     """Look for all that is in doubt from the start: whoever resumes has seen to it that the target can be asked."""
     session.execute(
         sa.update(Delivery).where(Delivery.connection_id == connection.id, sa.text("delivery.state = 'in_doubt'"))
-        .values(probes=0, due_at=utcnow()))
+        .values(probes=0, due_at=now_of(session)))
 
 
 def checked(session: Session, connection_id: str, setup_version: int, result: CheckResult,
@@ -198,5 +198,5 @@ def _require_free_name(session: Session, name: str) -> None:
 
 def _touch(session: Session, connection: Connection) -> None:
     connection.version += 1
-    connection.updated_at = utcnow()
+    connection.updated_at = now_of(session)
     session.flush()

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from chassis.audit import trail
 from chassis.context import Subject
 from chassis.crypto import Keyring
-from chassis.database import utcnow
+from chassis.database import now_of
 from contracts.errors import Invalid
 from hub_adapter.port import Refreshed
 from services.integrations.adapters import registry
@@ -38,7 +38,7 @@ def put(session: Session, keyring: Keyring, request: Mapping[str, Any], *, by: S
         session.add(credential)
     credential.version += 1
     credential.ciphertext, credential.key_id = sealed, sealed.split(".")[1]
-    credential.status, credential.updated_by, credential.updated_at = "untried", by.id, utcnow()
+    credential.status, credential.updated_by, credential.updated_at = "untried", by.id, now_of(session)
     credential.expires_at = credential.refresh_owner = credential.refresh_until = None
     session.flush()
     connection.credential_id = credential.id

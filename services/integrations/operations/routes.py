@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from chassis.audit import trail
 from chassis.context import Subject
-from chassis.database import new_id, utcnow
+from chassis.database import new_id, now_of
 from contracts.errors import AlreadyExists, Conflict, Invalid, StaleVersion
 from services.integrations.adapters import registry
 from services.integrations.models import Connection, Route
@@ -34,7 +34,7 @@ def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
     _require_carried(registry.load(connection.adapter).spec, entity, direction)
     if session.scalar(sa.select(Route.id).where(Route.connection_id == connection.id, Route.entity == entity)):
         raise AlreadyExists(f"{connection.name} has a route for {entity}: change its direction", entity=entity)
-    now = utcnow()
+    now = now_of(session)
     route = Route(id=new_id(), connection_id=connection.id, entity=entity, direction=direction, created_by=by.id,
                   created_at=now, updated_at=now)
     session.add(route)
@@ -62,7 +62,7 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
     route.direction = direction
     _touch(session, route)
     if direction in PULLING and before not in PULLING:
-        pulls.begin(session, route.connection_id, route.entity, utcnow())
+        pulls.begin(session, route.connection_id, route.entity, now_of(session))
     return route
 
 
@@ -78,7 +78,7 @@ def activate(session: Session, request: Mapping[str, Any], *, by: Subject) -> Ro
     if gaps := readiness.gaps(connection):
         raise Conflict(f"{connection.name} is not ready", gaps=gaps)
     if route.direction in PULLING:
-        pulls.start(session, route.connection_id, route.entity, utcnow())
+        pulls.start(session, route.connection_id, route.entity, now_of(session))
     _switch(session, route, "active")
     return route
 
@@ -112,5 +112,5 @@ def _switch(session: Session, route: Route, state: str) -> None:
 
 def _touch(session: Session, route: Route) -> None:
     route.version += 1
-    route.updated_at = utcnow()
+    route.updated_at = now_of(session)
     session.flush()

@@ -58,13 +58,14 @@ class Dispatcher:
     """Brings due deliveries to their targets."""
 
     def __init__(self, db: Database, keyring: Keyring, targets: Targets, settings: IntegrationsSettings, owner: str,
-                 clock: Callable[[], dt.datetime] = utcnow, chance: Callable[[], float] = random.random) -> None:
+                 clock: Callable[[], dt.datetime] = utcnow, chance: Callable[[], float] = random.random,
+                 elapsed: Callable[[], float] = time.monotonic, workers: Workers | None = None) -> None:
         self._db, self._keyring, self._targets, self._settings = db, keyring, targets, settings
-        self._owner, self._clock, self._chance = owner, clock, chance
+        self._owner, self._clock, self._chance, self._elapsed = owner, clock, chance, elapsed
         self._fresh = Renewals(db, keyring, targets, clock).renewed
         self._recovery = Recovery(db, targets, self._fresh, settings.call_deadline_s, clock, self.wake)
         self._throttled: dict[str, float] = {}
-        self._workers = Workers("call", settings.max_calls)
+        self._workers = workers or Workers("call", settings.max_calls)
         self._changed = threading.Condition()
         self._hot: set[str] = set()
         self._done: list[Outcome] = []
@@ -84,10 +85,7 @@ class Dispatcher:
         while not self._stopping or self._flying:
             self._wait()
             try:
-                self._look()
-                self._give_up_overdue()
-                self.turn()
-                self._renew()
+                self.round()
             except Unavailable as error:
                 log.warning("engine_waits", reason=error.message)
                 time.sleep(0.5)
@@ -98,6 +96,17 @@ class Dispatcher:
         with self._changed:
             self._stopping = True
             self._changed.notify()
+
+    def round(self) -> None:
+        """Look for what is due, give up calls that are overdue, take a turn, renew leases.
+
+        Raises:
+            Unavailable: the database is away.
+        """
+        self._look()
+        self._give_up_overdue()
+        self.turn()
+        self._renew()
 
     # --- a turn ---------------------------------------------------------------------------------------------------
 
@@ -162,7 +171,7 @@ class Dispatcher:
             return None
 
     def _call(self, jobs: list[tuple[Job, Target]]) -> None:
-        now, started = self._clock(), time.monotonic()
+        now, started = self._clock(), self._elapsed()
         for job, target in jobs:
             flight = _Flight(job, target, now, started, started + self._settings.lease_s)
             self._flying[job.delivery_id, job.fence] = flight
@@ -170,7 +179,7 @@ class Dispatcher:
 
     def _fly(self, flight: _Flight) -> None:
         """Make one call, on a worker's thread."""
-        if time.monotonic() >= flight.valid_until:
+        if self._elapsed() >= flight.valid_until:
             # This process was stopped between claim and call: the lease may be another's by now, and nothing has left.
             log.warning("call_not_made", delivery_id=flight.job.delivery_id, reason="the lease has ended")
             self._flying.pop((flight.job.delivery_id, flight.job.fence), None)
@@ -208,7 +217,7 @@ class Dispatcher:
     def _wait(self) -> None:
         with self._changed:
             if not (self._done or self._hot or self._stopping):
-                self._changed.wait(max(0.0, min(self._look_at - time.monotonic(), LOOK_EVERY_S)))
+                self._changed.wait(max(0.0, min(self._look_at - self._elapsed(), LOOK_EVERY_S)))
             company = bool(self._done) and len(self._flying) > len(self._done)
         if company:
             time.sleep(LINGER_S)
@@ -231,13 +240,13 @@ class Dispatcher:
             self._flying.pop((outcome.job.delivery_id, outcome.job.fence), None)
 
     def _look(self) -> None:
-        if time.monotonic() < self._look_at or self._stopping:
+        if self._elapsed() < self._look_at or self._stopping:
             return
         now = self._clock()
         with self._db.read() as session:
             due, doubts = lanes.due(session, now), lanes.doubtful(session, now)
-        self._throttled = {id: end for id, end in self._throttled.items() if end > time.monotonic()}
-        self._look_at = min([time.monotonic() + LOOK_EVERY_S, *self._throttled.values()])
+        self._throttled = {id: end for id, end in self._throttled.items() if end > self._elapsed()}
+        self._look_at = min([self._elapsed() + LOOK_EVERY_S, *self._throttled.values()])
         with self._changed:
             self._hot |= due.to_send
             self._doubts |= doubts
@@ -250,7 +259,7 @@ class Dispatcher:
         """Look again when a pause that a target asked for ends, not up to a second later."""
         for connection in connections:
             if connection.throttled_until is not None and connection.throttled_until > now:
-                end = time.monotonic() + (connection.throttled_until - now).total_seconds()
+                end = self._elapsed() + (connection.throttled_until - now).total_seconds()
                 self._throttled[connection.id] = end
                 self._look_at = min(self._look_at, end)
 
@@ -258,16 +267,16 @@ class Dispatcher:
         limit = self._settings.call_deadline_s + OVERDUE_S
         for flight in list(self._flying.values()):
             settled = any(o.job is flight.job for o in self._done)
-            if time.monotonic() - flight.started > limit and not settled:
+            if self._elapsed() - flight.started > limit and not settled:
                 log.error("call_overdue", delivery_id=flight.job.delivery_id, connection_id=flight.job.connection_id)
                 overdue = calls.unanswered(flight.target, flight.job, flight.started_at, self._clock(), limit)
                 self._keep([overdue], set())
 
     def _renew(self) -> None:
         third = self._settings.lease_s / 3
-        if time.monotonic() - self._renewed < third:
+        if self._elapsed() - self._renewed < third:
             return
-        self._renewed = began = time.monotonic()
+        self._renewed = began = self._elapsed()
         flights = [flight for flight in self._flying.values() if began - flight.started > third / 2]
         if not flights:
             return

@@ -49,6 +49,7 @@ __all__ = [
     "Failure",
     "InDoubt",
     "Invalid",
+    "Json",
     "Limits",
     "NotFound",
     "Page",
@@ -244,12 +245,19 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class Remote:
-    """A record as the target has it now, in canonical form (the fields that the target can tell)."""
+    """A record as the target has it now, in canonical form (the fields that the target can tell).
+
+    Args:
+        known_by: by what people there would know it, beyond the fields that we own: `code`, `tax_number`, `phone`,
+            `email`, `name` → values as they are kept. Go-live matching takes it; empty for a record that must not be
+            linked. None: by what `body` tells.
+    """
 
     external_id: str
     body: Json
     version: str | None = None
     active: bool = True
+    known_by: Mapping[str, Sequence[str]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +356,17 @@ class Adapter(Protocol):
         """Records that match all of the given keys. Every adapter knows "id" (our id), where the target keeps it."""
         ...
 
+    def expected(self, ctx: Context, entity: str, body: Json) -> Json:
+        """How `get` will tell this canonical record once `write` has brought it: what the hub owns there, and no more.
+
+        Pure: it makes no call. What the hub does not own, or cannot know before it is written, is left out, at any
+        depth. A dry run and a reconciliation compare it with `Remote.body`.
+
+        Raises:
+            Invalid: the record cannot stand there; as `write` would say.
+        """
+        ...
+
     def write(self, ctx: Context, entity: str, cmd: Write) -> Written:
         """Make the record stand at the target as `cmd` says, from whatever state it is in now.
 
@@ -405,6 +424,9 @@ class AdapterBase:
     """Answers for what an adapter need not do; derive from it and write the rest. Deriving is not required."""
 
     spec: AdapterSpec
+
+    def expected(self, ctx: Context, entity: str, body: Json) -> Json:
+        return body
 
     def changes(self, ctx: Context, entity: str, checkpoint: str | None, limit: int) -> Page[Change]:
         raise AdapterError(f"{self.spec.name} reports no changes of {entity}")

@@ -12,6 +12,7 @@ from hub_adapter.port import (
     Change,
     CheckResult,
     Context,
+    Json,
     Limits,
     Page,
     Problem,
@@ -19,7 +20,7 @@ from hub_adapter.port import (
     Write,
     Written,
 )
-from services.integrations.adapters.caldav import changes, tasks
+from services.integrations.adapters.caldav import changes, mapping, tasks
 from services.integrations.adapters.caldav.dav import Dav
 from services.integrations.adapters.caldav.settings import CONFIG_SCHEMA, SECRET_FIELDS, CaldavSettings, SettingsError
 
@@ -71,6 +72,9 @@ class CaldavAdapter(AdapterBase):
         if not keys:
             raise Invalid("a look-up needs a key")
         return tasks.find(_dav(ctx, entity), keys)
+
+    def expected(self, ctx: Context, entity: str, body: Json) -> Json:
+        return mapping.expected(body)
 
     def write(self, ctx: Context, entity: str, cmd: Write) -> Written:
         return tasks.write(_dav(ctx, entity), cmd)

@@ -117,6 +117,18 @@ def wanted_task(body: Mapping[str, Any]) -> Task:
     )
 
 
+def expected(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as `read_task` tells it once it stands there; when a task was done is left to them if we do not know.
+
+    Raises:
+        Invalid: as `wanted_task`.
+    """
+    told = wanted_task(body).body()
+    if told["status"] == "done" and told["completed_at"] is None:
+        del told["completed_at"]
+    return told
+
+
 def _moment(text: Any, pointer: str) -> datetime | None:
     if text is None:
         return None

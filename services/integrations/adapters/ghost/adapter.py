@@ -12,6 +12,7 @@ from hub_adapter.port import (
     Change,
     CheckResult,
     Context,
+    Json,
     Limits,
     Page,
     Problem,
@@ -19,7 +20,7 @@ from hub_adapter.port import (
     Write,
     Written,
 )
-from services.integrations.adapters.ghost import changes, members, webhook
+from services.integrations.adapters.ghost import changes, mapping, members, webhook
 from services.integrations.adapters.ghost.admin import PAGE, Admin
 from services.integrations.adapters.ghost.settings import CONFIG_SCHEMA, SECRET_FIELDS, GhostSettings, SettingsError
 
@@ -72,6 +73,9 @@ class GhostAdapter(AdapterBase):
         if not keys:
             raise Invalid("a look-up needs a key")
         return members.find(_admin(ctx, entity), keys)
+
+    def expected(self, ctx: Context, entity: str, body: Json) -> Json:
+        return mapping.expected(mapping.wanted(body, ""))
 
     def write(self, ctx: Context, entity: str, cmd: Write) -> Written:
         return members.write(_admin(ctx, entity), cmd)

@@ -103,6 +103,12 @@ def newsletters(member: Json, newsletter: str, subscribed: bool) -> list[Row]:
     return [*others, {"id": newsletter}] if subscribed else others
 
 
+def expected(wanted: Wanted) -> Row:
+    """A person as `body_of` tells the member once it stands there; without an address nobody gets the newsletter."""
+    subscribed = {"email": wanted.email, "consent": {CHANNEL: {"state": "granted"}}} if wanted.email else {}
+    return {"name": wanted.name, **subscribed}
+
+
 def body_of(member: Json, newsletter: str, refused_at: datetime | None) -> Row:
     """A member in canonical form. What nobody there said is left out of `consent`.
 

@@ -13,13 +13,14 @@ from hub_adapter.port import (
     Change,
     CheckResult,
     Context,
+    Json,
     Limits,
     Page,
     Remote,
     Write,
     Written,
 )
-from services.integrations.adapters.tryton import cancellations, customers, orders, products
+from services.integrations.adapters.tryton import cancellations, customers, mapping, orders, products
 from services.integrations.adapters.tryton.probe import probe
 from services.integrations.adapters.tryton.rest import Rest
 from services.integrations.adapters.tryton.settings import CONFIG_SCHEMA, SECRET_FIELDS
@@ -65,6 +66,12 @@ class TrytonAdapter(AdapterBase):
             raise Invalid("a look-up needs a key")
         found: Sequence[Remote] = _room(entity).find(Rest(ctx), keys)
         return found
+
+    def expected(self, ctx: Context, entity: str, body: Json) -> Json:
+        if entity == "customer":
+            return mapping.expected_customer(body)
+        # Of a sale the hub owns the key; what it sells stands fast once it is confirmed, and `get` tells the rest.
+        return {"id": body["id"]} if entity == "order" else {}
 
     def write(self, ctx: Context, entity: str, cmd: Write) -> Written:
         if entity == "customer":

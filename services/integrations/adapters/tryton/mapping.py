@@ -32,6 +32,7 @@ PARTY_FIELDS = (
     "contact_mechanisms.type", "contact_mechanisms.name", "contact_mechanisms.value",
     "contact_mechanisms.value_compact", "contact_mechanisms.active",
 )  # fmt: skip
+KNOWN_BY_FIELDS = (*PARTY_FIELDS, "identifiers.code", "identifiers.active")
 PRODUCT_FIELDS = (
     "code", "active", "list_price", "quantity", "last_modified_at", "template.name", "template.active",
     "template.salable", "template.type", "template.list_price", "template.categories.name",
@@ -106,6 +107,18 @@ def wanted_customer(body: Json) -> Row:
     }
 
 
+def expected_customer(body: Json) -> Row:
+    """A customer as `customer_of` tells it once it stands there. An address that the hub has none of stays theirs.
+
+    Raises:
+        Invalid: as `wanted_customer`.
+    """
+    wanted = wanted_customer(body)
+    contacts = {field: contact_form(field, wanted[field]) if wanted[field] else None for field in CONTACTS}
+    address = {"address": wanted["address"]} if wanted["address"] else {}
+    return {"name": wanted["name"], **contacts, **address}
+
+
 def customer_of(party: Json) -> Row:
     """A party in canonical form: the fields that we own there, and nothing of what colleagues keep beside them."""
     address = own_address(party)
@@ -113,10 +126,25 @@ def customer_of(party: Json) -> Row:
     return {
         "name": party["name"],
         **{
-            field: (row["value_compact"] or row["value"]) if row and row["active"] else None
+            field: contact_form(field, row["value_compact"] or row["value"]) if row and row["active"] else None
             for field, row in contacts.items()
         },
         "address": {key: address[key] or None for key in ADDRESS_FIELDS} if address and _filled(address) else None,
+    }
+
+
+def known_by(party: Json) -> dict[str, list[str]]:
+    """What people at the ERP know a party by, whoever wrote it there; nothing for one that was merged into another."""
+    if party["replaced_by"]:
+        return {}
+    contacts = [row for row in party.get("contact_mechanisms.") or [] if row["active"]]
+    phones = [row["value_compact"] or row["value"] for row in contacts if row["type"] in ("phone", "mobile")]
+    return {
+        "code": [party["code"]],
+        "tax_number": [row["code"] for row in party.get("identifiers.") or [] if row["active"]],
+        "phone": phones,
+        "email": [row["value"] for row in contacts if row["type"] == "email"],
+        "name": [party["name"]] if party["name"] else [],
     }
 
 
@@ -141,13 +169,17 @@ def same_address(ours: Json, theirs: Json) -> bool:
     return all((ours.get(key) or "") == (theirs[key] or "") for key in ADDRESS_FIELDS)
 
 
+def contact_form(field: str, value: str) -> str:
+    """The one form in which a phone number or mail address is compared.
+
+    Scar: with its phone library the ERP stores "+86 138 0013 8000" for "+8613800138000"; compare the compact form, or
+    update for ever. Mail addresses come back in lower case.
+    """
+    return "".join(value.split()).replace("-", "") if field == "phone" else value.casefold()
+
+
 def same_contact(field: str, ours: str, theirs: Json) -> bool:
-    """Scar: with its phone library the ERP stores "+86 138 0013 8000" for "+8613800138000"; compare the compact form,
-    or update for ever. Mail addresses come back in lower case."""
-    stored = str(theirs["value_compact"] or theirs["value"])
-    if field == "phone":
-        return "".join(ours.split()).replace("-", "") == "".join(stored.split()).replace("-", "")
-    return ours.casefold() == stored.casefold()
+    return contact_form(field, ours) == contact_form(field, str(theirs["value_compact"] or theirs["value"]))
 
 
 def party_values(wanted: Json, code: str) -> Row:

@@ -12,6 +12,7 @@ from hub_adapter.port import (
     Change,
     CheckResult,
     Context,
+    Json,
     Limits,
     Page,
     Problem,
@@ -19,7 +20,7 @@ from hub_adapter.port import (
     Write,
     Written,
 )
-from services.integrations.adapters.tryton_marketing import changes, subscriptions
+from services.integrations.adapters.tryton_marketing import changes, mapping, subscriptions
 from services.integrations.adapters.tryton_marketing.roll import Roll
 from services.integrations.adapters.tryton_marketing.settings import (
     CONFIG_SCHEMA,
@@ -75,6 +76,9 @@ class TrytonMarketingAdapter(AdapterBase):
         if not keys:
             raise Invalid("a look-up needs a key")
         return subscriptions.find(_roll(ctx, entity), keys)
+
+    def expected(self, ctx: Context, entity: str, body: Json) -> Json:
+        return mapping.expected(body)
 
     def write(self, ctx: Context, entity: str, cmd: Write) -> Written:
         return subscriptions.write(_roll(ctx, entity), cmd)

@@ -90,6 +90,16 @@ def may_return(subscription: Subscription, granted_at: datetime, hub_user: int) 
     return not subscription.is_refused(hub_user) or granted_at > subscription.changed_at
 
 
+def expected(body: Mapping[str, Any]) -> Row:
+    """A person as `body_of` tells the row once it stands there; nothing of one who has no address.
+
+    Raises:
+        Invalid: as `wanted`.
+    """
+    email = wanted(body).email
+    return {"email": email, "consent": {CHANNEL: {"state": "granted"}}} if email else {}
+
+
 def body_of(subscription: Subscription, hub_user: int | None) -> Row:
     """A row in canonical form. What nobody there said is left out of `consent`.
 

@@ -1,0 +1,272 @@
+"""JMESPath over our records: which fields an expression names, and evaluation whose time and size are bounded.
+
+JMESPath has no loops, but a pipe of multi-selects doubles its value with every few characters, and `join` multiplies
+two lengths. So each step is counted together with what it yields, and whatever grows beyond `WORK` is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jmespath import exceptions, functions
+from jmespath.parser import Parser
+from jmespath.visitor import Options, TreeInterpreter
+
+Schema = Mapping[str, Any]
+"""A JSON Schema (2020-12); an empty one says nothing."""
+Codes = Callable[[str, str], Any]
+"""(table, our code) → theirs; raises `UnmappedCode`."""
+
+LONGEST = 1000
+"""Characters of an expression."""
+WORK = 200_000
+"""Steps, and values and characters yielded by them, of one evaluation: tens of milliseconds at the most."""
+ANY: Schema = {}
+
+
+class ExpressionError(ValueError):
+    """An expression cannot be read, or not be evaluated; `offset` is the character, from 0, if it is known."""
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class UnknownName(ExpressionError):
+    """An expression names a field that the record does not have."""
+
+
+class UnmappedCode(ExpressionError):
+    """A code of ours has no counterpart in a connection's table."""
+
+    def __init__(self, table: str, code: str) -> None:
+        super().__init__(f"the code {code!r} is not in the code table {table!r}")
+        self.table, self.code = table, code
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One expression, parsed."""
+
+    text: str
+    tree: Any
+
+    def value(self, record: Mapping[str, Any], codes: Codes) -> Any:
+        """Evaluate it.
+
+        Raises:
+            UnmappedCode: it looks up a code that its table does not have.
+            ExpressionError: a function was given what it does not take, or the work is beyond bounds.
+        """
+        try:
+            return _Bounded(codes).visit(self.tree, record)
+        except exceptions.JMESPathTypeError as error:
+            # Not its own words: they repeat the value, and errors go where values may not.
+            raise ExpressionError(f"{error.function_name}() takes {' or '.join(error.expected_types)}, "
+                                  f"not {error.actual_type}") from None
+        except exceptions.JMESPathError as error:
+            raise ExpressionError(_first_line(error)) from None
+        except RecursionError:
+            raise ExpressionError("it is nested too deeply") from None
+
+
+@lru_cache(maxsize=2048)
+def parse(text: str) -> Expression:
+    """Read an expression.
+
+    Raises:
+        ExpressionError: it is not JMESPath, or too long.
+    """
+    if len(text) > LONGEST:
+        raise ExpressionError(f"an expression has at most {LONGEST} characters")
+    try:
+        return Expression(text, Parser().parse(text).parsed)
+    except exceptions.ParseError as error:
+        where = getattr(error, "lex_position", None)
+        raise ExpressionError(f"it is not JMESPath: {_first_line(error)}", where or 0) from error
+    except exceptions.JMESPathError as error:
+        raise ExpressionError(f"it is not JMESPath: {_first_line(error)}") from error
+    except RecursionError as error:
+        raise ExpressionError("it is nested too deeply") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].removesuffix(", for expression:")
+
+
+# --- evaluating ---------------------------------------------------------------------------------------------------
+
+
+class _Functions(functions.Functions):  # type: ignore[misc]
+    """JMESPath's own functions, and `code`."""
+
+    def __init__(self, codes: Codes) -> None:
+        self._codes = codes
+
+    @functions.signature({"types": ["string"]}, {"types": ["string", "null"]})  # type: ignore[untyped-decorator]
+    def _func_code(self, table: str, code: str | None) -> Any:
+        return self._codes(table, code) if code else None
+
+    @functions.signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[untyped-decorator]
+    def _func_join(self, separator: str, texts: list[str]) -> str:
+        if len(separator) * len(texts) > WORK:
+            raise ExpressionError("it yields more than a record can hold")
+        return separator.join(texts)
+
+
+class _Bounded(TreeInterpreter):  # type: ignore[misc]
+    """Evaluates one expression once, and stops when that takes too much."""
+
+    def __init__(self, codes: Codes) -> None:
+        super().__init__(Options(custom_functions=_Functions(codes)))
+        self._left = WORK
+
+    def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
+        value = super().visit(node, *args, **kwargs)
+        self._left = _spent(value, self._left - 1)
+        if self._left <= 0:
+            raise ExpressionError("it takes more work, or yields more, than a record needs")
+        return value
+
+
+def _spent(value: Any, left: int) -> int:
+    """Return what is left of some work once `value` has been looked at whole; it stops at 0."""
+    waiting = [value]
+    while waiting and left > 0:
+        one = waiting.pop()
+        if isinstance(one, str | list | dict):
+            left -= len(one)
+            if not isinstance(one, str) and left > 0:
+                waiting += one if isinstance(one, list) else one.values()
+    return left
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+_TYPES = {"number": ("abs", "avg", "ceil", "floor", "length", "sum", "to_number"),
+          "string": ("join", "to_string", "type"), "boolean": ("contains", "ends_with", "starts_with")}
+_YIELDS: Mapping[str, Schema] = {name: {"type": kind} for kind, names in _TYPES.items() for name in names}
+_SAME_AS_ARGUMENT = {"reverse": 0, "sort": 0, "sort_by": 0}
+_ELEMENT_OF_ARGUMENT = {"max_by": 0, "min_by": 0, "max": 0, "min": 0}
+_OVER = {"sort_by": 0, "max_by": 0, "min_by": 0, "map": 1}
+"""Function → which of its arguments is the list over whose elements the other one goes."""
+
+
+def require_names(expression: Expression, schema: Schema) -> None:
+    """Follow an expression through every branch.
+
+    Raises:
+        UnknownName: somewhere it names a field that is not in `schema`.
+        ExpressionError: it calls a function that is not there.
+    """
+    _shape(expression.tree, schema, expression.text)
+
+
+def tables_of(expression: Expression) -> set[str]:
+    """Return the code tables that an expression looks up."""
+    found = set()
+    for node in _nodes(expression.tree):
+        if node["type"] == "function_expression" and node["value"] == "code" and node["children"]:
+            name = node["children"][0]
+            if name["type"] != "literal" or not isinstance(name["value"], str):
+                raise ExpressionError("the table of `code` has to be named: code('taxes', tax_code)")
+            found.add(name["value"])
+    return found
+
+
+def _nodes(node: Any) -> Iterable[Any]:
+    yield node
+    for child in node["children"]:
+        yield from _nodes(child)
+
+
+def _shape(node: Any, schema: Schema, text: str) -> Schema:
+    """Return the schema of what a node yields of a value of `schema`."""
+    kind, children = node["type"], node["children"]
+    if kind == "field":
+        return _field(node["value"], schema, text)
+    if kind in ("subexpression", "pipe", "index_expression"):
+        for child in children:
+            schema = _shape(child, schema, text)
+        return schema
+    if kind == "index":
+        return _items(schema)
+    if kind in ("projection", "value_projection", "filter_projection"):
+        return _projected(node, schema, text)
+    if kind == "flatten":
+        inner = _shape(children[0], schema, text)
+        deeper = _items(inner)
+        return deeper if deeper.get("type") == "array" else inner
+    if kind == "function_expression":
+        return _called(node, schema, text)
+    if kind in ("current", "identity", "slice"):
+        return schema
+    inner_shapes = [_shape(child, schema, text) for child in children]
+    if kind == "multi_select_dict":
+        names = [pair["value"] for pair in children]
+        return {"type": "object", "properties": dict(zip(names, inner_shapes, strict=True))}
+    if kind == "key_val_pair":
+        return inner_shapes[0]
+    if kind in ("or_expression", "and_expression") and inner_shapes[0] == inner_shapes[1]:
+        return inner_shapes[0]
+    return ANY
+
+
+def _field(name: str, schema: Schema, text: str) -> Schema:
+    properties, others = schema.get("properties"), schema.get("additionalProperties")
+    if not schema or (properties is None and others in (None, True) and "object" in _types(schema)):
+        return ANY
+    if properties is not None and name in properties:
+        found: Schema = properties[name]
+        return found
+    if isinstance(others, Mapping):
+        return others
+    known = f"it has {', '.join(sorted(properties))}" if properties else "it has no fields"
+    raise UnknownName(f"there is no field {name!r} here: {known}", _offset(name, text))
+
+
+def _offset(name: str, text: str) -> int:
+    found = re.search(rf"\b{re.escape(name)}\b", text)
+    return found.start() if found else 0
+
+
+def _types(schema: Schema) -> list[str]:
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
+def _items(schema: Schema) -> Schema:
+    items: Schema = schema.get("items", ANY)
+    return items
+
+
+def _projected(node: Any, schema: Schema, text: str) -> Schema:
+    source = _shape(node["children"][0], schema, text)
+    if node["type"] == "value_projection":
+        others = source.get("additionalProperties")
+        element = others if isinstance(others, Mapping) else ANY
+    else:
+        element = _items(source)
+    for condition in node["children"][2:]:
+        _shape(condition, element, text)
+    return {"type": "array", "items": _shape(node["children"][1], element, text)}
+
+
+def _called(node: Any, schema: Schema, text: str) -> Schema:
+    name, children = node["value"], node["children"]
+    if name not in _Functions.FUNCTION_TABLE:
+        raise ExpressionError(f"there is no function {name!r}", _offset(name, text))
+    plain = {n: _shape(child, schema, text) for n, child in enumerate(children) if child["type"] != "expref"}
+    element = _items(plain.get(_OVER.get(name, -1), ANY))
+    over = [_shape(child["children"][0], element, text) for child in children if child["type"] == "expref"]
+    if name == "map":
+        return {"type": "array", "items": over[0] if over else ANY}
+    if name in _SAME_AS_ARGUMENT:
+        return plain.get(_SAME_AS_ARGUMENT[name], ANY)
+    if name in _ELEMENT_OF_ARGUMENT:
+        return _items(plain.get(_ELEMENT_OF_ARGUMENT[name], ANY))
+    return _YIELDS.get(name, ANY)

@@ -48,7 +48,8 @@ class Change:
 def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime) -> list[str]:
     """Accept `change` for every connection that it concerns; return the connections that now have work."""
     way = WAYS[change.type]
-    known = records.put(session, keyring, way.entity, change.id, change.version, change.state, now, routed=way.routed)
+    known = records.put(session, keyring, way.entity, change.id, change.version, change.state, now, routed=way.routed,
+                        deleted=way.verb == "delete")
     # A change is old only if one as new was accepted: a snapshot may be here first, and says nothing to the targets.
     seen = known.routed if way.routed else known.version
     stale = is_stale(change.version, seen)

@@ -46,7 +46,7 @@ def canonical(state: Mapping[str, Any]) -> str:
 
 
 def put(session: Session, keyring: Keyring, entity: str, id: str, version: int, state: Mapping[str, Any],
-        now: dt.datetime, *, routed: bool) -> Known:
+        now: dt.datetime, *, routed: bool, deleted: bool = False) -> Known:
     """Keep `state` unless a newer one is kept already; return what was known before.
 
     Args:
@@ -54,6 +54,7 @@ def put(session: Session, keyring: Keyring, entity: str, id: str, version: int, 
         entity, id, version, state: the record as the event tells it.
         now: when it was told.
         routed: whether this is a change on its way to the targets, and not just news of what is there.
+        deleted: whether the change takes the record away: from now on it is to stand at no target.
 
     The row stays locked until the transaction ends, so that two events of one record are never applied side by side.
     """
@@ -63,7 +64,7 @@ def put(session: Session, keyring: Keyring, entity: str, id: str, version: int, 
         text = canonical(state)
         _KEPT.put(session, [{
             "entity": entity, "id": id, "version": version, "routed_version": version if routed else known.routed,
-            "deleted": False, "seen_at": now, "state_sealed": keyring.seal(text, _aad(entity, id)),
+            "deleted": deleted, "seen_at": now, "state_sealed": keyring.seal(text, _aad(entity, id)),
             "state_hash": keyring.blind(HASHED, text)}])
     return known
 

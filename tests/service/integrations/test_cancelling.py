@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chassis.database import new_id
+from services.integrations.models import Record
 from tests.service.integrations.conftest import CONFIRMED, Hub
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -39,6 +40,7 @@ def test_an_order_cancelled_after_its_delivery_is_taken_back(hub: Hub, target: F
     hub.until(order, "delivered", "delivered")
     assert target.of("order") == []
     assert (hub.binding(order).state, hub.binding(order).external_id) == ("unbound", None)
+    assert [row.deleted for row in hub.rows(Record, Record.id == order)] == [True]
 
 
 def test_an_order_cancelled_before_it_left_is_never_made(hub: Hub, target: FakeTarget, customer: str) -> None:

@@ -5,7 +5,7 @@ An error is told by raising one of the exceptions of `hub_adapter.failure`, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -130,6 +130,9 @@ class AdapterSpec:
             is deleted (unsubscribed) and one that is not is left out. Granted again, it is written to the same id.
         natural_keys: entity → the field of the canonical record by which `find` knows it, for a target that has no room
             for our id. It is unique there, and `write` looks by it before it creates.
+        fields: entity → JSON Schema 2020-12 of the bodies that `write` takes: what a mapping can fill. A field that
+            the adapter translates by a table of its settings names it, `"codeTable": "taxes"`, so that a code without
+            a counterpart is found before a record is sent.
     """
 
     name: str
@@ -143,14 +146,18 @@ class AdapterSpec:
     accounts: tuple[str, ...] = ()
     consent: Mapping[str, str] = field(default_factory=dict)
     natural_keys: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Json] = field(default_factory=dict)
     capabilities: frozenset[Capability]
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if not set(self.pulled) <= set(self.entities):
             raise ValueError(f"{self.name}: `pulled` names entities that `entities` lacks")
-        if not {*self.accounts, *self.consent, *self.natural_keys} <= set(self.entities):
-            raise ValueError(f"{self.name}: `accounts`, `consent` or `natural_keys` names what `entities` lacks")
+        if not {*self.accounts, *self.consent, *self.natural_keys, *self.fields} <= set(self.entities):
+            raise ValueError(f"{self.name}: `accounts`, `consent`, `natural_keys` or `fields` names what "
+                             "`entities` lacks")
+        if not self.code_tables <= set(self.config_schema.get("properties", {})):
+            raise ValueError(f"{self.name}: `fields` names a code table that is no setting")
         if self.pulled and Capability.INCREMENTAL not in self.capabilities:
             raise ValueError(f"{self.name}: `pulled` needs the capability `incremental`")
         if set(self.secret_fields) & set(self.config_schema.get("properties", {})):
@@ -159,6 +166,11 @@ class AdapterSpec:
     @property
     def guarantee(self) -> str:
         return guarantee(self.capabilities)
+
+    @property
+    def code_tables(self) -> frozenset[str]:
+        """The settings that hold code tables: our code → theirs."""
+        return frozenset(table for schema in self.fields.values() for table in _tables(schema))
 
     def sought_by(self, entity: str, local_id: str, record: Json | None) -> Mapping[str, str] | None:
         """What `find` is given to look for a record of ours that is not bound.
@@ -177,6 +189,13 @@ class AdapterSpec:
         """Whether secrets put for the one config would go somewhere else with the other."""
         names = self.address if self.address is not None else (before.keys() | after.keys()) - {"allow_private"}
         return any(before.get(name) != after.get(name) for name in names)
+
+
+def _tables(schema: Json) -> Iterator[str]:
+    if "codeTable" in schema:
+        yield schema["codeTable"]
+    for below in (*schema.get("properties", {}).values(), schema.get("items", {})):
+        yield from _tables(below)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from contracts import masks
 from contracts.schema import Money, Sensitive, Timestamp, instance_of
 
 Json = Mapping[str, Any]
@@ -69,14 +68,14 @@ def _example(schema: Json, *, full: bool) -> Any:
 
 
 def masked(contract: type[Schema], state: Json) -> dict[str, Any]:
-    """Return a record as whoever may not see its sensitive values is shown it; those without a mask go whole."""
+    """Return a record as whoever may not see its sensitive values is shown it."""
     shown = dict(state)
     for name, field in instance_of(contract).dump_fields.items():
         value = shown.get(name)
         if not value:
             continue
-        if isinstance(field, Sensitive):
-            shown[name] = (field.mask or masks.whole)(value)
+        if isinstance(field, Sensitive) and field.mask:
+            shown[name] = field.mask(value)
         elif isinstance(field, fields.Nested):
             inner = type(field.schema)
             shown[name] = [masked(inner, one) for one in value] if field.many else masked(inner, value)

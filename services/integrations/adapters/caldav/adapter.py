@@ -40,6 +40,7 @@ class CaldavAdapter(AdapterBase):
         pulled=(ENTITY,),
         accounts=(ENTITY,),
         address=("base_url",),
+        fields={ENTITY: mapping.FIELDS},
         capabilities=frozenset(
             {
                 Capability.FIND_BY_LOCAL_KEY,

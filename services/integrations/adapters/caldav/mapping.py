@@ -29,6 +29,21 @@ STATUS_HERE = {"NEEDS-ACTION": "open", "IN-PROCESS": "in_progress", "COMPLETED":
 STATUS_THERE = {ours: theirs for theirs, ours in STATUS_HERE.items()}
 PRIORITY_THERE = {"high": 1, "normal": 5, "low": 9}
 
+_MOMENT = {"type": ["string", "null"], "format": "date-time"}
+FIELDS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "description": {"type": ["string", "null"]},
+        "due_at": _MOMENT,
+        "priority": {"enum": list(PRIORITY_THERE)},
+        "progress": {"type": "integer", "minimum": 0, "maximum": 100},
+        "status": {"enum": list(STATUS_THERE)},
+        "completed_at": _MOMENT,
+    },
+}
+"""What of our tasks a calendar takes."""
+
 # XML cannot carry control characters, and servers drop them: written, they would differ from what is read, for ever.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _LINE_ENDS = re.compile("\r\n|[\r\u2028\u2029]")

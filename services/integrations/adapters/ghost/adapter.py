@@ -40,6 +40,7 @@ class GhostAdapter(AdapterBase):
         pulled=ENTITIES,
         address=("base_url",),
         consent=dict.fromkeys(ENTITIES, "email"),
+        fields=dict.fromkeys(ENTITIES, mapping.FIELDS),
         capabilities=frozenset(
             {
                 Capability.FIND_BY_LOCAL_KEY,

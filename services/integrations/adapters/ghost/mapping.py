@@ -19,6 +19,17 @@ CHANNEL = "email"
 MARK = "hub:"
 """Begins the line of a member's note that holds our id."""
 LONGEST_NAME = LONGEST_LABEL = 191
+FIELDS: Json = {
+    "type": "object",
+    "required": ["email"],
+    "properties": {
+        "email": {"type": ["string", "null"]},
+        "name": {"type": ["string", "null"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "level": {"type": ["string", "null"], "description": "Becomes a label, level:…, beside the tags."},
+    },
+}
+"""What of our records Ghost takes, beside their consent."""
 STAMP_STEP = timedelta(seconds=1)
 """Ghost cuts its times to whole seconds."""
 

@@ -21,6 +21,7 @@ from hub_adapter.port import (
     Written,
 )
 from services.integrations.adapters.tryton import cancellations, customers, mapping, orders, products
+from services.integrations.adapters.tryton.fields import FIELDS
 from services.integrations.adapters.tryton.probe import probe
 from services.integrations.adapters.tryton.rest import Rest
 from services.integrations.adapters.tryton.settings import CONFIG_SCHEMA, SECRET_FIELDS
@@ -40,6 +41,7 @@ class TrytonAdapter(AdapterBase):
         entities=tuple(ROOMS),
         pulled=("product", "order"),
         address=("base_url", "database"),
+        fields=FIELDS,
         # A party's code and a sale's (web shop, web id) are unique over there and hold our ids: what is sent twice is
         # refused, and adopted.
         capabilities=frozenset(

@@ -49,6 +49,7 @@ class TrytonMarketingAdapter(AdapterBase):
         # The address is the key that the target honours: unique on its list, so the same write twice is one row. Our
         # own id has no place there, so a row is found by its address.
         natural_keys=dict.fromkeys(ENTITIES, "email"),
+        fields=dict.fromkeys(ENTITIES, mapping.FIELDS),
         capabilities=frozenset({Capability.IDEMPOTENCY_KEY, Capability.LIST_COMPLETE, Capability.INCREMENTAL}),
         limits=Limits(rate_per_s=20, burst=20, max_in_flight=4, page_size=200),
     )

@@ -13,6 +13,12 @@ from services.integrations.adapters.wires.tryton import Row, read_datetime, writ
 
 ROW_FIELDS = ("email", "active", "write_uid", "write_date", "last_modified_at")
 CHANNEL = "email"
+FIELDS: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["email"],
+    "properties": {"email": {"type": ["string", "null"]}},
+}
+"""What of our records a mailing list takes, beside their consent."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -194,7 +194,7 @@ class AdapterSpec:
 def _tables(schema: Json) -> Iterator[str]:
     if "codeTable" in schema:
         yield schema["codeTable"]
-    for below in (*schema.get("properties", {}).values(), schema.get("items", {})):
+    for below in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])):
         yield from _tables(below)
 
 

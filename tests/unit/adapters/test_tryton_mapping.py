@@ -232,3 +232,22 @@ def test_a_stamp_survives_the_trip_to_the_microsecond(moment: datetime) -> None:
 
 def test_the_day_of_a_sale_is_todays_where_the_order_does_not_tell() -> None:
     assert mapping.sale_date({}, SETTINGS, NOW) == date(2026, 11, 22)
+
+
+def test_a_colleagues_unnamed_contact_with_our_value_becomes_ours_instead_of_a_second_row() -> None:
+    linked = party(**{"contact_mechanisms.": [contact(9, "email", None, "wang@example.com"),
+                                              contact(8, "mobile", "office", "+86 138 0013 8000", "+8613800138000")]})
+    commands = mapping.contact_commands(mapping.wanted_customer(CUSTOMER), linked)
+    assert commands["email"] == [["write", [9], {"name": "hub:email"}]]
+    assert commands["phone"][0][0] == "create"  # what a colleague gave a name to is the colleague's
+
+
+def test_a_party_is_known_by_what_anybody_wrote_there() -> None:
+    identifiers = [{"code": "91310000MA1FL0000X", "active": 1}, {"code": "old", "active": 0}]
+    told = mapping.known_by(party(**{"identifiers.": identifiers}))
+    assert told == {"code": ["c-1"], "tax_number": ["91310000MA1FL0000X"], "phone": ["+8613800138000"],
+                    "email": ["wang@example.com", "colleague@example.com"], "name": ["上海示例有限公司"]}
+
+
+def test_a_party_that_was_merged_into_another_is_known_by_nothing() -> None:
+    assert mapping.known_by(party(replaced_by=7)) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hub_adapter.failure import Invalid, NotFound
@@ -33,7 +34,8 @@ def find(rest: Rest, keys: Mapping[str, str]) -> list[Remote]:
 
 
 def page(rest: Rest, after_id: int, limit: int) -> list[Remote]:
-    return [_remote(row) for row in rest.search(PARTY, [["id", ">", after_id]], mapping.PARTY_FIELDS, limit=limit)]
+    rows = rest.search(PARTY, [["id", ">", after_id]], mapping.KNOWN_BY_FIELDS, limit=limit)
+    return [replace(_remote(row), known_by=mapping.known_by(row)) for row in rows]
 
 
 def write(rest: Rest, cmd: Write) -> Written:

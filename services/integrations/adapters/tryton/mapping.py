@@ -210,13 +210,23 @@ def contact_commands(wanted: Json, party: Json) -> dict[str, list[Any]]:
     commands: dict[str, list[Any]] = {}
     for field, (kind, name) in CONTACTS.items():
         ours, theirs = wanted[field], own_contact(party, field)
-        if theirs is None:
-            steps: list[Any] = [["create", [{"type": kind, "name": name, "value": ours}]]] if ours else []
+        if theirs is None and (unnamed := _unnamed_contact(party, field, ours)) is not None:
+            steps: list[Any] = [["write", [unnamed["id"]], {"name": name}]]
+        elif theirs is None:
+            steps = [["create", [{"type": kind, "name": name, "value": ours}]]] if ours else []
         else:
             steps = [["write", [theirs["id"]], change] for change in _contact_steps(field, ours, theirs)]
         if steps:
             commands[field] = steps
     return commands
+
+
+def _unnamed_contact(party: Json, field: str, ours: str | None) -> Row | None:
+    """A contact that a colleague wrote down before the hub came, with our value and no name: it becomes ours."""
+    kind, _name = CONTACTS[field]
+    rows: list[Row] = party.get("contact_mechanisms.") or [] if ours else []
+    return next((row for row in rows if row["type"] == kind and row["active"] and not row["name"]
+                 and same_contact(field, ours or "", row)), None)
 
 
 def _contact_steps(field: str, ours: str | None, theirs: Json) -> list[Row]:

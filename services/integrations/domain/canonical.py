@@ -1,4 +1,4 @@
-"""What our records look like, from their contracts: as a JSON Schema, as examples, and under their masks."""
+"""What our records look like, from their contracts: as a JSON Schema, and as examples."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from contracts.schema import Money, Sensitive, Timestamp, instance_of
+from contracts import customers, sales, tasks
+from contracts.schema import Money, Timestamp, instance_of
 
 Json = Mapping[str, Any]
+
+CONTRACTS: Mapping[str, type[Schema]] = {
+    "customer": customers.Customer, "contact": customers.Contact, "task": tasks.Task, "order": sales.Order}
+"""Entity → the record that its events carry, and that is kept of it."""
 
 
 @cache
@@ -66,17 +71,3 @@ def _example(schema: Json, *, full: bool) -> Any:
         return schema["enum"][0]
     return _VALUES.get(kind, _TEXTS.get(schema.get("format", ""), "text"))
 
-
-def masked(contract: type[Schema], state: Json) -> dict[str, Any]:
-    """Return a record as whoever may not see its sensitive values is shown it."""
-    shown = dict(state)
-    for name, field in instance_of(contract).dump_fields.items():
-        value = shown.get(name)
-        if not value:
-            continue
-        if isinstance(field, Sensitive) and field.mask:
-            shown[name] = field.mask(value)
-        elif isinstance(field, fields.Nested):
-            inner = type(field.schema)
-            shown[name] = [masked(inner, one) for one in value] if field.many else masked(inner, value)
-    return shown

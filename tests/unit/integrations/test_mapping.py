@@ -1,0 +1,162 @@
+"""Mappings: read with the place of every fault, checked on both sides, filled within bounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from services.integrations.domain import canonical, expressions, mapping, mapping_checks
+from services.integrations.domain.codes import Gaps, Lookup
+from services.integrations.domain.expressions import ExpressionError
+from services.integrations.domain.mapping import Unmappable
+from services.integrations.domain.plain_yaml import Faulty, read
+from services.integrations.routing import PUSHED
+
+TARGET: Mapping[str, Any] = {
+    "type": "object", "required": ["name"],
+    "properties": {"name": {"type": "string"}, "phone": {"type": ["string", "null"]}, "term": {"type": "integer"},
+                   "tags": {"type": "array", "items": {"type": "string"}}}}
+CUSTOMER = canonical.schema_of(canonical.CONTRACTS["customer"])
+ORDER = canonical.schema_of(canonical.CONTRACTS["order"])
+
+
+def faults(text: str, *, source: Mapping[str, Any] = CUSTOMER, records: tuple[Any, ...] = (),
+           tables: Mapping[str, Any] | None = None) -> list[str]:
+    """Return `line:column pointer code` of everything that is wrong with a mapping."""
+    with pytest.raises(Faulty) as refused:
+        mapping_checks.require_sound(mapping.read(text), source, TARGET, tables or {}, records)
+    return [f"{f.place.line}:{f.place.column} {f.place.pointer} {f.code}" for f in refused.value.faults]
+
+
+def filled(text: str, record: Mapping[str, Any], *, creating: bool = True, **tables: Mapping[str, Any]) -> Any:
+    return mapping.read(text).body(record, Lookup(tables), creating=creating)
+
+
+def test_every_entity_that_travels_has_a_contract_to_map_from() -> None:
+    assert canonical.CONTRACTS.keys() == PUSHED
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("fields: [", "1:10  syntax"),
+    ("fields:\n  name: name\n  name: kind", "3:3 /fields/name twice"),
+    ("fields:\n  name: &a name\n  phone: *a", "3:10  alias"),
+    ("fields:\n  name: !!python/name:os.system name", "2:9 /fields/name tag"),
+    ("rules:\n  name: name", "2:3 /rules shape"),
+    ("fields:\n  name: {from: name, form: x}", "2:28 /fields/name/form unknown_field"),
+    ("fields:\n  name: {from: name, value: x}", "2:9 /fields/name shape"),
+    ("fields:\n  name: {from: 'name[', required: true}", "2:16 /fields/name/from expression"),
+    ("fields:\n  name: name\n  consent: {value: {}}", "3:12 /fields/consent not_mapped"),
+    ("fields:\n  name: {from: name, required: yes}", "2:32 /fields/name/required type"),
+    ("fields:\n  name: \"code(name, 'x')\"", "2:9 /fields/name expression"),
+])
+def test_a_mapping_that_cannot_be_read_is_refused_at_its_place(text: str, told: str) -> None:
+    assert faults(text) == [told]
+
+
+def test_what_is_not_there_on_either_side_is_told_all_at_once() -> None:
+    text = """
+fields:
+  nickname: name
+  phone: {from: "address.phone || nam"}
+  tags: "tags[?lable == 'x']"
+"""
+    assert faults(text) == ["3:13 /fields/nickname unknown_target", "4:17 /fields/phone/from unknown_source",
+                            "5:9 /fields/tags unknown_source", "3:3 /fields required"]
+
+
+@pytest.mark.parametrize("expression", [
+    "lines[*].skuu", "lines[?skuu == 'a'].sku", "sort_by(lines, &skuu)[0].sku", "lines[].{a: sku, b: skuu}",
+    "number || skuu", "number && skuu", "lines[0].skuu", "lines[].shipments", "number.x",
+    "map(&skuu, lines)", "max_by(lines, &quantity).skuu", "lines | [0].skuu", "@.skuu", "not_null(number, skuu)",
+    "[number, skuu]", "!skuu", "lines[].sku[].x"])
+def test_a_field_that_our_record_does_not_have_is_found_in_every_branch(expression: str) -> None:
+    with pytest.raises(expressions.UnknownName):
+        expressions.require_names(expressions.parse(expression), ORDER)
+
+
+@pytest.mark.parametrize("expression", [
+    "lines[*].sku", "lines[?tax_code == 'x'].sku | [0]", "sort_by(lines, &sku)[-1].unit_price", "ship_to.city",
+    "shipments[].lines[].sku", "lines[].{a: sku, b: code('taxes', tax_code)}", "join(', ', lines[].name)",
+    "values(ship_to)[0]", "map(&sku, lines)", "lines[1:].sku", "to_string(total)", "length(lines)", "`3`", "'x'"])
+def test_an_expression_over_fields_that_are_there_is_taken(expression: str) -> None:
+    expressions.require_names(expressions.parse(expression), ORDER)
+
+
+def test_a_result_of_the_wrong_type_is_found_on_made_up_records_and_on_real_ones() -> None:
+    assert faults("fields: {name: version}") == ["1:16 /fields/name type"]
+    assert faults("fields: {name: invoice.title}") == ["1:16 /fields/name type"], "not every customer has one"
+    for text in ("fields: {name: {from: invoice.title, default: x}}",
+                 "fields: {name: {from: invoice.title, required: true}}"):
+        mapping_checks.require_sound(mapping.read(text), CUSTOMER, TARGET, {})
+    text = "fields: {name: name, term: {from: to_number(level), default: 1}}"
+    assert faults(text, records=({"name": "n", "level": "1.5"},)) == ["1:28 /fields/term type"]
+
+
+def test_a_field_that_the_target_always_needs_cannot_be_left_out_later() -> None:
+    assert faults("fields: {name: {from: name, only_on_create: true}}") == ["1:16 /fields/name required"]
+
+
+def test_what_a_look_up_yields_is_checked_as_far_as_its_table_is_filled() -> None:
+    text = "fields: {name: name, term: {from: \"code('terms', level)\", default: 0}}"
+    mapping_checks.require_sound(mapping.read(text), CUSTOMER, TARGET, {})
+    assert faults(text, tables={"terms": {"A": "net 30"}}) == ["1:28 /fields/term type"]
+
+
+def test_a_record_is_filled_by_expressions_constants_defaults_and_code_tables() -> None:
+    text = """
+fields:
+  name: name
+  phone: {from: phone, default: none}
+  term: {from: "code('terms', level)", only_on_create: true}
+  language: {value: zh}
+  codes: "lines[].code('taxes', tax)"
+"""
+    record = {"name": "客户", "phone": None, "level": "A", "lines": [{"tax": "V"}, {"tax": ""}],
+              "consent": {"email": {}}, "note": "stays here"}
+    sent = filled(text, record, terms={"A": 7}, taxes={"V": 13})
+    assert sent == {"name": "客户", "phone": "none", "term": 7, "language": "zh", "codes": [13],
+                    "consent": {"email": {}}}
+    assert "term" not in filled(text, record, creating=False, taxes={"V": 13})
+
+
+def test_a_record_that_cannot_be_filled_says_which_field_and_never_a_value() -> None:
+    with pytest.raises(Unmappable) as refused:
+        filled("fields: {phone: {from: phone, required: true}}", {"phone": None})
+    assert refused.value.field == "phone"
+    with pytest.raises(Unmappable, match=r"^the code 'B' is not in the code table 'terms'$"):
+        filled("fields: {term: \"code('terms', level)\"}", {"level": "B"}, terms={"A": 1})
+    with pytest.raises(Unmappable) as refused:
+        filled("fields: {name: \"length(version)\"}", {"version": 4711})
+    assert "4711" not in str(refused.value)
+
+
+@pytest.mark.parametrize("expression", [
+    "|".join(["[@,@]"] * 150), "lines|" + "|".join(["[@,@][]"] * 120),
+    "to_string(" + "[to_string(" * 60 + "number" + ")]" * 60 + ")",
+    "join(number,lines[].sku)|" + "|".join(["join(@,split)"] * 3), "!" * 900 + "number",
+    "number|" + "|".join(["join(@,[@,@,@,@])"] * 40)])
+def test_an_expression_that_grows_without_end_is_stopped_at_once(expression: str) -> None:
+    record = {"number": "x" * 50, "lines": [{"sku": "a"}, {"sku": "b"}], "split": ["a"] * 10}
+    began = time.process_time()
+    with pytest.raises(ExpressionError):
+        expressions.parse(expression).value(record, Lookup({}))
+    assert time.process_time() - began < 5
+
+
+def test_yaml_means_what_it_says() -> None:
+    assert read("{a: NO, b: 012, c: 12:30, d: on, e: true, f: 2, g: 2026-11-22, h: ~}").value == {
+        "a": "NO", "b": "012", "c": "12:30", "d": "on", "e": True, "f": 2, "g": "2026-11-22", "h": None}
+
+
+def test_each_code_without_a_counterpart_is_counted_once_per_record() -> None:
+    target = {"properties": {"currency": {"codeTable": "currencies"},
+                             "lines": {"items": {"properties": {"tax_code": {"codeTable": "taxes"}}}}}}
+    gaps = Gaps({"currencies": {"CNY": 1}, "taxes": {}})
+    for currency in ("CNY", "EUR"):
+        gaps.looked_up_by_target(target, {"currency": currency, "lines": [
+            {"tax_code": "V13"}, {"tax_code": "V13"}, {"tax_code": ""}]})
+        gaps.next_record()
+    assert gaps.records == {("taxes", "V13"): 2, ("currencies", "EUR"): 1}

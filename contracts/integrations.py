@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from contracts import errors
+from contracts import errors, runs
 from contracts.event import EventType
 from contracts.operation import Operation, Permission
 from contracts.schema import (
@@ -602,7 +602,7 @@ OPERATIONS = (
     PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
     CHANGE_ROUTE, ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, RETRY_DELIVERY, RETRY_DEAD,
     LIST_ATTEMPTS, LIST_DELIVERIES_OF_RECORD, PUT_ACCOUNT, GET_ACCOUNT, DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS,
-    RESOLVE_CONFLICT, RECEIVE_INBOUND,
+    RESOLVE_CONFLICT, RECEIVE_INBOUND, *runs.OPERATIONS,
 )
 
 

@@ -19,6 +19,7 @@ from gateway.routes import (
     products,
     queues,
     roles,
+    runs,
     sessions,
     sync_routes,
     tasks,
@@ -33,6 +34,7 @@ ROUTES: tuple[Route, ...] = (
     *products.ROUTES, *orders.ROUTES,
     *tickets.ROUTES, *queues.ROUTES,
     *adapters.ROUTES, *connections.ROUTES, *sync_routes.ROUTES, *deliveries.ROUTES,
+    *runs.ROUTES,
     *conflicts.ROUTES, *inbound.ROUTES,
 )
 

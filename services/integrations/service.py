@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chassis import telemetry
+from chassis.audit import views
 from chassis.config import ConfigError
 from chassis.database import after_commit, utcnow
 from chassis.entrypoints import Call, Heard, Service, exposes, hears
@@ -13,18 +14,22 @@ from chassis.paging import Page
 from chassis.runtime import Runtime
 from contracts import customers, sales
 from contracts import integrations as contract
+from contracts import runs as run_contract
 from contracts.event import EventType
 from contracts.schema import dump
 from services.integrations import models
 from services.integrations.domain.ledger import Ledger
 from services.integrations.engine import checks, decisions, webhooks
+from services.integrations.engine import runs as run_kinds
 from services.integrations.engine.engine import Engine
 from services.integrations.operations import accounts, credentials, intake, pulls, replays
 from services.integrations.operations import conflicts as conflict_operations
 from services.integrations.operations import connections as connection_operations
+from services.integrations.operations import findings as finding_operations
 from services.integrations.operations import routes as route_operations
+from services.integrations.operations import runs as run_operations
 from services.integrations.operations.records import HASHED
-from services.integrations.queries import adapters, conflicts, connections, deliveries, fates, routes
+from services.integrations.queries import adapters, conflicts, connections, deliveries, fates, findings, routes, runs
 from services.integrations.queries.gauges import ConnectionGauges
 from services.integrations.settings import IntegrationsSettings
 
@@ -67,9 +72,10 @@ class IntegrationsService(Service):
     """Answers for connections, routes and deliveries; hears what travels."""
 
     name = contract.SERVICE
-    # Four workers, not one that starts three: the chassis keeps each going by itself.
+    # Five workers, not one that starts four: the chassis keeps each going by itself.
     background = (lambda runtime: _engine(runtime).dispatcher, lambda runtime: _engine(runtime).sweeper,
-                  lambda runtime: _engine(runtime).poller, lambda runtime: _engine(runtime).pruner)
+                  lambda runtime: _engine(runtime).poller, lambda runtime: _engine(runtime).pruner,
+                  lambda runtime: _engine(runtime).runner)
 
     # --- adapters and connections ---------------------------------------------------------------------------------
 
@@ -207,6 +213,50 @@ class IntegrationsService(Service):
     def list_deliveries_of_record(self, call: Call) -> Page:
         """List what became of bringing a record to other systems."""
         return fates.of_record(call.session, call.request, call.subject, call.runtime.codec)
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    @exposes(run_contract.START_RUN)
+    def start_run(self, call: Call) -> Mapping[str, Any]:
+        """Start a run over an entity of a connection."""
+        connection = connections.get(call.session, call.request["connection_id"], call.subject)
+        run = run_kinds.start(call.session, connection, call.request, utcnow(), by=call.subject.id)
+        after_commit(call.session, _engine(call.runtime).runner.wake)
+        return runs.told(call.session, run)
+
+    @exposes(run_contract.GET_RUN)
+    def get_run(self, call: Call) -> Mapping[str, Any]:
+        """Read a run."""
+        return runs.told(call.session, runs.get(call.session, call.request["id"], call.subject))
+
+    @exposes(run_contract.LIST_RUNS)
+    def list_runs(self, call: Call) -> Page:
+        """List runs."""
+        return runs.listed(call.session, call.request, call.subject, call.runtime.codec)
+
+    @exposes(run_contract.LIST_FINDINGS)
+    def list_findings(self, call: Call) -> Page:
+        """List what a run has found; whose values it shows without masks is written down first."""
+        page, seen = findings.listed(call.session, call.request, call.subject, call.runtime.codec)
+        views.written(call.runtime, run_contract.LIST_FINDINGS, call.subject, seen, call.request_id)
+        return page
+
+    @exposes(run_contract.DECIDE_FINDING)
+    def decide_finding(self, call: Call) -> Mapping[str, Any]:
+        """Say what is to be done about a finding."""
+        return finding_operations.decide(call.session, call.request, by=call.subject)
+
+    @exposes(run_contract.APPROVE_RUN)
+    def approve_run(self, call: Call) -> Mapping[str, Any]:
+        """Have a run go on that awaits approval."""
+        run = run_operations.approve(call.session, call.request, utcnow(), by=call.subject)
+        after_commit(call.session, _engine(call.runtime).runner.wake)
+        return runs.told(call.session, run)
+
+    @exposes(run_contract.CANCEL_RUN)
+    def cancel_run(self, call: Call) -> Mapping[str, Any]:
+        """Cancel a run."""
+        return runs.told(call.session, run_operations.cancel(call.session, call.request, utcnow(), by=call.subject))
 
     # --- accounts and conflicts -----------------------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ class Dispatcher:
         self._done: list[Outcome] = []
         self._flying: dict[tuple[str, int], _Flight] = {}
         self._doubts: set[str] = set()
+        self._background: set[str] = set()
         self._stopping = False
         self._look_at = self._renewed = 0.0
 
@@ -154,7 +155,7 @@ class Dispatcher:
                 if target is not None and room > 0 and connection.id in hot:
                     wanted.append((connection.id, room))
                     free -= room
-            fresh, again = claims.claim(session, self._keyring, wanted, lease, now)
+            fresh, again = claims.claim(session, self._keyring, wanted, lease, now, self._background)
             jobs += fresh
         self._note_throttled(known.values(), now)
         with self._changed:
@@ -247,6 +248,7 @@ class Dispatcher:
             due, doubts = lanes.due(session, now), lanes.doubtful(session, now)
         self._throttled = {id: end for id, end in self._throttled.items() if end > self._elapsed()}
         self._look_at = min([self._elapsed() + LOOK_EVERY_S, *self._throttled.values()])
+        self._background = due.background
         with self._changed:
             self._hot |= due.to_send
             self._doubts |= doubts

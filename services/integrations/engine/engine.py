@@ -1,4 +1,4 @@
-"""The engine of one process: dispatcher, sweeper, poller and pruner, which share targets and wake each other."""
+"""The engine of one process: its workers, which share targets and wake each other."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from services.integrations.engine.dispatcher import Dispatcher
 from services.integrations.engine.poller import Poller
 from services.integrations.engine.pruner import Pruner
 from services.integrations.engine.renewals import Renewals
+from services.integrations.engine.runner import Runner
 from services.integrations.engine.sweeper import Sweeper
 from services.integrations.engine.targets import Targets
 from services.integrations.settings import IntegrationsSettings
@@ -24,8 +25,9 @@ class Engine:
         self.targets = Targets(keyring)
         self.dispatcher = Dispatcher(db, keyring, self.targets, settings, me)
         self.sweeper = Sweeper(db, settings.sweep_every_s, self.dispatcher.wake)
-        self.poller = Poller(db, self.targets, settings, me,
-                             Renewals(db, keyring, self.targets).renewed)
+        renew = Renewals(db, keyring, self.targets).renewed
+        self.poller = Poller(db, self.targets, settings, me, renew)
+        self.runner = Runner(db, self.targets, settings, me, renew, self.dispatcher.wake)
         self.pruner = Pruner(db, settings.delivery_retention_days)
 
     def wake(self, connection_ids: Iterable[str]) -> None:

@@ -120,13 +120,13 @@ class Target:
 
     @contextmanager
     def calling(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None],
-                traceparent: str | None = None) -> Iterator[Context]:
-        """Lend what one call of the adapter needs, until it is over."""
+                traceparent: str | None = None, *, dry_run: bool = False) -> Iterator[Context]:
+        """Lend what one call of the adapter needs, until it is over; a dry run may change nothing there."""
         trace = traceparent or telemetry.current("traceparent")
         with self.line.used() as transport:
             http = transport.session(secrets=self.secrets.values(), total_s=deadline_s, admit=self.pace.admit,
-                                     observer=traced(observer, trace), traceparent=trace)
-            yield Context(http=http, secrets=self.secrets, config=self.config, clock=clock,
+                                     observer=traced(observer, trace), traceparent=trace, dry_run=dry_run)
+            yield Context(http=http, secrets=self.secrets, config=self.config, clock=clock, dry_run=dry_run,
                           deadline=clock() + dt.timedelta(seconds=deadline_s))
 
     def replace(self) -> None:

@@ -8,13 +8,15 @@ from services.integrations.models.connection import Connection
 from services.integrations.models.credential import Credential
 from services.integrations.models.cursor import Cursor
 from services.integrations.models.delivery import Delivery
+from services.integrations.models.finding import Finding
 from services.integrations.models.hint import Hint
 from services.integrations.models.ledger import LedgerRow
 from services.integrations.models.own_write import OwnWrite
 from services.integrations.models.receipt import Receipt
 from services.integrations.models.record import Record
 from services.integrations.models.route import Route
+from services.integrations.models.run import Run
 from services.integrations.models.sighting import Sighting
 
-__all__ = ["Attempt", "Base", "Binding", "Conflict", "Connection", "Credential", "Cursor", "Delivery", "Hint",
-           "LedgerRow", "OwnWrite", "Receipt", "Record", "Route", "Sighting"]
+__all__ = ["Attempt", "Base", "Binding", "Conflict", "Connection", "Credential", "Cursor", "Delivery",
+           "Finding", "Hint", "LedgerRow", "OwnWrite", "Receipt", "Record", "Route", "Run", "Sighting"]

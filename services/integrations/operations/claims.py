@@ -121,14 +121,18 @@ def _leased(connection_ids: Collection[str]) -> lanes.Asked:
             .group_by(_DELIVERY.c.connection_id))
 
 
-def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]], lease: Lease,
-          now: dt.datetime) -> tuple[list[Job], set[str]]:
+def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]], lease: Lease, now: dt.datetime,
+          background: Collection[str] = ()) -> tuple[list[Job], set[str]]:
     """Lease up to so many due deliveries of each connection, and return a job for each that can be sent now.
 
-    The others leave the lease in the same transaction: blocked on what has to be there first, or skipped because the
-    target has that version or a newer one. Also returned: the connections that may have more to do at once.
+    What waits behind the events is looked for only at the connections in `background`. The others leave the lease in
+    the same transaction: blocked on what has to be there first, or skipped because the target has that version or a
+    newer one. Also returned: the connections that may have more to do at once.
     """
-    by_connection = {connection_id: _take(session, connection_id, limit, lease, now) for connection_id, limit in wanted}
+    by_connection = {
+        connection_id: _take(session, connection_id, limit, lease, now,
+                             lanes.PRIORITIES if connection_id in background else (lanes.EVENTS,))
+        for connection_id, limit in wanted}
     taken = [row for rows in by_connection.values() for row in rows]
     if not taken:
         return [], set()
@@ -161,9 +165,10 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     return jobs, again | (full & {move.lane[0] for move in moves})
 
 
-def _take(session: Session, connection_id: str, limit: int, lease: Lease, now: dt.datetime) -> list[Any]:
+def _take(session: Session, connection_id: str, limit: int, lease: Lease, now: dt.datetime,
+          priorities: Sequence[int]) -> list[Any]:
     taken: list[Any] = []
-    for priority in lanes.PRIORITIES:
+    for priority in priorities:
         if len(taken) < limit:
             taken += session.execute(
                 *_leasing(connection_id, priority, now, limit - len(taken), lease.owner, lease.until)).all()

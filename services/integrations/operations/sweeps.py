@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from services.integrations.domain import failures
 from services.integrations.domain.retry import Chance, probe_s
-from services.integrations.models import Attempt, Cursor, Delivery
+from services.integrations.models import Attempt, Cursor, Delivery, Run
 from services.integrations.operations import announcements, claims, dependents
 from services.integrations.operations.bulk import update_each
 from services.integrations.operations.leases import Move, write_back
@@ -52,8 +52,9 @@ def end_leases(session: Session, gone: Collection[str], now: dt.datetime, chance
 
 
 def end_reads(session: Session, gone: Collection[str]) -> None:
-    """Let go the cursors that processes which are gone were reading from; the next reader begins with the same page."""
-    session.execute(sa.update(Cursor).where(Cursor.lease_owner.in_(gone)).values(lease_owner=None, lease_until=None))
+    """Let go the cursors and runs that processes which are gone had in hand; the next begins with the same page."""
+    for held in (Cursor, Run):
+        session.execute(sa.update(held).where(held.lease_owner.in_(gone)).values(lease_owner=None, lease_until=None))
 
 
 def _taken_back(row: Any, now: dt.datetime, wait_s: float) -> Move:

@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from services.integrations.domain import runs
 from services.integrations.domain.breaker import Breaker
 from services.integrations.domain.deliveries import CLAIMABLE, IN_FLIGHT, WAITING
-from services.integrations.models import Attempt, Binding, Connection, Cursor, Delivery, Record, Route
+from services.integrations.models import Attempt, Binding, Connection, Cursor, Delivery, Record, Route, Run
 from services.integrations.models.base import one_of
 from services.integrations.queries.statements import built_once, table_of
 
@@ -24,10 +25,10 @@ Asked: TypeAlias = "sa.Select[*tuple[Any, ...]]"
 """A query that is not run yet, so that a test can look at its plan."""
 Lane = tuple[str, str, str]
 """(connection_id, entity, local_id)."""
-ATTEMPT, BINDING, CONNECTION, CURSOR, DELIVERY, RECORD, ROUTE = (
-    table_of(model).c for model in (Attempt, Binding, Connection, Cursor, Delivery, Record, Route))
+ATTEMPT, BINDING, CONNECTION, CURSOR, DELIVERY, RECORD, ROUTE, RUN = (
+    table_of(model).c for model in (Attempt, Binding, Connection, Cursor, Delivery, Record, Route, Run))
 """The columns of the tables, not of the models: what is asked a hundred times a second needs no objects."""
-PRIORITIES = (0,)
+EVENTS, BACKGROUND = PRIORITIES = (0, 1)
 """The levels in use, first served first. A query per level keeps each a plain walk along its index."""
 
 
@@ -94,11 +95,13 @@ class Due:
     """Their target is down, and it is time to see whether it answers again."""
     to_tend: set[str]
     """An alert is due, or one that is half open has had nothing to do."""
+    background: set[str]
+    """Those to send to where something waits behind the events."""
 
 
 def due(session: Session, now: dt.datetime) -> Due:
     """Return the ids of connections that something is to be done with now."""
-    found = Due(set(), set(), set())
+    found = Due(set(), set(), set(), set())
     for id, open_until, opened_at, alerts, step, last_success_at, *firsts in session.execute(*_due_connections(now)):
         breaker = Breaker(open_until=open_until, opened_at=opened_at, alerts=alerts, step=step)
         if breaker.alert_due(now) is not None or breaker.rested(now, last_success_at) is not breaker:
@@ -107,6 +110,8 @@ def due(session: Session, now: dt.datetime) -> Due:
             found.to_check.add(id)
         elif open_until is None and any(first is not None and first <= now for first in firsts):
             found.to_send.add(id)
+            if firsts[BACKGROUND] is not None and firsts[BACKGROUND] <= now:
+                found.background.add(id)
     return found
 
 
@@ -173,8 +178,9 @@ def _locked_of(found: Asked, connection_ids: Collection[str]) -> Asked:
 
 
 def lease_owners() -> sa.CompoundSelect[Any]:
-    """Select the processes that hold leases, of deliveries or of cursors."""
-    return sa.union(*(sa.select(held.lease_owner).where(held.lease_until.is_not(None)) for held in (DELIVERY, CURSOR)))
+    """Select the processes that hold leases, of deliveries, cursors or runs."""
+    return sa.union(*(sa.select(held.lease_owner).where(held.lease_until.is_not(None))
+                      for held in (DELIVERY, CURSOR, RUN)))
 
 
 def blocked_due(now: dt.datetime, limit: int, of: Collection[str] | None = None) -> Asked:
@@ -359,3 +365,16 @@ def cursors_due(now: dt.datetime, limit: int, *, locked: bool = True) -> Asked:
         .order_by(CURSOR.due_at).limit(limit)
     )
     return found.with_for_update(skip_locked=True, of=table_of(Cursor)) if locked else found
+
+
+def runs_due(now: dt.datetime, limit: int, *, locked: bool = True) -> Asked:
+    """Select the ids of runs whose next page is due and whose connection may be called, longest due first."""
+    found = (
+        sa.select(RUN.id).join(table_of(Connection), CONNECTION.id == RUN.connection_id)
+        .where(one_of("run.state", runs.CLAIMABLE), RUN.due_at <= now,
+               sa.or_(RUN.lease_until.is_(None), RUN.lease_until < now),
+               CONNECTION.desired_state == "active", CONNECTION.breaker_open_until.is_(None),
+               sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now))
+        .order_by(RUN.due_at).limit(limit)
+    )
+    return found.with_for_update(skip_locked=True, of=table_of(Run)) if locked else found

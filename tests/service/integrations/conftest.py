@@ -19,9 +19,9 @@ from chassis.database import Database, new_id, utcnow
 from chassis.sealed import KEYRING
 from contracts.schema import install_codec
 from services.integrations.adapters import registry
-from services.integrations.engine import checks
+from services.integrations.engine import checks, runs
 from services.integrations.engine.engine import Engine
-from services.integrations.models import Attempt, Binding, Connection, Delivery, Record
+from services.integrations.models import Attempt, Binding, Connection, Delivery, Record, Run
 from services.integrations.operations import connections, credentials, intake, routes
 from services.integrations.operations.records import HASHED, canonical
 from services.integrations.queries import deliveries
@@ -88,9 +88,13 @@ class Hub:
         """Run the engine in the background until the test ends."""
         engine = engine or self.engine
         for part in (engine.dispatcher, engine.sweeper, engine.poller):
-            thread = threading.Thread(target=part.run, daemon=True)
-            thread.start()
-            self._threads.append((part, thread))
+            self.start(part)
+
+    def start(self, part: Any) -> None:
+        """Run one worker in the background until the test ends."""
+        thread = threading.Thread(target=part.run, daemon=True)
+        thread.start()
+        self._threads.append((part, thread))
 
     def close(self) -> None:
         for part, _ in self._threads:
@@ -120,6 +124,26 @@ class Hub:
                                   by=ADMIN)
             routes.activate(session, {"id": route.id}, by=ADMIN)
         return route.id
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    def start_run(self, connection_id: str, kind: str, entity: str = "customer", *, reason: str = "",
+                  filter: dict[str, Any] | None = None, **options: Any) -> str:
+        """Start a run as somebody would; return its id."""
+        request = {"kind": kind, "entity": entity, "filter": filter or {}, "options": options, "reason": reason}
+        with self.db.write() as session:
+            connection = session.get_one(Connection, connection_id)
+            return runs.start(session, connection, request, utcnow(), by=ADMIN.id).id
+
+    def the_run(self, id: str) -> Run:
+        [run] = self.rows(Run, Run.id == id)
+        assert isinstance(run, Run)
+        return run
+
+    def until_run(self, id: str, state: str) -> Run:
+        """Wait until a run is in a state; return it."""
+        eventually(lambda: self.the_run(id).state == state, 30.0)
+        return self.the_run(id)
 
     # --- events ---------------------------------------------------------------------------------------------------
 

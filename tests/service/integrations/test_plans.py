@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from chassis.database import Database, new_id, utcnow
 from chassis.paging import Page
 from contracts import integrations as contract
+from contracts import runs as run_contract
 from contracts.schema import PageRequest, load
 from services.integrations.domain.deliveries import OPEN
-from services.integrations.models import Attempt, Conflict, Connection, Delivery
+from services.integrations.models import Attempt, Conflict, Connection, Delivery, Finding, Record, Run
 from services.integrations.operations import intake
-from services.integrations.queries import conflicts, deliveries, gauges
+from services.integrations.queries import conflicts, deliveries, findings, gauges, lanes, runs, walks
 from tests.service.integrations.conftest import ADMIN
 from tests.support.plans import Plainly, plan_of, searched_by, shared_database, sorts
 
@@ -38,11 +39,15 @@ OF_DELIVERIES: dict[str, tuple[Any, str]] = {
 """Filter → a value that few rows have, and the column that its search goes by."""
 OF_CONFLICTS: dict[str, Any] = {"connection_id": CONNECTIONS[1], "entity": "order", "local_id": "r7", "state": "open"}
 """Filter → a value that few rows have; each is a column of its own."""
+OF_RUNS: dict[str, Any] = {"connection_id": CONNECTIONS[1], "kind": "match", "state": "failed"}
+OF_FINDINGS: dict[str, Any] = {"id": new_id(), "kind": "doubtful", "state": "open"}
+"""Filter → a value that few rows have; what is found lies under its run."""
 WHOLE = {"list_connections": "set up by a person, dozens", "list_routes": "set up by a person, dozens"}
 """Lists whose tables do not grow with use, and may be read whole."""
 OF_ONE_RECORD = {"entity": OF_DELIVERIES["entity"], "local_id": OF_DELIVERIES["local_id"]}
 FILTERED: dict[str, dict[str, Any]] = {
     "list_deliveries": OF_DELIVERIES, "list_attempts": {"id": ("", "delivery_id")}, "list_conflicts": OF_CONFLICTS,
+    "list_runs": OF_RUNS, "list_findings": OF_FINDINGS,
     "list_deliveries_of_record": OF_ONE_RECORD | {"previews": (True, "")}}
 
 
@@ -71,6 +76,24 @@ def _fill(session: Any) -> None:
         {"connection_id": CONNECTIONS[int(n % 100 == 1)], "entity": "order" if n % 100 == 2 else "task",
          "external_id": str(n), "local_id": f"r{n}", "state": "open" if n % 100 == 3 else "resolved",
          "opened_at": NOW - dt.timedelta(seconds=n)} | said
+        for n in range(MANY)])
+    _fill_runs(session)
+
+
+def _fill_runs(session: Any) -> None:
+    another = new_id()
+    walked = {"filter": {}, "options": {}, "position": {}, "counts": {}, "created_by": "u", "due_at": NOW,
+              "created_at": NOW, "entity": "customer"}
+    session.execute(sa.insert(Run), [
+        {"id": {0: OF_FINDINGS["id"], 1: another}.get(n) or new_id(), "connection_id": CONNECTIONS[int(n % 100 == 1)],
+         "kind": "match" if n % 100 == 2 else "backfill", "state": "failed" if n % 100 == 3 else "completed"} | walked
+        for n in range(MANY)])
+    session.execute(sa.insert(Finding), [
+        {"run_id": OF_FINDINGS["id"] if n % 10 == 0 else another, "kind": "doubtful" if n % 100 == 10 else "new",
+         "candidates": [], "fields": [], "state": "open" if n % 100 == 20 else "done", "created_at": NOW}
+        for n in range(MANY)])
+    session.execute(sa.insert(Record), [
+        {"entity": "customer", "id": f"r{n:04}", "version": 1, "state_sealed": "", "state_hash": "", "seen_at": NOW}
         for n in range(MANY)])
 
 
@@ -177,3 +200,41 @@ def test_a_time_range_finds_what_was_created_in_it(db: Database, asked: dict[str
     with db.read() as session:
         query = deliveries.filtered(load(contract.ListDeliveries, given))
         assert session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) == found
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
+def test_runs_are_searched_by_the_index_of_each_filter_and_nothing_is_sorted(db: Database, name: str) -> None:
+    request = load(run_contract.ListRuns, {name: OF_RUNS[name]})
+    with db.read() as session:
+        shown = plan_of(session, lambda: session.execute(runs.filtered(request).order_by(Run.id.desc()).limit(20)))
+    assert any(name in by for by in searched_by(shown, "run")), shown
+    assert not sorts(shown), shown
+
+
+@pytest.mark.parametrize("name", OF_FINDINGS)
+def test_findings_are_searched_below_their_run_by_the_index_of_each_filter(db: Database, name: str) -> None:
+    request = load(run_contract.ListFindings, {"id": OF_FINDINGS["id"], name: OF_FINDINGS[name]})
+    with db.read() as session:
+        shown = plan_of(session, lambda: session.execute(
+            findings.filtered(request).order_by(Finding.id).limit(20)))
+    assert any("run_id" in by and (name == "id" or name in by) for by in searched_by(shown, "finding")), shown
+    assert not sorts(shown), shown
+
+
+def test_a_page_of_a_walk_over_all_records_is_a_stretch_of_the_primary_key(db: Database) -> None:
+    with db.read() as session:
+        shown = plan_of(session, lambda: walks.ids_after(session, "customer", "r1500", 500))
+    assert any("entity" in by and "id" in by for by in searched_by(shown, "record")), shown
+    assert not sorts(shown), shown
+
+
+def test_what_waits_behind_the_events_is_counted_in_the_index_of_what_is_due(db: Database) -> None:
+    with db.read() as session:
+        shown = plan_of(session, lambda: walks.waiting(session, CONNECTIONS[0], 1000))
+    assert any("connection_id" in by and "priority" in by for by in searched_by(shown, "delivery")), shown
+
+
+def test_the_look_for_due_runs_reads_none_that_have_ended(db: Database) -> None:
+    with db.read() as session:
+        shown = plan_of(session, lambda: session.execute(lanes.runs_due(NOW, 1, locked=False)), may_sort=True)
+    assert "ix_run_due" in shown, shown

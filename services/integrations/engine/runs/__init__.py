@@ -1,0 +1,52 @@
+"""The kinds of run, a module each; what starts one. See `engine.turns.Kind` for what a module has to answer."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from contracts.errors import Invalid
+from contracts.schema import Request, load
+from services.integrations.engine.runs import backfill
+from services.integrations.engine.turns import Asked, Kind
+from services.integrations.models import Connection, Run
+from services.integrations.operations import runs
+
+KINDS: Mapping[str, Kind] = {
+    "backfill": backfill,
+}
+
+
+def start(session: Session, connection: Connection, request: Mapping[str, Any], now: dt.datetime, *, by: str) -> Run:
+    """Start a run over an entity of a connection.
+
+    Args:
+        session: the transaction.
+        connection: on which.
+        request: its `kind`, `entity`, `filter`, `options` and `reason`.
+        now: from when on it is due.
+        by: id of whoever wants it.
+
+    Raises:
+        Invalid: the kind is not known, or takes no such filter or option.
+        Conflict: it makes no sense now, or one like it is unfinished.
+    """
+    kind = KINDS.get(request["kind"])
+    if kind is None:
+        raise Invalid.of("/kind", "unsupported", f"The hub has runs of: {', '.join(KINDS)}.")
+    checked = {"filter": _checked("filter", kind.Filter, request),
+               "options": _checked("options", kind.Options, request)}
+    plan = kind.plan(session, Asked(connection=connection, entity=request["entity"], reason=request["reason"],
+                                    **checked))
+    return runs.create(session, connection, {**request, **checked}, plan, now, by=by)
+
+
+def _checked(name: str, schema: type[Request], request: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return load(schema, request[name])
+    except Invalid as error:
+        raise Invalid(error.message, errors=[
+            {**one, "pointer": f"/{name}{one['pointer']}"} for one in error.fields["errors"]]) from error

@@ -1,0 +1,96 @@
+"""Noting what a run has found, and what people decide about it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.context import Subject
+from chassis.database import new_id
+from chassis.sealed import keyring_of
+from contracts.errors import Conflict, Invalid, StaleVersion
+from services.integrations.domain.runs import DECISIONS
+from services.integrations.models import Finding
+from services.integrations.models.finding import sealed_detail
+from services.integrations.queries import findings, runs
+from services.integrations.queries.statements import table_of
+
+_NOTED = sa.insert(table_of(Finding))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One thing found.
+
+    Attributes:
+        candidates: their ids, of which one may be ours.
+        fields: names of those that differ.
+        detail: values of both sides, JSON-ready; it is sealed.
+        decision: what would be done about it unless a person decides otherwise; it counts as decided.
+    """
+
+    kind: str
+    local_id: str | None = None
+    external_id: str | None = None
+    candidates: Sequence[str] = ()
+    fields: Sequence[str] = ()
+    detail: Mapping[str, Any] | None = field(default=None, repr=False)
+    decision: str | None = None
+
+
+def add(session: Session, run_id: str, found: Sequence[Found], now: dt.datetime) -> None:
+    """Note what was found."""
+    keyring, rows = keyring_of(session), []
+    for one in found:
+        id = new_id()
+        rows.append({
+            "id": id, "version": 1, "run_id": run_id, "kind": one.kind, "local_id": one.local_id,
+            "external_id": one.external_id, "candidates": list(one.candidates), "fields": list(one.fields),
+            "decision": one.decision,
+            "detail_sealed": sealed_detail(keyring, id, None if one.detail is None else dict(one.detail)),
+            "state": _state(one.decision), "decided_by": None, "created_at": now})
+    if rows:
+        session.execute(_NOTED, rows)
+
+
+def _state(decision: str | None) -> str:
+    return "open" if decision is None else "skipped" if decision == "ignore" else "decided"
+
+
+def decide(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict[str, Any]:
+    """Say what is to be done about a finding, and return it as shown; it is done once the run is approved.
+
+    Raises:
+        NotFound: there is no such run or finding, or it is out of reach.
+        Conflict: the run does not await approval.
+        StaleVersion: it has been decided since the caller read it.
+        Invalid: nothing of the kind can be done about it, or it is not said which record to link.
+    """
+    run = runs.get(session, request["id"], by, "operate", locked=True)
+    finding = findings.get(session, run.id, request["finding_id"])
+    if run.state != "awaiting_approval":
+        raise Conflict(f"Findings are decided while their run awaits approval; this one is {run.state}")
+    if finding.version != request["expected_version"]:
+        raise StaleVersion("The finding has been decided since you read it", version=finding.version)
+    allowed, decision = DECISIONS.get(finding.kind, ()), request["decision"]
+    if decision not in allowed:
+        raise Invalid.of("/decision", "unsupported", f"About this finding can be decided: {', '.join(allowed)}.")
+    if decision == "link":
+        finding.external_id = _linked(finding, request["external_id"])
+    finding.decision, finding.state, finding.decided_by = decision, _state(decision), by.id
+    finding.version += 1
+    session.flush()
+    return findings.told(run, finding, by)
+
+
+def _linked(finding: Finding, wanted: str | None) -> str:
+    candidates = dict.fromkeys([*([finding.external_id] if finding.external_id else []), *finding.candidates])
+    chosen = wanted or (next(iter(candidates)) if len(candidates) == 1 else None)
+    if chosen not in candidates or chosen is None:
+        raise Invalid.of("/external_id", "unknown", f"The finding's candidates are: {', '.join(candidates)}.")
+    return chosen

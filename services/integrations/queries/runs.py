@@ -1,0 +1,85 @@
+"""Reading runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis.access import visible as within_reach
+from chassis.context import Subject
+from chassis.paging import Order, Page, Sealer, keyset_page
+from contracts.errors import NotFound
+from contracts.operation import Permission
+from contracts.runs import Run as Told
+from contracts.schema import instance_of
+from services.integrations.domain.runs import TO_CONFIRM, UNFINISHED
+from services.integrations.models import Finding, Run
+from services.integrations.models.base import one_of
+
+
+def visible(subject: Subject, action: str) -> sa.ColumnElement[bool]:
+    """The one predicate: which runs `subject` may do `action` to. They belong to nobody: all or none."""
+    return within_reach(subject, Permission("run", action))
+
+
+def get(session: Session, run_id: str, subject: Subject, action: str = "read", *, locked: bool = False) -> Run:
+    """Return a run within the subject's reach.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+    """
+    query = sa.select(Run).where(Run.id == run_id, visible(subject, action))
+    found = session.scalar(query.with_for_update() if locked else query)
+    if found is None:
+        raise NotFound("There is no such run", entity="run", id=run_id)
+    return found
+
+
+def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer: Sealer) -> Page:
+    """Return one page of the runs within the subject's reach, newest first.
+
+    Raises:
+        InvalidCursor: the cursor is not one of this list.
+    """
+    query = filtered(asked).where(visible(subject, "read"))
+    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "runs", "for": subject.id}
+    page = keyset_page(session, query, Order(Run.id, Run.id, descending=True), limit=asked["limit"],
+                       cursor=asked["cursor"], sealer=sealer, scope=scope)
+    return Page([told(session, run) for run in page.items], page.next)
+
+
+def filtered(asked: Mapping[str, Any]) -> sa.Select[Run]:
+    """Select runs by the filters that were given."""
+    query = sa.select(Run)
+    for name in ("connection_id", "kind", "state"):
+        if asked.get(name):
+            query = query.where(getattr(Run, name) == asked[name])
+    return query
+
+
+def told(session: Session, run: Run) -> dict[str, Any]:
+    """Return a run as it is shown, with the number that approving it takes."""
+    shown = {name: getattr(run, name) for name in instance_of(Told).dump_fields if name != "to_confirm"}
+    return shown | {"to_confirm": to_confirm(session, run) if run.state == "awaiting_approval" else None}
+
+
+def to_confirm(session: Session, run: Run) -> int:
+    """Return how much a run would do: what it counted itself, and the findings that are decided."""
+    decided = sa.select(sa.func.count()).where(Finding.run_id == run.id, Finding.state == "decided")
+    return run.counts.get(TO_CONFIRM, 0) + int(session.execute(decided).scalar_one())
+
+
+def unfinished(session: Session, connection_id: str, entity: str, kind: str) -> str | None:
+    """Return the run of a kind that has not ended."""
+    return session.scalar(sa.select(Run.id).where(
+        Run.connection_id == connection_id, Run.entity == entity, Run.kind == kind, one_of("run.state", UNFINISHED)))
+
+
+def has_completed(session: Session, connection_id: str, entity: str, kind: str) -> bool:
+    """Tell whether a run of a kind has ever come to its end."""
+    done = sa.select(Run.id).where(Run.connection_id == connection_id, Run.entity == entity, Run.kind == kind,
+                                   Run.state == "completed")
+    return session.scalar(done.limit(1)) is not None

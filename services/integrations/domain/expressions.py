@@ -1,7 +1,8 @@
 """JMESPath over our records: which fields an expression names, and evaluation whose time and size are bounded.
 
 JMESPath has no loops, but a pipe of multi-selects doubles its value with every few characters, and `join` multiplies
-two lengths. So each step is counted together with what it yields, and whatever grows beyond `WORK` is refused.
+two lengths. So each step is counted together with the values that it yields, up to `WORK`, and each text that is made,
+and what comes out at last, may have `MOST_CHARACTERS`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ Codes = Callable[[str, str], Any]
 LONGEST = 1000
 """Characters of an expression."""
 WORK = 200_000
-"""Steps, and values and characters yielded by them, of one evaluation: tens of milliseconds at the most."""
+"""Steps of one evaluation, and values yielded by them: tens of milliseconds. An order of 500 lines takes a tenth."""
+MOST_CHARACTERS = 1_000_000
+_TOO_MUCH = "it takes more work, or yields more, than a record needs"
 ANY: Schema = {}
 
 
@@ -63,7 +66,7 @@ class Expression:
             ExpressionError: a function was given what it does not take, or the work is beyond bounds.
         """
         try:
-            return _Bounded(codes).visit(self.tree, record)
+            return _bearable(_Bounded(codes).visit(self.tree, record))
         except exceptions.JMESPathTypeError as error:
             # Not its own words: they repeat the value, and errors go where values may not.
             raise ExpressionError(f"{error.function_name}() takes {' or '.join(error.expected_types)}, "
@@ -113,9 +116,13 @@ class _Functions(functions.Functions):  # type: ignore[misc]
 
     @functions.signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[untyped-decorator]
     def _func_join(self, separator: str, texts: list[str]) -> str:
-        if len(separator) * len(texts) > WORK:
-            raise ExpressionError("it yields more than a record can hold")
+        if len(separator) * len(texts) + sum(map(len, texts)) > MOST_CHARACTERS:
+            raise ExpressionError(_TOO_MUCH)
         return separator.join(texts)
+
+    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
+    def _func_to_string(self, value: Any) -> Any:
+        return super()._func_to_string(_bearable(value))
 
 
 class _Bounded(TreeInterpreter):  # type: ignore[misc]
@@ -127,20 +134,27 @@ class _Bounded(TreeInterpreter):  # type: ignore[misc]
 
     def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
         value = super().visit(node, *args, **kwargs)
-        self._left = _spent(value, self._left - 1)
+        self._left = _spent(value, self._left - 1, list | dict)
         if self._left <= 0:
-            raise ExpressionError("it takes more work, or yields more, than a record needs")
+            raise ExpressionError(_TOO_MUCH)
         return value
 
 
-def _spent(value: Any, left: int) -> int:
-    """Return what is left of some work once `value` has been looked at whole; it stops at 0."""
+def _bearable(value: Any) -> Any:
+    """Return the value, unless it holds more than `MOST_CHARACTERS`."""
+    if _spent(value, MOST_CHARACTERS, str | list | dict) <= 0:
+        raise ExpressionError(_TOO_MUCH)
+    return value
+
+
+def _spent(value: Any, left: int, counted: Any) -> int:
+    """Return what is left once the lengths of `value`, and of all that is in it, are taken away; it stops at 0."""
     waiting = [value]
     while waiting and left > 0:
         one = waiting.pop()
-        if isinstance(one, str | list | dict):
+        if isinstance(one, counted):
             left -= len(one)
-            if not isinstance(one, str) and left > 0:
+            if left > 0 and not isinstance(one, str):
                 waiting += one if isinstance(one, list) else one.values()
     return left
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -137,13 +136,19 @@ def test_a_record_that_cannot_be_filled_says_which_field_and_never_a_value() -> 
     "|".join(["[@,@]"] * 150), "lines|" + "|".join(["[@,@][]"] * 120),
     "to_string(" + "[to_string(" * 60 + "number" + ")]" * 60 + ")",
     "join(number,lines[].sku)|" + "|".join(["join(@,split)"] * 3), "!" * 900 + "number",
-    "number|" + "|".join(["join(@,[@,@,@,@])"] * 40)])
+    "number|" + "|".join(["join(@,[@,@,@,@])"] * 40),
+    "number|join(@,[@,@,@,@])|join(@,[@,@,@,@])|join(@,[@,@,@,@])|" + "|".join(["[@,@]"] * 9)])
 def test_an_expression_that_grows_without_end_is_stopped_at_once(expression: str) -> None:
     record = {"number": "x" * 50, "lines": [{"sku": "a"}, {"sku": "b"}], "split": ["a"] * 10}
-    began = time.process_time()
     with pytest.raises(ExpressionError):
         expressions.parse(expression).value(record, Lookup({}))
-    assert time.process_time() - began < 5
+
+
+def test_an_order_with_as_many_lines_as_there_may_be_is_well_within_bounds() -> None:
+    line = {"sku": "s" * 100, "name": "n" * 200, "quantity": "1", "unit_price": "1.00", "tax_code": "V", "line": 1}
+    text = "fields: {lines: \"lines[].{sku: sku, name: name, quantity: quantity, tax: code('taxes', tax_code)}\"}"
+    sent = filled(text, {"lines": [line] * 500}, taxes={"V": 1})
+    assert len(sent["lines"]) == 500
 
 
 def test_yaml_means_what_it_says() -> None:

@@ -2,6 +2,7 @@
 
     with ChaosProxy(("127.0.0.1", port)) as link:
         link.lose_answer_to(b"/quote ")     # that request reaches the target, its answer never comes back
+        link.lose(b"/quote ")               # that request never arrives
         link.mode = "refuse"                # connections are reset; "blackhole": taken and never answered
         link.delay_s = 0.2                  # per chunk, each way
 
@@ -39,6 +40,7 @@ class ChaosProxy:
     """Connections that were reset on purpose."""
     port: int = 0
     _doomed: list[bytes] = field(default_factory=list)
+    _unheard: list[bytes] = field(default_factory=list)
     _open: list[socket.socket] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -55,6 +57,10 @@ class ChaosProxy:
     def lose_answer_to(self, request: bytes, *, times: int = 1) -> None:
         """Reset the connection instead of answering the next requests whose bytes contain `request`."""
         self._doomed += [request] * times
+
+    def lose(self, request: bytes) -> None:
+        """Reset the connection instead of passing on the next request whose bytes contain `request`."""
+        self._unheard.append(request)
 
     def _accept(self) -> None:
         while True:
@@ -90,6 +96,10 @@ class ChaosProxy:
         with contextlib.suppress(*GONE):
             while data := client.recv(CHUNK):
                 time.sleep(self.delay_s)
+                for request in [request for request in self._unheard if request in data]:
+                    self._unheard.remove(request)
+                    self._reset(client)
+                    return
                 for request in [request for request in self._doomed if request in data]:
                     self._doomed.remove(request)
                     lost.set()

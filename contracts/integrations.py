@@ -406,21 +406,35 @@ class DeliveriesOfRecord(PageRequest):
     previews = fields.Boolean(load_default=False)
 
 
-class DeliveryTold(Record):
-    """One change that was, or is, to be brought to another system: how it stands, why, and what comes next.
-
-    `tries` are its calls, the latest last, at most 20; what they sent and got shows by the right `delivery:read` alone.
-    """
+class Fate(Record):
+    """How a delivery stands, why, and what comes next."""
 
     id = Identifier(required=True)
-    connection_id = Identifier(required=True)
-    connection = fields.String(required=True)
-    op = fields.String(required=True)
     state = fields.String(required=True, validate=OneOf(*DELIVERY_STATES))
     error_class = fields.String(required=True, allow_none=True)
     reason = fields.String(required=True, allow_none=True)
     next_step = fields.Dict(keys=fields.String(), values=fields.String(), required=True, metadata={
         "description": "What happens next, or what to do, by language: `en`, `zh-CN`."})
+
+
+class Awaited(Fate):
+    """The latest delivery of the record that another one needs there first."""
+
+    entity = fields.String(required=True)
+    local_id = fields.String(required=True)
+
+
+class DeliveryTold(Fate):
+    """One change that was, or is, to be brought to another system.
+
+    `needs` is the record without which it cannot go, if that is what keeps it. `tries` are its calls, the latest last,
+    at most 20; what they sent and got shows by the right `delivery:read` alone.
+    """
+
+    connection_id = Identifier(required=True)
+    connection = fields.String(required=True)
+    op = fields.String(required=True)
+    needs = fields.Nested(Awaited, required=True, allow_none=True)
     due_at = Timestamp(required=True)
     created_at = Timestamp(required=True)
     settled_at = Timestamp(required=True, allow_none=True)

@@ -232,6 +232,46 @@ def _show_trails(reports: list[Report]) -> None:
         out.print("What it means and what to do: docs/runbooks/when-the-audit-chain-does-not-verify.md", soft_wrap=True)
 
 
+@app.command()
+@verb
+def why(
+    order: Annotated[str, typer.Argument(help="Its number, such as SO-2026-000012, or its id.")],
+    calls: Annotated[bool, typer.Option("--calls", help="Show what was sent and answered, redacted.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Say why an order has not arrived in other systems, and what to do. Exit code 3 unless it has in all of them."""
+    from hub import why
+    from hub.client import asking
+
+    with asking(Installation.here()) as door:
+        document = door.get(f"{why.API}/orders/{why.find(door, order)}/deliveries")
+    arrived = why.has_arrived(document)
+    if as_json:
+        print_json({"ok": True, "arrived": arrived, **document})
+    else:
+        why.show(out, document, calls=calls)
+    return 0 if arrived else 3
+
+
+@app.command()
+@verb
+def retry(
+    delivery: Annotated[str, typer.Argument(help="The id of a dead delivery, as hub why shows it.")],
+    as_json: Json = False,
+) -> int:
+    """Send a dead delivery again, as the record is now; once, however often it is asked."""
+    from hub import why
+    from hub.client import asking
+
+    with asking(Installation.here()) as door:
+        again = door.post(f"{why.API}/deliveries/{delivery}/retry")
+    if as_json:
+        print_json({"ok": True, **again})
+    else:
+        out.print(f"Delivery {again['id']} goes in its place.", soft_wrap=True)
+    return 0
+
+
 @config_app.command("template")
 @verb
 def config_template(

@@ -8,6 +8,7 @@ import pytest
 
 from tests.service.gateway.running import Hub
 from tests.support.broker import Management
+from tests.support.plugged import plug_in
 from tests.support.processes import Processes
 from tests.support.rooms import SERVICES
 
@@ -20,7 +21,7 @@ def all_rooms(broker: Management, tmp_path_factory: pytest.TempPathFactory) -> I
     broker.start()
     vhost = broker.create_vhost()
     home = tmp_path_factory.mktemp("hub")
-    running = Hub(home, vhost.amqp_uri, Processes(home))
+    running = Hub(home, vhost.amqp_uri, Processes(home), settings={"PYTHONPATH": plug_in(home / "plugged")})
     try:
         running.start(*SERVICES)
         yield running

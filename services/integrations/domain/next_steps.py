@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from services.integrations.domain import failures
 from services.integrations.domain.deliveries import OPEN
@@ -30,41 +31,40 @@ BY_STATE: Mapping[str, Words] = {
     "superseded": {"en": "A newer version of the record goes in its place. Nothing to do.",
                    "zh-CN": "已由该记录的更新版本代替，无需处理。"},
     "cancelled": {"en": "It was called off before it was sent. Nothing to do.", "zh-CN": "发送前已取消，无需处理。"},
-    "dead": {"en": "It is not tried any more. Correct what the reason names, then change the record: that sends it "
-                   "anew.",
-             "zh-CN": "不再重试。请按原因更正，然后修改该记录，即可重新发送。"},
+    "dead": {"en": "It is not tried any more. Correct what the reason names, then send it again.",
+             "zh-CN": "不再重试。请按原因更正，然后重新发送。"},
 }
 """State → what it means for whoever waits, where no more is known."""
 
 OF_THE_DEAD: Mapping[str, Words] = {
     failures.INVALID: {
-        "en": "The external system refused the content. Correct the value that the reason names, here or in the "
-              "settings of the connection; the next change of the record sends it anew.",
-        "zh-CN": "外部系统拒绝了内容。请更正原因中提到的值或连接设置；该记录下次修改时会重新发送。"},
+        "en": "The external system refused the content. Correct the value that the reason names, here, there or in the "
+              "settings of the connection, then send it again; a change of the record here sends it by itself.",
+        "zh-CN": "外部系统拒绝了内容。请在本系统、对方系统或连接设置中更正原因提到的值，然后重新发送；"
+                 "在本系统修改该记录会自动发送。"},
     failures.TRANSIENT: {
-        "en": "The external system was away for longer than 74 hours. Have it running again; the next change of the "
-              "record sends it anew.",
-        "zh-CN": "外部系统不可用的时间超过了 74 小时。请先恢复该系统；该记录下次修改时会重新发送。"},
+        "en": "The external system was away for longer than 74 hours. Have it running again, then send it again.",
+        "zh-CN": "外部系统不可用的时间超过了 74 小时。请先恢复该系统，然后重新发送。"},
     failures.NOT_FOUND: {
         "en": "The external system no longer knows the record. Find out who deleted it there, and whether it should "
-              "exist; the next change of the record makes it anew.",
-        "zh-CN": "外部系统中已找不到该记录。请确认是谁删除的、是否仍然需要；该记录下次修改时会重新创建。"},
+              "exist; if so, send it again, which makes it anew.",
+        "zh-CN": "外部系统中已找不到该记录。请确认是谁删除的、是否仍然需要；如果需要，重新发送即可重新创建。"},
     failures.VERSION_CONFLICT: {
         "en": "It was changed there at the same time, again and again. Decide in the list of conflicts which side "
               "holds.",
         "zh-CN": "该记录在对方系统中被反复同时修改。请在冲突列表中决定以哪一方为准。"},
     failures.DEPENDENCY_MISSING: {
-        "en": "The record that it needs there first never arrived. Bring that one there, then change this record.",
-        "zh-CN": "它所依赖的记录一直未到达。请先让那条记录送达，然后修改本记录。"},
+        "en": "The record that it needs there first never arrived. Bring that one there, then send this one again.",
+        "zh-CN": "它所依赖的记录一直未到达。请先让那条记录送达，然后重新发送本记录。"},
     failures.AMBIGUOUS: {
         "en": "Whether it arrived could not be found out. Look in the external system: if it is there, nothing is to "
-              "do; if not, change the record to send it anew.",
-        "zh-CN": "无法确认是否已到达。请在外部系统中查看：如果已有，无需处理；如果没有，修改该记录即可重新发送。"},
+              "do; if not, send it again.",
+        "zh-CN": "无法确认是否已到达。请在外部系统中查看：如果已有，无需处理；如果没有，请重新发送。"},
     failures.UNRESOLVABLE: {
         "en": "The hub may not send it twice and cannot look whether it arrived. Look in the external system: if it is "
-              "there, nothing is to do; if not, change the record to send it anew.",
+              "there, nothing is to do; if not, send it again.",
         "zh-CN": "系统不能重复发送，也无法核实是否已到达。"
-                 "请在外部系统中查看：如果已有，无需处理；如果没有，修改该记录即可重新发送。"},
+                 "请在外部系统中查看：如果已有，无需处理；如果没有，请重新发送。"},
     failures.ADAPTER_ERROR: {
         "en": "The adapter met something that it does not understand. Give the id of this delivery to whoever looks "
               "after the connection.",
@@ -78,21 +78,41 @@ PAUSED: Words = {
 STOPPED: Words = {
     "en": "The connection is stopped; the delivery waits until somebody starts it again.",
     "zh-CN": "连接已停止；投递会等待，直到有人重新启用。"}
+AWAY: Words = {
+    "en": "The external system does not answer. The hub looks for it again and again, and what waits goes on by itself "
+          "when it is back, with no attempt used. Have it running again; nothing to do here.",
+    "zh-CN": "外部系统没有应答。系统会不断检查，对方恢复后等待中的投递自动继续，不消耗重试次数。"
+             "请恢复对方系统；这里无需处理。"}
+THROTTLED: Words = {
+    "en": "The external system asked for a pause. It is sent by itself when that is over. Nothing to do.",
+    "zh-CN": "外部系统要求暂缓。暂缓结束后会自动发送，无需处理。"}
 
 
-def next_step(state: str, error_class: str | None, desired_state: str, pause_code: str | None) -> Words:
+class Standing(Protocol):
+    """How a connection stands, as its row has it."""
+
+    @property
+    def desired_state(self) -> str: ...
+    @property
+    def pause_code(self) -> str | None: ...
+    @property
+    def health(self) -> str: ...
+
+
+def next_step(state: str, error_class: str | None, connection: Standing) -> Words:
     """Return what comes next.
 
     Args:
         state: of the delivery.
         error_class: of its last failure.
-        desired_state: of its connection; what stands still there comes before what the delivery itself would do.
-        pause_code: why the hub paused the connection by itself.
+        connection: its own; what stands still there comes before what the delivery itself would do.
     """
     if state == "dead":
         return OF_THE_DEAD.get(error_class or "", BY_STATE["dead"])
-    if state in OPEN and state != "leased" and desired_state != "active":
-        if desired_state == "stopped":
-            return STOPPED
-        return next((words for code, words in ADVICE.items() if code == pause_code), PAUSED)
-    return BY_STATE[state]
+    if state not in OPEN or state == "leased":
+        return BY_STATE[state]
+    if connection.desired_state == "stopped":
+        return STOPPED
+    if connection.desired_state != "active":
+        return next((words for code, words in ADVICE.items() if code == connection.pause_code), PAUSED)
+    return {"open": AWAY, "half_open": AWAY, "throttled": THROTTLED}.get(connection.health, BY_STATE[state])

@@ -37,19 +37,28 @@ def of_record(session: Session, asked: Mapping[str, Any], subject: Subject, seal
     connections = {one.id: one for one in session.scalars(
         sa.select(Connection).where(Connection.id.in_({delivery.connection_id for delivery in found.items})))}
     tries = _tries(session, [delivery.id for delivery in found.items])
-    told = [_told(delivery, connections[delivery.connection_id], tries[delivery.id], previews=asked["previews"])
+    told = [{**_told(delivery, connections[delivery.connection_id]), "needs": _needed(session, delivery, connections),
+             "tries": [_shown(one, previews=asked["previews"]) for one in tries[delivery.id]]}
             for delivery in found.items]
     return Page(told, found.next)
 
 
-def _told(delivery: Delivery, connection: Connection, tries: Sequence[Attempt], *, previews: bool) -> dict[str, Any]:
+def _told(delivery: Delivery, connection: Connection) -> dict[str, Any]:
     return {
         "id": delivery.id, "connection_id": connection.id, "connection": connection.name, "op": delivery.op,
+        "entity": delivery.entity, "local_id": delivery.local_id,
         "state": delivery.state, "error_class": delivery.error_class, "reason": delivery.last_error,
-        "next_step": next_step(delivery.state, delivery.error_class, connection.desired_state, connection.pause_code),
+        "next_step": next_step(delivery.state, delivery.error_class, connection),
         "due_at": delivery.due_at, "created_at": delivery.created_at, "settled_at": delivery.settled_at,
-        "tries": [_shown(one, previews=previews) for one in tries],
     }
+
+
+def _needed(session: Session, delivery: Delivery, connections: Mapping[str, Connection]) -> dict[str, Any] | None:
+    """Return the latest delivery of what keeps this one; None if nothing does, or nothing is known of it."""
+    if delivery.blocked_entity is None or delivery.blocked_id is None:
+        return None
+    found = deliveries.newest(session, delivery.connection_id, delivery.blocked_entity, delivery.blocked_id)
+    return _told(found, connections[delivery.connection_id]) if found else None
 
 
 def _shown(attempt: Attempt, *, previews: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contracts import integrations as contract
 from contracts.schema import load, pack, page_of
 from services.integrations.models import Attempt, Connection
 from services.integrations.queries import fates
-from tests.service.integrations.conftest import Hub
+from tests.service.integrations.conftest import CONFIRMED, Hub
 from tests.support.fake_target import FakeTarget
 from tests.support.plans import Plainly
 from tests.support.rooms import ADMIN
@@ -70,6 +70,23 @@ def test_what_waits_at_a_paused_connection_says_that_it_waits_for_a_person(hub: 
         connection = session.get_one(Connection, connection_id)
         connection.desired_state, connection.pause_code = "paused", "auth"
     assert "凭据" in told(hub, customer_id)[0]["next_step"]["zh-CN"]
+
+
+def test_an_order_whose_customer_was_refused_names_that_delivery_with_its_reason_and_what_to_do(
+        hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer", "order")
+    target.fail(method="POST", entity="customer", times=10**6, status=422, message="no tax number")
+    hub.run()
+    customer_id, order_id = hub.customer(), new_id()
+    hub.tell(CONFIRMED, order_id, 1, customer_id=customer_id)
+    hub.until(order_id, "dead")
+    (one,) = told(hub, order_id, entity="order")
+    needed = one["needs"]
+    assert (one["error_class"], needed["entity"], needed["local_id"]) == ("dependency_missing", "customer", customer_id)
+    assert (needed["id"], needed["error_class"]) == (hub.deliveries(customer_id)[-1].id, "invalid")
+    assert "no tax number" in needed["reason"]
+    assert needed["next_step"]["en"].startswith("The external system refused")
+    assert told(hub, customer_id)[0]["needs"] is None
 
 
 def test_a_record_that_was_never_to_go_anywhere_has_no_deliveries(hub: Hub) -> None:

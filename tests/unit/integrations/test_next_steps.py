@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import get_args
 
 import pytest
 
 from services.integrations.domain import failures
 from services.integrations.domain.deliveries import OPEN, STATES
-from services.integrations.domain.next_steps import BY_STATE, OF_THE_DEAD, PAUSED, STOPPED, next_step
+from services.integrations.domain.next_steps import (
+    AWAY,
+    BY_STATE,
+    OF_THE_DEAD,
+    PAUSED,
+    STOPPED,
+    THROTTLED,
+    next_step,
+)
 from services.integrations.domain.pauses import ADVICE, Code
 
+
+@dataclass
+class Standing:
+    """A connection."""
+
+    desired_state: str = "active"
+    pause_code: str | None = None
+    health: str = "ok"
+
+
+WELL = Standing()
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-@pytest.mark.parametrize("words", [*BY_STATE.values(), *OF_THE_DEAD.values(), PAUSED, STOPPED])
+@pytest.mark.parametrize("words", [*BY_STATE.values(), *OF_THE_DEAD.values(), PAUSED, STOPPED, AWAY, THROTTLED])
 def test_every_step_is_told_in_english_and_chinese(words: dict[str, str]) -> None:
     assert set(words) == {"en", "zh-CN"}
     assert CHINESE.search(words["zh-CN"])
@@ -30,20 +50,27 @@ def test_every_state_has_a_next_step() -> None:
                                          failures.NOT_FOUND, failures.DEPENDENCY_MISSING, failures.AMBIGUOUS,
                                          failures.UNRESOLVABLE, failures.ADAPTER_ERROR])
 def test_a_delivery_that_is_given_up_says_what_to_do_about_its_error(error_class: str) -> None:
-    assert next_step("dead", error_class, "active", None) == OF_THE_DEAD[error_class] != BY_STATE["dead"]
+    assert next_step("dead", error_class, WELL) == OF_THE_DEAD[error_class] != BY_STATE["dead"]
 
 
 def test_a_delivery_that_is_given_up_for_a_reason_of_a_newer_version_still_says_what_to_do() -> None:
-    assert next_step("dead", "not heard of", "active", None) == BY_STATE["dead"]
+    assert next_step("dead", "not heard of", WELL) == BY_STATE["dead"]
 
 
 @pytest.mark.parametrize("state", [state for state in OPEN if state != "leased"])
 def test_what_waits_at_a_paused_connection_says_so_and_not_that_it_is_tried_again(state: str) -> None:
-    assert next_step(state, None, "paused", None) == PAUSED
-    assert next_step(state, None, "stopped", None) == STOPPED
+    assert next_step(state, None, Standing("paused")) == PAUSED
+    assert next_step(state, None, Standing("stopped", health="open")) == STOPPED
     for code in get_args(Code):
-        assert next_step(state, None, "paused", code) == ADVICE[code]
+        assert next_step(state, None, Standing("paused", code)) == ADVICE[code]
 
 
 def test_a_pause_says_nothing_of_what_has_arrived() -> None:
-    assert next_step("delivered", None, "paused", "auth") == BY_STATE["delivered"]
+    assert next_step("delivered", None, Standing("paused", "auth")) == BY_STATE["delivered"]
+
+
+@pytest.mark.parametrize(("health", "words"), [("open", AWAY), ("half_open", AWAY), ("throttled", THROTTLED)])
+def test_what_waits_for_a_system_that_is_away_says_that_nothing_is_to_do_here(health: str,
+                                                                                words: dict[str, str]) -> None:
+    assert next_step("retry_wait", failures.TRANSIENT, Standing(health=health)) == words
+    assert next_step("dead", failures.INVALID, Standing(health=health)) == OF_THE_DEAD[failures.INVALID]

@@ -1,0 +1,181 @@
+"""docs/guides/when-a-record-did-not-arrive.md is true: its commands lead from an order's number to its arrival."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner
+
+from hub.cli import app
+from tests.flows.people import administrator
+from tests.flows.test_brought_together import made, ordered
+from tests.service.gateway.running import Hub
+from tests.support import fake_target
+from tests.support.fake_target import GOOD_KEY, FakeTarget
+from tests.support.processes import eventually
+
+GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
+GUIDE = (GUIDES / "when-a-record-did-not-arrive.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMANDS = [line.partition("#")[0].split() for line in BLOCK.findall(GUIDE)[0].splitlines()]
+
+
+def remedy(told: str) -> str:
+    """What the guide says to do where `hub why` tells this."""
+    rows = [line.strip("|").split(" | ") for line in GUIDE.splitlines() if line.startswith("| ")]
+    return next(row[2].strip() for row in rows if told in row[0])
+
+
+@pytest.fixture
+def target() -> Iterator[FakeTarget]:
+    yield from fake_target.running()
+
+
+class Site:
+    """An operator with the guide in hand, at a hub whose orders go to one system."""
+
+    def __init__(self, hub: Hub, target: FakeTarget, adapter: str) -> None:
+        self.hub, self.admin, self.target = hub, administrator(hub), target
+        self.key = made(self.admin, "/api-keys", {"name": f"why-{uuid4()}"})["key"]
+        self.close()  # what other tests have left would be asked about these orders too
+        self.connection = made(self.admin, "/connections", {"name": f"System {uuid4()}", "adapter": adapter,
+                                                           "config": target.config})["id"]
+        self.ask("PUT", f"/connections/{self.connection}/credential", {"secrets": {"key": GOOD_KEY}})
+        self.ask("POST", f"/connections/{self.connection}/check")
+        self.ask("POST", f"/connections/{self.connection}/resume")
+        for entity in ("customer", "order"):
+            route = made(self.admin, "/routes", {"connection_id": self.connection, "entity": entity,
+                                                "direction": "push"})
+            self.ask("POST", f"/routes/{route['id']}/activate")
+
+    def close(self) -> None:
+        """Let nothing go anywhere."""
+        for route in self.ask("GET", "/routes?limit=200")["items"]:
+            if route["state"] == "active":
+                self.ask("POST", f"/routes/{route['id']}/deactivate")
+
+    def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        answer = self.admin.ask(method, path, body, Idempotency_Key=str(uuid4()))
+        assert answer.ok, f"{method} {path}: {answer.text}"
+        told: dict[str, Any] = answer.json() if answer.content else {}
+        return told
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Run one command of the guide; return its exit code and what it printed."""
+        address = self.hub.url.removeprefix("http://")
+        environ = {"HUB_HOME": str(self.hub.home), "GATEWAY_LISTEN": address, "HUB_API_KEY": self.key}
+        done = CliRunner().invoke(app, list(arguments), env=environ)
+        return done.exit_code, done.output
+
+    def order(self, *, confirmed: bool = True) -> dict[str, Any]:
+        order = ordered(self.hub, self.admin)
+        return self.ask("POST", f"/orders/{order['id']}/confirm") if confirmed else order
+
+    def told(self, order: dict[str, Any], words: str) -> dict[str, Any]:
+        """Wait until `hub why` says so, in both languages; return the delivery that it tells of."""
+        said: list[tuple[int, str]] = []
+
+        def tells() -> bool:
+            said.append(self.run("why", order["number"]))
+            return words in said[-1][1]
+
+        eventually(tells, 60, every_s=0.2)
+        code, text = said[-1]
+        assert code == 3
+        assert order["number"] in text
+        assert re.search("→ [A-Z]", text)
+        assert re.search("→ .*[\u4e00-\u9fff]", text)
+        document = json.loads(self.run("why", order["id"], "--json")[1])
+        assert document["deliveries"] == self.ask("GET", f"/orders/{order['id']}/deliveries")["deliveries"]
+        return next(iter(document["deliveries"]["items"]), {})
+
+    def arrives(self, order: dict[str, Any]) -> None:
+        eventually(lambda: self.run("why", order["number"])[0] == 0, 60, every_s=0.2)
+        assert [row.key for row in self.target.of("order")] == [order["id"]]
+
+
+@pytest.fixture
+def site(all_rooms: Hub, target: FakeTarget, request: pytest.FixtureRequest) -> Iterator[Site]:
+    site = Site(all_rooms, target, getattr(request, "param", "fake"))
+    yield site
+    site.close()
+
+
+def test_three_commands_lead_from_the_number_of_a_refused_order_to_its_arrival(site: Site) -> None:
+    site.target.fail(method="POST", entity="order", status=422, message="no product SKU-9")
+    order = site.order()
+    delivery = site.told(order, "dead (invalid)  the target answered 422: no product SKU-9")
+    names = {"SO-2026-000012": order["number"], "DELIVERY": delivery["id"]}
+    why, retry, again = [[names.get(word, word) for word in command[1:]] for command in COMMANDS]
+    assert "no product SKU-9" in site.run(*why, "--calls")[1].partition("call 1")[2]
+    assert "hub retry DELIVERY" in remedy("dead (invalid)")
+    assert site.run(*retry)[0] == 0
+    site.arrives(order)
+    assert site.run(*again)[0] == 0
+    assert site.run(*retry)[0] == 0, "sent again once, however often it is asked"
+    assert len(site.ask("GET", f"/orders/{order['id']}/deliveries")["deliveries"]["items"]) == 2
+
+
+def test_an_order_whose_customer_was_refused_shows_both_and_both_are_sent_again(site: Site) -> None:
+    refusal = site.target.fail(method="POST", entity="customer", times=10**6, status=422, message="no tax number")
+    order = site.order()
+    delivery = site.told(order, "dead (dependency_missing)")
+    assert "no tax number" in delivery["needs"]["reason"]
+    assert "`hub retry` its delivery; then `hub retry` the order's" in remedy("dead (dependency_missing)")
+    refusal.times = 0
+    assert site.run("retry", delivery["needs"]["id"])[0] == 0
+    assert site.run("retry", delivery["id"])[0] == 0
+    site.arrives(order)
+
+
+@pytest.mark.parametrize("site", ["fake_blind"], indirect=True)
+def test_an_order_of_which_nobody_knows_is_looked_for_by_a_person_and_sent_again(site: Site) -> None:
+    site.target.fail(method="POST", entity="order", drop="before")
+    order = site.order()
+    delivery = site.told(order, "dead (unresolvable)")
+    assert "look there" in remedy("dead (unresolvable)")
+    assert site.target.of("order") == []
+    assert site.run("retry", delivery["id"])[0] == 0
+    site.arrives(order)
+
+
+def test_an_order_in_doubt_asks_nobody_for_anything(site: Site) -> None:
+    def fall_silent(_line: object) -> None:
+        site.target.fail(method="GET", entity="order", times=10**6, status=500)
+
+    site.target.fail(method="POST", entity="order", instead=fall_silent)
+    assert "asked whether" in site.told(site.order(), "in_doubt")["next_step"]["en"]
+    assert remedy("in_doubt") == "nothing"
+
+
+def test_an_order_at_a_paused_connection_goes_on_when_that_is_resumed(site: Site) -> None:
+    site.ask("POST", f"/connections/{site.connection}/pause", {"reason": "the ERP is moved"})
+    order = site.order()
+    assert "paused by a person" in site.told(order, "pending")["next_step"]["en"]
+    [request] = re.findall("`POST /api/v1(.*?)`", remedy("and the connection is paused"))
+    site.ask("POST", request.format(id=site.connection))
+    site.arrives(order)
+
+
+def test_a_draft_says_that_it_was_never_to_go_anywhere(site: Site) -> None:
+    order = site.order(confirmed=False)
+    assert site.told(order, "Confirm it") == {}
+    assert "confirm the order" in remedy("nothing was accepted")
+
+
+def test_a_number_that_nobody_knows_and_a_delivery_that_is_not_dead_get_a_clear_answer(site: Site) -> None:
+    assert "there is no order" in site.run("why", "SO-1999-000001")[1]
+    assert site.run("retry", "no id")[0] == 1
+
+
+def test_the_chinese_page_has_the_same_commands() -> None:
+    chinese = (GUIDES / "when-a-record-did-not-arrive.zh-CN.md").read_text(encoding="utf-8")
+    assert [re.sub("#.*", "", block) for block in BLOCK.findall(chinese)] == [
+        re.sub("#.*", "", block) for block in BLOCK.findall(GUIDE)]
+    assert chinese.count("\n| ") == GUIDE.count("\n| ")

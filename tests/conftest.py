@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.rooms",
     "tests.support.local_hub",
+    "hub_adapter.conformance.plugin",
 ]
 
 

@@ -53,3 +53,9 @@ def proves(capability: Capability) -> Callable[[Callable[..., None]], Callable[.
         return asked
 
     return marked
+
+
+def one_record(check: Callable[..., None]) -> Callable[..., None]:
+    """Mark a check as one about a record staying one: failing it costs the guarantee."""
+    check.once = True  # type: ignore[attr-defined]  # read by the plug-in
+    return check

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import TypeGuard
@@ -13,7 +13,8 @@ from typing import TypeGuard
 import pytest
 
 from hub_adapter.conformance.outcome import Outcome, Told
-from hub_adapter.conformance.report import Check, Reports
+from hub_adapter.conformance.proxy import FaultProxy
+from hub_adapter.conformance.report import Check, Reports, SuiteReport
 from hub_adapter.conformance.structural import StructuralSuite
 
 REPORTS = pytest.StashKey[Reports]()
@@ -37,6 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for _, group in suites for item in sorted(group, key=_is_closing)]
 
 
+@pytest.fixture(scope="session")
+def conformance_proxy() -> Iterator[FaultProxy]:
+    """The kit's fault proxy, which each check puts before its own system."""
+    proxy = FaultProxy()
+    yield proxy
+    proxy.close()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     try:
@@ -52,8 +61,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if _is_check(item) and (call.when == "call" or report.failed):
-        suite = item.config.stash[REPORTS].of(item.nodeid.rpartition("::")[0], item.cls.adapter.spec)
-        suite.checks[item.nodeid] = _ended(item, report)
+        report_of(item).checks[item.nodeid] = _ended(item, report)
     return report
 
 
@@ -71,6 +79,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     path: Path | None = session.config.getoption("--conformance-report")
     if path is not None:
         path.write_text(session.config.stash[REPORTS].json(), encoding="utf-8")
+
+
+def report_of(item: pytest.Function) -> SuiteReport:
+    """The report of the suite that a check belongs to."""
+    suite: type[StructuralSuite] = item.cls
+    return item.config.stash[REPORTS].of(item.nodeid.partition("[")[0].rpartition("::")[0], suite.adapter.spec)
 
 
 def _ended(item: pytest.Function, report: pytest.TestReport) -> Check:

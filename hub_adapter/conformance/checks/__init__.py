@@ -1,0 +1,1 @@
+"""The checks that need a system, by what they are about."""

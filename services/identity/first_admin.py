@@ -22,8 +22,8 @@ from chassis.crypto import DataKeys, Keyring, MasterKey, MasterKeyError, WireCod
 from chassis.database import Database
 from chassis.sealed import KEYRING, sealed_columns
 from contracts.errors import HubError
-from contracts.identity import CreateUser
 from contracts.schema import install_codec, load
+from contracts.users import CreateUser
 from services.identity.domain.passwords import random_password
 from services.identity.domain.roles import ADMIN_ROLE_ID
 from services.identity.models import Base, User

@@ -10,7 +10,7 @@ import pytest
 from marshmallow import RAISE, Schema, fields
 
 import contracts
-from contracts import customers, identity, integrations, sales
+from contracts import customers, integrations, roles, sales
 from contracts.errors import Invalid
 from contracts.operation import Operation
 from contracts.schema import Record, Request, load
@@ -62,5 +62,5 @@ def test_a_refused_entry_is_told_at_its_own_name() -> None:
     assert {one["pointer"] for one in caught.value.fields["errors"]} == {"/secrets/key", "/secrets/" + "x" * 61}
     depths = {"order": {"read": "none of these", "Wr!te": "all"}}
     with pytest.raises(Invalid) as caught:
-        load(identity.CreateRole, {"name": "desk", "title": "Desk", "depths": depths})
+        load(roles.CreateRole, {"name": "desk", "title": "Desk", "depths": depths})
     assert {one["pointer"] for one in caught.value.fields["errors"]} == {"/depths/order/read", "/depths/order/Wr!te"}

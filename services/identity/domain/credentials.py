@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass, field
 
-from contracts.identity import API_KEY_PREFIX, SESSION_PREFIX
+from contracts.credentials import API_KEY_PREFIX, SESSION_PREFIX
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session as DbSession
 
 from chassis.context import Subject
 from chassis.database import new_id, utcnow
+from contracts import credentials as described
 from contracts import identity as contract
 from contracts.errors import Forbidden, Invalid
 from services.identity.domain import rights
@@ -51,7 +52,7 @@ def create_api_key(session: DbSession, request: dict[str, Any], by: Subject, max
     )
     session.add(made)
     session.flush()
-    return {name: getattr(made, name) for name in contract.ApiKey().fields} | {"key": credential.shown}
+    return {name: getattr(made, name) for name in described.ApiKey().fields} | {"key": credential.shown}
 
 
 def revoke_api_key(session: DbSession, id: str, by: Subject) -> ApiKey:

@@ -15,7 +15,7 @@ from services.identity.queries.rights import of_user
 
 
 def claims_of(db_session: DbSession, credential_sha256: str, now: dt.datetime) -> dict[str, Any]:
-    """Return what `contracts.identity.Claims` says of the credential with this SHA-256.
+    """Return what `contracts.credentials.Claims` says of the credential with this SHA-256.
 
     A session whose password must be changed first gives no rights: only the operations open to everybody are left.
 

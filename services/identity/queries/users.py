@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from chassis.context import Subject
 from chassis.paging import Page
 from contracts import identity as contract
+from contracts import users as described
 from contracts.errors import Forbidden, Unauthenticated
 from contracts.schema import Codec
 from services.identity.models import TeamMember, User, UserRole
@@ -69,7 +70,7 @@ def me(session: Session, subject: Subject) -> dict[str, Any]:
     if subject.kind == "service":
         raise Forbidden("A service is nobody")
     user = oneself(session, subject)
-    record = {name: getattr(user, name) for name in contract.User().fields}
+    record = {name: getattr(user, name) for name in described.User().fields}
     return record | {
         "roles": rights.of_user(session, user.id).roles,
         "teams": subject.teams,

@@ -15,8 +15,10 @@ from chassis.crypto import DataKeys, Keyring, MasterKey, WireCodec
 from chassis.database import Database, utcnow
 from chassis.outbox import OUTBOX
 from chassis.sealed import KEYRING, sealed_columns
-from contracts.identity import CreateApiKey, CreateTeam, CreateUser
+from contracts.credentials import CreateApiKey
 from contracts.schema import install_codec, load
+from contracts.teams import CreateTeam
+from contracts.users import CreateUser
 from services.identity.domain.credentials import sha256_of
 from services.identity.models import Base, Role
 from services.identity.operations import attempts, credentials, passwords, sign_in, teams, users

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from contracts.credentials import ListApiKeys, ListSessions
 from contracts.errors import Forbidden, Invalid, NotFound, Unauthenticated
-from contracts.identity import ListApiKeys, ListSessions
 from contracts.schema import load
 from services.identity.models import ApiKey, Session
 from services.identity.operations import credentials, users

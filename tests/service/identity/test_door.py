@@ -12,6 +12,7 @@ from chassis.broker import RPC_EXCHANGE
 from chassis.context import Subject
 from contracts import identity as contract
 from contracts.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from contracts.users import CreateUser
 from services.identity.domain.roles import ADMIN_ROLE_ID
 from services.identity.operations import passwords, users
 from tests.support.processes import eventually
@@ -27,7 +28,7 @@ def room(rooms: Any) -> Any:
     container = rooms.start("identity", IDENTITY_PASSWORD_HASH_MEMORY_MIB="19")
     gate = container.runtime.extra["gate"]
     with gate.db.write() as session:
-        admin = contract.CreateUser().load({"username": "root", "name": "Root", "role_ids": [ADMIN_ROLE_ID]})
+        admin = CreateUser().load({"username": "root", "name": "Root", "role_ids": [ADMIN_ROLE_ID]})
         passwords.put(users.create(session, admin, ROOT), gate.hasher.hash(PASSWORD), must_change=False)
     return rooms
 

@@ -14,8 +14,8 @@ from sqlalchemy import func, select, text
 
 from chassis.context import Subject
 from chassis.database import utcnow
+from contracts.credentials import ListLoginEvents
 from contracts.errors import Conflict, Forbidden, Invalid, NotFound, TooManyRequests, Unauthenticated, Unavailable
-from contracts.identity import ListLoginEvents
 from contracts.schema import load
 from services.identity.domain.credentials import sha256_of
 from services.identity.models import LoginEvent, Session, SignInGuard, User

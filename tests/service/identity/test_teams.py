@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from chassis.context import Subject
 from contracts.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, StaleVersion
-from contracts.identity import ListTeams
 from contracts.schema import load
+from contracts.teams import ListTeams
 from services.identity.models import Team, TeamPath
 from services.identity.operations import teams
 from services.identity.queries import teams as queries

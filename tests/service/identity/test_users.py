@@ -9,8 +9,9 @@ from sqlalchemy import select, text
 
 from chassis.context import Subject
 from contracts.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, StaleVersion, Unauthenticated
-from contracts.identity import CreateRole, CreateUser, ListUsers, UserChanges
+from contracts.roles import CreateRole
 from contracts.schema import load
+from contracts.users import CreateUser, ListUsers, UserChanges
 from services.identity.domain.roles import BUILT_IN
 from services.identity.models import Role, User
 from services.identity.operations import roles, users

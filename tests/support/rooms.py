@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from chassis.outbox import OUTBOX
 from chassis.snapshot import SNAPSHOT_RUN
 from contracts.operation import Operation
 from hub.installation import Installation
+from tests.support.broker import Management
 from tests.support.processes import eventually
 
 SERVICES = tuple(room for room in Installation({}).rooms if room != "gateway")
@@ -141,6 +143,34 @@ def rooms(tmp_path: Path, amqp_uri: str) -> Iterator[Rooms]:
     started.patience = PATIENT
     yield started
     started.stop_all()
+
+
+@dataclass(frozen=True)
+class Premises:
+    """What a room needs to run: a folder, a virtual host of the broker and a database, all of them fresh."""
+
+    home: Path
+    amqp_uri: str
+    db_uri: str
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def premises(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory,
+             broker: Management) -> Iterator[Premises]:
+    """Premises that the tests of a file share: with SQLite, and then with PostgreSQL."""
+    home = tmp_path_factory.mktemp("room")
+    broker.start()
+    vhost = broker.create_vhost()
+    uri, name, cluster = f"sqlite:///{home / 'test.sqlite'}", "", None
+    if request.param == "postgresql":
+        cluster = request.getfixturevalue("postgres")
+        cluster.start()
+        name = cluster.create_database()
+        uri = cluster.uri(name)
+    yield Premises(home, vhost.amqp_uri, uri)
+    broker.delete_vhost(vhost.name)
+    if cluster is not None:
+        cluster.drop_database(name)
 
 
 def environment(home: Path, amqp_uri: str) -> dict[str, str]:

@@ -7,25 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.service.customers.desk import Desk
-from tests.support.broker import Management
+from tests.support.rooms import Premises
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory,
-         broker: Management) -> Iterator[Desk]:
-    """Customers, running on SQLite and then on PostgreSQL."""
-    home = tmp_path_factory.mktemp("customers")
-    broker.start()
-    vhost = broker.create_vhost()
-    uri, name, cluster = f"sqlite:///{home / 'test.sqlite'}", "", None
-    if request.param == "postgresql":
-        cluster = request.getfixturevalue("postgres")
-        cluster.start()
-        name = cluster.create_database()
-        uri = cluster.uri(name)
-    running = Desk(home, vhost.amqp_uri, uri)
+@pytest.fixture(scope="module")
+def desk(premises: Premises) -> Iterator[Desk]:
+    """Customers, running."""
+    running = Desk(premises.home, premises.amqp_uri, premises.db_uri)
     yield running
     running.rooms.stop_all()
-    broker.delete_vhost(vhost.name)
-    if cluster is not None:
-        cluster.drop_database(name)

@@ -15,7 +15,7 @@ from contracts import sales as contract
 from contracts.envelope import Envelope
 from tests.service.sales.selling import ERP, MIDNIGHT, Selling, product_told, sale_told, shipment
 
-rules_alone = pytest.mark.parametrize("selling", ["sqlite"], indirect=True)
+rules_alone = pytest.mark.parametrize("premises", ["sqlite"], indirect=True)
 """For what no database has a say in."""
 
 

@@ -33,10 +33,12 @@ def put(hub: Hub, many: int, **state: Any) -> list[str]:
     return ids
 
 
-def bind(hub: Hub, connection_id: str, local_id: str, acked: int) -> None:
+def bind(hub: Hub, target: FakeTarget, connection_id: str, local_id: str, acked: int) -> None:
+    """Have a record stand there in a version."""
+    there = target.put("customer", local_id, {}, source_version=acked)
     with hub.db.write() as session:
         session.add(Binding(connection_id=connection_id, entity="customer", local_id=local_id, acked_version=acked,
-                            external_id=f"x{local_id}"[:40], state="bound", create_key=local_id))
+                            external_id=there.id, state="bound", create_key=local_id))
 
 
 def take(hub: Hub, owner: str = "me", *, lease_s: float = 60.0) -> runs.Taken:
@@ -56,9 +58,8 @@ def test_every_record_that_a_target_lacks_or_has_older_is_brought_there_once(hub
     connection_id = hub.connect(target, "customer")
     lacking, current, older, gone = put(hub, 4)
     under_way = hub.customer()
-    bind(hub, connection_id, current, acked=1)
-    bind(hub, connection_id, older, acked=0)
-    target.rows[f"x{older}"[:40]] = target.put("customer", older, {})
+    bind(hub, target, connection_id, current, acked=1)
+    bind(hub, target, connection_id, older, acked=0)
     with hub.db.write() as session:
         session.execute(sa.update(Record).where(Record.id == gone).values(deleted=True))
     run = hub.start_run(connection_id, "backfill", **FRESH)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from chassis.database import new_id
 from contracts.errors import Unavailable
+from services.integrations.engine.runs import backfill
 from services.integrations.models import Delivery
 from tests.service.integrations.conftest import Hub
 from tests.support.fake_target import FakeTarget
@@ -94,4 +96,25 @@ def test_a_worker_stopped_past_its_lease_is_refused_by_the_fence_when_it_wakes(
     [row] = target.of("customer")
     assert (row.body["name"], row.source_version) == ("v2", 2)
     assert hub.binding(id).acked_version == 2
+    assert hub.ledger(connection_id).balanced
+
+
+@pytest.mark.parametrize("db_uri", ["sqlite"], indirect=True)
+def test_a_backfill_killed_between_two_pages_goes_on_and_accepts_each_record_once(
+    hub: Hub, target: FakeTarget, start: Start
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    with hub.db.write() as session:
+        hub.tell_rows(session, [(new_id(), {"name": "x"}) for _ in range(backfill.PAGE + 1)])
+    doomed = start(HUB_FAILPOINTS="runs.between_pages=kill")
+    run = hub.start_run(connection_id, "backfill", without_matching=True, reason="the target is empty")
+    eventually(lambda: not doomed.alive(), 30)
+    assert hub.the_run(run).counts == {"accepted": backfill.PAGE, "seen": backfill.PAGE}
+
+    start()
+
+    ended = hub.until_run(run, "completed")
+    assert ended.counts == {"accepted": backfill.PAGE + 1, "seen": backfill.PAGE + 1}
+    lanes = [row.local_id for row in hub.rows(Delivery)]
+    assert len(lanes) == len(set(lanes)) == hub.ledger(connection_id).accepted
     assert hub.ledger(connection_id).balanced

@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 
 from contracts.errors import Invalid
 from contracts.schema import Request, load
-from services.integrations.engine.runs import backfill
+from services.integrations.engine.runs import backfill, dry_run
 from services.integrations.engine.turns import Asked, Kind
 from services.integrations.models import Connection, Run
 from services.integrations.operations import runs
 
 KINDS: Mapping[str, Kind] = {
     "backfill": backfill,
+    "dry_run": dry_run,
 }
 
 

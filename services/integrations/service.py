@@ -22,7 +22,7 @@ from services.integrations.domain.ledger import Ledger
 from services.integrations.engine import checks, decisions, webhooks
 from services.integrations.engine import runs as run_kinds
 from services.integrations.engine.engine import Engine
-from services.integrations.operations import accounts, credentials, intake, pulls, replays
+from services.integrations.operations import accounts, credentials, intake, matching, pulls, replays
 from services.integrations.operations import conflicts as conflict_operations
 from services.integrations.operations import connections as connection_operations
 from services.integrations.operations import findings as finding_operations
@@ -43,7 +43,7 @@ def prepare(runtime: Runtime) -> None:
     settings = _settings(runtime)
     if settings.lease_s <= settings.call_deadline_s:
         raise ConfigError("lease_s must exceed call_deadline_s: a call could outlive the right to settle it")
-    runtime.keyring.prepare([HASHED])
+    runtime.keyring.prepare([HASHED, matching.HASHED])
     runtime.extra["engine"] = Engine(runtime.db, runtime.keyring, settings)
 
 

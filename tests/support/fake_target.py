@@ -243,7 +243,12 @@ class _Handler(BaseHTTPRequestHandler):
         asked = parse_qs(urlsplit(self.path).query)
         if "key" in asked:
             return 200, [vars(row) for row in target.of(entity) if row.key == asked["key"][0]]
-        since, limit = int(asked["since"][0]), int(asked["limit"][0])
+        limit = int(asked["limit"][0])
+        if "after" in asked:
+            ids = sorted((row for row in target.of(entity) if int(row.id) > int(asked["after"][0])),
+                         key=lambda row: int(row.id))
+            return 200, [vars(row) for row in ids[:limit]]
+        since = int(asked["since"][0])
         graves = [row for row in target.graves.values() if row.entity == entity] if "graves" in asked else []
         rows = [row for row in [*target.of(entity), *graves] if row.changed > since]
         newer = sorted(rows, key=lambda row: row.changed)
@@ -372,6 +377,20 @@ class BlindAdapter(FakeAdapter):
         "name": "fake_blind", "capabilities": frozenset({Capability.INCREMENTAL})}))
 
 
+class ListedAdapter(FakeAdapter):
+    """The same target, which also lists every record, by its id, four at once, with what it is known by."""
+
+    spec = AdapterSpec(**(vars(FakeAdapter.spec) | {
+        "name": "fake_listed", "limits": replace(FakeAdapter.spec.limits, page_size=4),
+        "capabilities": FakeAdapter.spec.capabilities | {Capability.LIST_COMPLETE}}))
+
+    def list(self, ctx: Context, entity: str, cursor: str | None, limit: int) -> Page[Remote]:
+        rows = self._ask(ctx, "GET", f"/records/{entity}", params={"after": cursor or 0, "limit": limit})
+        complete = len(rows) < limit
+        return Page(items=[_remote(row) for row in rows], next_cursor=None if complete else rows[-1]["id"],
+                    complete=complete)
+
+
 def _told(reply: Reply, ctx: Context) -> Any:
     if reply.ok:
         return reply.json()
@@ -387,7 +406,8 @@ def _remote(row: Mapping[str, Any]) -> Remote:
     return Remote(external_id=row["id"], body=row["body"], version=str(row["version"]))
 
 
-ADAPTERS = {"fake": FakeAdapter, "fake_ask_only": AskOnlyAdapter, "fake_blind": BlindAdapter}
+ADAPTERS = {"fake": FakeAdapter, "fake_ask_only": AskOnlyAdapter, "fake_blind": BlindAdapter,
+            "fake_listed": ListedAdapter}
 
 
 def running() -> Iterator[FakeTarget]:

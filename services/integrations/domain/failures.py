@@ -20,6 +20,8 @@ DEPENDENCY_MISSING = "dependency_missing"
 ADAPTER_ERROR = "adapter_error"
 GONE = "gone"
 UNRESOLVABLE = "unresolvable"
+AWAITING_MATCH = "awaiting_match"
+"""Not a failure: the record may be there already, and a go-live matching that is under way will tell."""
 
 CLASSES = (TRANSIENT, AMBIGUOUS, RATE_LIMITED, AUTH, INVALID, ALREADY_EXISTS, NOT_FOUND, VERSION_CONFLICT,
            DEPENDENCY_MISSING, ADAPTER_ERROR, GONE)
@@ -32,6 +34,8 @@ THROTTLE_DEFAULT_S = 30.0
 THROTTLE_LEAST_S, THROTTLE_MOST_S = 1.0, 86_400.0
 RECHECK_S = 60.0
 """How often the sweeper looks again at a blocked delivery; being bound wakes it at once."""
+MATCH_RECHECK_S = 600.0
+"""How often a delivery that waits for a matching looks again; the end of the matching wakes it at once."""
 
 Next = Literal["retry_wait", "in_doubt", "blocked", "dead"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from chassis import telemetry
 from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
-from services.integrations.operations import inbound, pruning, receipts
+from services.integrations.operations import inbound, matching, pruning, receipts
 
 log = telemetry.logger(__name__)
 
@@ -44,6 +44,7 @@ class Pruner:
         with self._db.write() as session:
             inbound.forget(session, self._clock())
             receipts.forget(session, self._clock())
+        self._forget_matchings()
         before, after, pruned = self._clock() - self._keep, "", 0
         while True:
             with self._db.write() as session:
@@ -52,6 +53,12 @@ class Pruner:
             if page.after is None or self._stopped.wait(BREATH_S):
                 return pruned
             after = page.after
+
+    def _forget_matchings(self) -> None:
+        more = True
+        while more and not self._stopped.wait(BREATH_S):
+            with self._db.write() as session:
+                more = matching.forget(session)
 
     def stop(self) -> None:
         """End `run`, after the batch in hand."""

@@ -120,7 +120,7 @@ class Runner:
             Exception: what `Kind.advance` raises.
         """
         turn = Turn(run=taken, db=self._db, targets=self._targets, renew=self._renew, clock=self._clock,
-                    deadline_s=self._settings.call_deadline_s,
+                    deadline_s=self._settings.call_deadline_s, region=self._settings.default_region,
                     ends_at=self._clock() + dt.timedelta(seconds=self._settings.lease_s / 3))
         step = KINDS[taken.kind].advance(turn)
         now = self._clock()

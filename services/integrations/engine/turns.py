@@ -42,6 +42,7 @@ class Turn:
     Attributes:
         run: as it stands; `run.position` is where this page begins.
         db: for reads; what is written goes into the step's `effect`.
+        region: ISO 3166 country by whose rules a phone number without a prefix is read.
         ends_at: when the page should be over. One that has taken long ends early, with what it has.
     """
 
@@ -51,6 +52,7 @@ class Turn:
     renew: Renew
     clock: Callable[[], dt.datetime]
     deadline_s: float
+    region: str
     ends_at: dt.datetime
 
     @property

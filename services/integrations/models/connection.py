@@ -12,8 +12,10 @@ from sqlalchemy.orm import Mapped, column_property, mapped_column
 from chassis.database import Id, Json, UtcDateTime, new_id
 from services.integrations.domain.breaker import Breaker
 from services.integrations.domain.pauses import ADVICE, Code
-from services.integrations.models.base import Base
+from services.integrations.domain.runs import UNFINISHED
+from services.integrations.models.base import Base, one_of
 from services.integrations.models.route import Route
+from services.integrations.models.run import Run
 
 
 class Connection(Base):
@@ -75,9 +77,19 @@ class Connection(Base):
         .scalar_subquery(), deferred=True)
     """Entities that are read from there now, between commas."""
 
+    matched: Mapped[str | None] = column_property(
+        sa.select(sa.func.aggregate_strings(Run.entity, ","))
+        .where(Run.connection_id == id, Run.kind == "match", one_of("run.state", UNFINISHED)).scalar_subquery(),
+        deferred=True)
+    """Entities of which it is being found out what is there already, between commas."""
+
     def pulls(self, entity: str) -> bool:
         """Tell whether changes of `entity` come back from there."""
         return entity in (self.pulled or "").split(",")
+
+    def matches(self, entity: str) -> bool:
+        """Tell whether nothing of `entity` may be made there now, as it may be there already."""
+        return entity in (self.matched or "").split(",")
 
     @property
     def breaker(self) -> Breaker:

@@ -148,7 +148,8 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     missing: set[lanes.Lane] = set()
     for row in taken:
         absent = [need for need in needs.get(row.id, ()) if not _is_bound(bound.get((row.connection_id, *need)))]
-        job = _job(row, bound, bodies.get(row.id), needs.get(row.id, ()), specs[row.connection_id])
+        job = _unmatched(row, bound.get(_lane(row)), by_id[row.connection_id], now) or _job(
+            row, bound, bodies.get(row.id), needs.get(row.id, ()), specs[row.connection_id])
         if isinstance(job, Move):
             moves.append(job)
         elif absent and job.action != "delete":
@@ -195,6 +196,18 @@ def _bodies(session: Session, keyring: Keyring, taken: Sequence[Any]) -> dict[st
         except (SealBroken, ValueError) as error:
             log.error("record_unreadable", entity=copy.entity, id=copy.id, error=type(error).__name__)
     return {row.id: opened[row.entity, row.local_id] for row in taken if (row.entity, row.local_id) in opened}
+
+
+def _unmatched(row: Any, binding: Any, connection: Connection, now: dt.datetime) -> Move | None:
+    """Return what becomes of a delivery whose record may be there under an id that we do not know; None if it goes."""
+    if _is_bound(binding):
+        return None
+    if binding is not None and binding.state == "conflict":
+        return _end(row, "skipped", "go-live matching left it out: somebody has to say which record it is there")
+    if row.op != "upsert" or not _is_away(binding) or not connection.matches(row.entity):
+        return None
+    waits = _end(row, "retry_wait", "waits for the go-live matching that is under way", failures.AWAITING_MATCH)
+    return replace(waits, due_at=now + dt.timedelta(seconds=failures.MATCH_RECHECK_S), deferrals=row.deferrals + 1)
 
 
 def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, Any]] | None,

@@ -28,4 +28,5 @@ def lock(session: Session, connection_ids: Iterable[str]) -> dict[str, Connectio
 @built_once
 def _locked(ids: Collection[str]) -> sa.Select[Connection]:
     return (sa.select(Connection).where(Connection.id.in_(ids)).order_by(Connection.id)
-            .options(undefer(Connection.pulled)).with_for_update(key_share=True, of=table_of(Connection)))
+            .options(undefer(Connection.pulled), undefer(Connection.matched))
+            .with_for_update(key_share=True, of=table_of(Connection)))

@@ -110,6 +110,8 @@ def _accept(connection_id: str, entity: str, ids: Sequence[str], session: Sessio
 def _fate(session: Session, spec: AdapterSpec, row: Any, binding: Any) -> str:
     if row.deleted:
         return "deleted"
+    if binding is not None and binding.state == "conflict":
+        return "left_out"
     stands = binding is not None and binding.external_id is not None
     if stands and is_stale(row.version, binding.acked_version):
         return "up_to_date"

@@ -1,0 +1,184 @@
+"""Go-live matching: finds out which of our records a target has already, asks a person, and binds what was confirmed.
+
+Until it has ended nothing of the entity is created there (`operations.claims`); the backfill after it creates what is
+new. No step but the listings calls the target, and none changes anything there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from chassis.sealed import keyring_of
+from contracts.errors import Conflict, Invalid
+from contracts.schema import Request
+from hub_adapter.port import Capability, Context, Page, Remote
+from services.integrations.adapters import registry
+from services.integrations.domain import failures
+from services.integrations.domain.matching import Candidate, KnownBy
+from services.integrations.engine.targets import Target
+from services.integrations.engine.turns import Asked, CallFailed, Turn
+from services.integrations.operations import linking, matching
+from services.integrations.operations.findings import Found
+from services.integrations.operations.matching import Judged, Matching
+from services.integrations.operations.runs import Plan, Step
+from services.integrations.operations.settlements import Failed
+from services.integrations.queries import matching as queries
+
+ENTITIES = ("customer", "contact")
+"""Those that are known by more than our id: people and companies."""
+RECORDS, HASHES = 200, 2000
+"""Records, or hashes of what they are known by, of one page."""
+DECIDED = {"certain": "link", "new": "create"}
+"""What is done about a finding unless a person decides otherwise; what is doubtful is left out."""
+
+
+class Filter(Request):
+    """A matching is over the whole entity: what is left out of it would be made a second time."""
+
+
+class Options(Request):
+    """A matching takes none."""
+
+
+def plan(session: Session, asked: Asked) -> Plan:
+    """Return how the matching begins.
+
+    Raises:
+        Invalid: records of the entity are known by nothing that the target could tell.
+        Conflict: the target does not have the entity, or cannot be listed whole.
+    """
+    connection, spec = asked.connection, registry.load(asked.connection.adapter).spec
+    if asked.entity not in ENTITIES:
+        raise Invalid.of("/entity", "unsupported", f"What can be matched: {', '.join(ENTITIES)}.")
+    if asked.entity not in spec.entities or Capability.LIST_COMPLETE not in spec.capabilities:
+        raise Conflict(f"{connection.name} cannot list every {asked.entity} that it has")
+    return Plan(phase="theirs")
+
+
+def advance(turn: Turn) -> Step:
+    """Go on with the next page of the phase."""
+    run = turn.run
+    of = Matching(run_id=run.id, connection_id=run.connection_id, entity=run.entity, region=turn.region)
+    return _PHASES[run.phase or "theirs"](turn, of)
+
+
+def _theirs(turn: Turn, of: Matching) -> Step:
+    page = _listed(turn)
+
+    def note(session: Session, now: Any) -> Mapping[str, int]:
+        return {"theirs": matching.note_theirs(session, keyring_of(session), of, page.items)}
+
+    return _next(page, "ours", note)
+
+
+def _ours(turn: Turn, of: Matching) -> Step:
+    with turn.db.read() as session:
+        page = session.execute(*queries.unbound(of.connection_id, of.entity, _after(turn), RECORDS)).all()
+
+    def note(session: Session, now: Any) -> Mapping[str, int]:
+        return {"ours": matching.note_ours(session, keyring_of(session), of, page)}
+
+    if not page:
+        return Step(phase="pairing", position={}, total=turn.run.counts.get("ours", 0))
+    return Step(position={"after": page[-1].id}, effect=note)
+
+
+def _pairing(turn: Turn, of: Matching) -> Step:
+    with turn.db.read() as session:
+        last: str | None = session.scalar(queries.last_of_stretch(of.run_id, _after(turn), HASHES))
+    if last is None:
+        return Step(phase="judging", position={})
+
+    def pair(session: Session, now: Any) -> Mapping[str, int]:
+        matching.pair(session, of, _after(turn), last)
+        return {}
+
+    return Step(position={"after": last}, effect=pair)
+
+
+def _judging(turn: Turn, of: Matching) -> Step:
+    with turn.db.read() as session:
+        ids = list(session.scalars(queries.next_ours(of.run_id, _after(turn), RECORDS)))
+        if not ids:
+            return Step(then="ask", phase="linking", position={}, counts={
+                "only_theirs": queries.only_theirs(session, of.run_id)})
+        judged = matching.judge(session, keyring_of(session), of, ids)
+        theirs = matching.shown(session, keyring_of(session), of, {
+            candidate.external_id for one in judged for candidate in one.judgement.candidates})
+    counts: Counter[str] = Counter(one.judgement.verdict for one in judged)
+    return Step(position={"after": ids[-1]}, counts={"seen": len(ids), **counts},
+                findings=[_found(one, theirs) for one in judged])
+
+
+def _found(one: Judged, theirs: Mapping[str, KnownBy]) -> Found:
+    verdict, candidates = one.judgement.verdict, one.judgement.candidates
+    return Found(
+        kind=verdict, local_id=one.local_id, decision=DECIDED.get(verdict),
+        external_id=candidates[0].external_id if verdict == "certain" else None,
+        candidates=[candidate.external_id for candidate in candidates],
+        fields=sorted({kind for candidate in candidates for kind in candidate.against}),
+        detail={"ours": one.known_by, "theirs": [_shown(each, theirs[each.external_id]) for each in candidates]})
+
+
+def _shown(candidate: Candidate, known_by: KnownBy) -> dict[str, Any]:
+    return {"id": candidate.external_id, "active": candidate.active, "same": sorted(candidate.shared),
+            "different": sorted(candidate.against), "shared_by_others": sorted(candidate.crowded), **known_by}
+
+
+def _linking(turn: Turn, of: Matching) -> Step:
+    page = _listed(turn)
+
+    def link(session: Session, now: Any) -> Mapping[str, int]:
+        return linking.link(session, of, page.items, now)
+
+    return _next(page, "settling", link)
+
+
+def _settling(turn: Turn, of: Matching) -> Step:
+    with turn.db.read() as session:
+        ids = list(session.scalars(queries.unsettled(of.run_id, _after(turn), RECORDS)))
+
+    def settle(session: Session, now: Any) -> Mapping[str, int]:
+        return linking.settle(session, of, ids, now)
+
+    def release(session: Session, now: Any) -> Mapping[str, int]:
+        linking.release(session, of, now)
+        return {}
+
+    return Step(position={"after": ids[-1]}, effect=settle) if ids else Step(then="done", effect=release)
+
+
+_PHASES: Mapping[str, Callable[[Turn, Matching], Step]] = {
+    "theirs": _theirs, "ours": _ours, "pairing": _pairing, "judging": _judging, "linking": _linking,
+    "settling": _settling}
+
+
+def _listed(turn: Turn) -> Page[Remote]:
+    """Return the next page of the target's records.
+
+    Raises:
+        CallFailed: the target did not answer, or the listing broke off: what is not listed would be taken for new.
+    """
+    cursor = turn.run.position.get("cursor")
+
+    def ask(target: Target, ctx: Context) -> Page[Remote]:
+        return target.adapter.list(ctx, turn.run.entity, cursor, target.adapter.spec.limits.page_size)
+
+    page = turn.ask(ask)
+    if not page.complete and page.next_cursor in (None, cursor):
+        raise CallFailed(Failed(kind=failures.ADAPTER_ERROR, message="the listing broke off before it was complete"))
+    return page
+
+
+def _next(page: Page[Remote], phase: str, effect: Any) -> Step:
+    if page.complete:
+        return Step(phase=phase, position={}, effect=effect)
+    return Step(position={"cursor": page.next_cursor}, effect=effect)
+
+
+def _after(turn: Turn) -> str:
+    return str(turn.run.position.get("after", ""))

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from contracts.errors import Invalid
 from contracts.schema import Request, load
-from services.integrations.engine.runs import backfill, match, dry_run
+from services.integrations.engine.runs import backfill, dry_run, match
 from services.integrations.engine.turns import Asked, Kind
 from services.integrations.models import Connection, Run
 from services.integrations.operations import runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +45,24 @@ def test_a_failing_target_is_tried_twelve_times_by_the_schedule_and_then_given_u
     assert len(target.calls("POST")) == 12
     assert hub.deliveries(id)[0].error_class == "transient"
     assert hub.ledger(connection_id).dead == 1
+
+
+def test_of_many_that_go_and_settle_together_only_those_that_failed_go_again(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    ids = [hub.customer(wake=False) for _ in range(24)]
+    target.fail(method="POST", times=4, status=500)
+    hub.run()
+
+    eventually(lambda: Counter(state for id in ids for state in hub.states(id)) == {"delivered": 20, "retry_wait": 4})
+    again = [id for id in ids if hub.states(id) == ["retry_wait"]]
+    for id in again:
+        hub.hurry(id)
+    for id in ids:
+        hub.until(id, "delivered")
+
+    assert {id: len(hub.attempts(id)) for id in ids} == {id: 2 if id in again else 1 for id in ids}
+    assert sorted(row.key for row in target.of("customer")) == sorted(ids)
+    assert hub.ledger(connection_id).balanced
 
 
 def test_the_first_retry_comes_after_five_seconds_give_or_take_a_fifth(hub: Hub, target: FakeTarget) -> None:

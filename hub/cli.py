@@ -13,6 +13,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
+from hub import runs
 from hub.installation import Installation
 from hub.terminal import Json, err, out, plain, print_json, verb
 from hub.trouble import Trouble
@@ -27,6 +28,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at the settings of the
 app.add_typer(config_app, name="config")
 parked_app = typer.Typer(no_args_is_help=True, help="Events that no handler could take.")
 app.add_typer(parked_app, name="parked")
+app.add_typer(runs.app, name="runs")
 
 
 def main() -> None:

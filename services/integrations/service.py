@@ -234,10 +234,11 @@ class IntegrationsService(Service):
         """List runs."""
         return runs.listed(call.session, call.request, call.subject, call.runtime.codec)
 
-    @exposes(run_contract.LIST_FINDINGS)
+    @exposes(run_contract.LIST_FINDINGS, session=False)
     def list_findings(self, call: Call) -> Page:
         """List what a run has found; whose values it shows without masks is written down first."""
-        page, seen = findings.listed(call.session, call.request, call.subject, call.runtime.codec)
+        with call.runtime.db.read() as session:
+            page, seen = findings.listed(session, call.request, call.subject, call.runtime.codec)
         views.written(call.runtime, run_contract.LIST_FINDINGS, call.subject, seen, call.request_id)
         return page
 

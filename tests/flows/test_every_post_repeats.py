@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from chassis.database import new_id, utcnow
 from gateway.route import Route
 from gateway.routes import ROUTES
-from services.integrations.models import Conflict, Connection, Delivery
+from services.integrations.models import Conflict, Connection, Delivery, Run
 from services.sales.models import Product
 from tests.flows.people import PASSWORD, Client, administrator, hire
 from tests.flows.test_role_matrix import NOBODYS_ID, RIGHTS
@@ -62,8 +62,9 @@ class Site:
 
     def made(self, collection: str) -> Any:
         """Make a record at a collection."""
-        if collection in (made := {"/conflicts": self.conflict, "/deliveries": self.dead_delivery}):
-            return made[collection]()
+        unasked = {"/conflicts": self.conflict, "/deliveries": self.dead_delivery, "/runs": self.run}
+        if collection in unasked:
+            return unasked[collection]()
         answer = self.admin.ask("POST", collection, self.body(collection), Idempotency_Key=str(uuid4()))
         assert answer.status_code == 201, f"{collection}: {answer.text}"
         return answer.json()
@@ -84,6 +85,16 @@ class Site:
             session.add(Delivery(id=id, connection_id=self.made("/connections")["id"], entity="order",
                                  local_id=new_id(), op="delete", source_version=2, idempotency_key=id, state="dead",
                                  due_at=now, created_at=now, settled_at=now))
+            session.commit()
+        return {"id": id, "version": 1}
+
+    def run(self) -> Any:
+        """Have a run ask for approval."""
+        with Session(self._engine("integrations")) as session:
+            now, id = utcnow(), new_id()
+            session.add(Run(id=id, connection_id=self.made("/connections")["id"], entity="customer", kind="dry_run",
+                            state="awaiting_approval", filter={}, options={}, position={}, counts={}, created_by="u",
+                            due_at=now, created_at=now))
             session.commit()
         return {"id": id, "version": 1}
 
@@ -113,6 +124,7 @@ class Site:
 SPECIAL: dict[str, Callable[[Site], Any]] = {
     "/connections": lambda _: {"name": f"ERP {uuid4()}", "adapter": "tryton", "config": CONFIG},
     "/routes": lambda site: {"connection_id": site.made("/connections")["id"], "entity": "order", "direction": "push"},
+    "/routes/{id}/mappings": lambda _: {"text": "fields: {currency: currency, lines: lines}"},
     "/orders": Site.order,
     "/me/password": lambda _: {"current_password": PASSWORD, "new_password": "another fine passphrase"},
     "/sessions": lambda site: {"username": site.hub.username, "password": site.hub.password},
@@ -175,9 +187,11 @@ def test_a_repeat_with_the_same_key_has_the_same_answer_and_says_so(site: Site, 
 
 def _changed(body: dict[str, Any], route: Route) -> dict[str, Any]:
     """Return a valid body that differs from any sent before."""
-    texts = ("name", "title", "new_password", "note", "reason", "content", "subject", "resolution", "body")
+    texts = ("name", "title", "new_password", "note", "reason", "content", "subject", "resolution", "body", "text")
     text = next((name for name in texts if name in route.free_fields), None)
-    return body | ({text: f"something-else-{uuid4().hex[:8]}"} if text else {})
+    number = next((name for name, value in body.items() if isinstance(value, int)), None)
+    other = {text: f"something-else-{uuid4().hex[:8]}"} if text else {number: body[number] + 1} if number else {}
+    return body | other
 
 
 def test_signing_in_again_opens_another_session_and_needs_no_key(site: Site) -> None:

@@ -179,6 +179,13 @@ RIGHTS: dict[str, Row] = {
     "GET /deliveries/{id}": _unknown("delivery.read"),
     "GET /deliveries/{id}/attempts": _unknown("delivery.read"),
     "POST /deliveries/{id}/retry": _unknown("delivery.operate"),
+    "POST /connections/{id}/runs": _unknown("run.operate", {"kind": "dry_run", "entity": "customer"}),
+    "GET /runs": _list("run.read"),
+    "GET /runs/{id}": _unknown("run.read"),
+    "GET /runs/{id}/findings": _unknown("run.read"),
+    "PATCH /runs/{id}/findings/{finding_id}": _unknown("run.operate", {"decision": "ignore"}, old=True),
+    "POST /runs/{id}/approve": _unknown("run.operate", {"count": 0}),
+    "POST /runs/{id}/cancel": _unknown("run.operate"),
     "GET /conflicts": _list("conflict.read"),
     "GET /conflicts/{id}": _unknown("conflict.read"),
     "POST /conflicts/{id}/resolve": _unknown("conflict.operate", {"resolution": "dismissed"}),
@@ -259,6 +266,7 @@ def test_a_route_lets_in_whom_the_roles_let_in(name: str, world: World) -> None:
     for who, client in world.clients.items():
         target = path.replace("{id}", world.filled(row.path) if row.path else NOBODYS_ID)
         target = target.replace("{user_id}", NOBODYS_ID).replace("{message_id}", NOBODYS_ID)
+        target = target.replace("{finding_id}", NOBODYS_ID)
         answer = _ask(client, method, target, world.filled(row.body), old=row.old)
         answers[who], wanted[who] = answer, 401 if who == "nobody" else expected(row, who)
     assert answers == wanted
@@ -278,6 +286,7 @@ def test_a_made_up_credential_is_401_at_every_route(all_rooms: Hub) -> None:
     for name in RIGHTS:
         method, path = name.split(" ")
         path = path.replace("{id}", NOBODYS_ID).replace("{user_id}", NOBODYS_ID).replace("{message_id}", NOBODYS_ID)
+        path = path.replace("{finding_id}", NOBODYS_ID)
         assert stranger.ask(method, path, {}).status_code == 401, name
 
 

@@ -1,0 +1,270 @@
+"""Runs over whole entities of a connection, through the gateway: start, watch, decide, approve, cancel."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from hub.installation import Installation
+from hub.terminal import Json, err, out, plain, print_json, verb
+from hub.trouble import Trouble
+
+if TYPE_CHECKING:
+    from hub.demo.door import Door
+
+API = "/api/v1"
+LOOK_EVERY_S = 1.0
+UNDER_WAY = ("pending", "running")
+NOT_DONE = 3
+"""Exit code of whoever watched a run that did not come to its end."""
+
+app = typer.Typer(no_args_is_help=True, help="Match, backfill, reconcile or rehearse a whole entity of a connection.")
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, as hub runs list shows it.")]
+Given = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated; the value is JSON.")]
+
+
+@app.command("start")
+@verb
+def start(
+    kind: Annotated[str, typer.Argument(help="match, backfill, reconcile, replay or dry_run.")],
+    connection: Annotated[str, typer.Argument(help="Its name or id.")],
+    entity: Annotated[str, typer.Argument(help="Such as customer.")],
+    option: Given = None,
+    filter_: Annotated[list[str] | None, typer.Option("--filter", metavar="NAME=VALUE", help="As --option.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit trail.")] = "",
+    follow: Annotated[bool, typer.Option("--watch", help="Wait until it has ended, or asks.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Start a run; it goes on in the background, whether somebody watches or not."""
+    from hub.client import asking
+
+    with asking(Installation.here()) as door:
+        body = {"kind": kind, "entity": entity, "reason": reason, "options": _read(option), "filter": _read(filter_)}
+        run = door.post(f"{API}/connections/{_connection_id(door, connection)}/runs", body)
+        if follow:
+            return _watched(door, run, as_json=as_json)
+    if as_json:
+        print_json({"ok": True, **run})
+    else:
+        out.print(f"{run['kind']} of {run['entity']} {run['state']}: hub runs watch {run['id']}", soft_wrap=True)
+    return 0
+
+
+@app.command("list")
+@verb
+def list_(
+    connection: Annotated[str | None, typer.Option(help="Its name or id.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only in this state.")] = None,
+    most: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
+    as_json: Json = False,
+) -> int:
+    """Show runs, newest first."""
+    from hub.client import asking
+
+    with asking(Installation.here()) as door:
+        asked = {"connection_id": _connection_id(door, connection) if connection else None, "kind": kind,
+                 "state": state, "limit": most}  # fmt: skip
+        items = door.get(f"{API}/runs", **{name: value for name, value in asked.items() if value is not None})["items"]
+    if as_json:
+        print_json({"ok": True, "runs": items})
+        return 0
+    table = Table("run", "kind", "entity", "state", "done", "counts", "since (UTC)", box=None, pad_edge=False)
+    for run in items:
+        table.add_row(run["id"], run["kind"], run["entity"], run["state"], _percent(run), _counts(run),
+                      run["created_at"][:19])  # fmt: skip
+    out.print(table)
+    return 0
+
+
+@app.command("watch")
+@verb
+def watch(run: RunId, as_json: Json = False) -> int:
+    """Follow a run until it has ended, or asks a person. Exit code 3 when it failed or was cancelled."""
+    from hub.client import asking
+
+    with asking(Installation.here()) as door:
+        return _watched(door, door.get(f"{API}/runs/{run}"), as_json=as_json)
+
+
+@app.command("findings")
+@verb
+def findings(
+    run: RunId,
+    kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
+    state: Annotated[str | None, typer.Option(help="open, decided, done or skipped.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="How many, in the order they were found.")] = 100,
+    as_json: Json = False,
+) -> int:
+    """Show what a run has found, with the values of both sides as far as you may see them."""
+    from hub.client import asking
+
+    asked = {name: value for name, value in {"kind": kind, "state": state}.items() if value is not None}
+    with asking(Installation.here()) as door:
+        found = list(_all(door, f"{API}/runs/{run}/findings", asked, most))
+    if as_json:
+        print_json({"ok": True, "findings": found})
+        return 0
+    for one in found:
+        of = " ".join(filter(None, (one["local_id"], one["external_id"] and f"there {one['external_id']}")))
+        decided = f" → {one['decision']}" if one["decision"] else ""
+        out.print(f"[bold]{one['kind']}[/] {plain(of)}{decided} [dim]{one['id']}[/]", soft_wrap=True)
+        detail = one["detail"] or {}
+        for name in one["fields"]:
+            sides = [plain(_shown((detail.get(side) or {}).get(name))) for side in ("ours", "theirs")]
+            out.print(f"    {name}: {sides[0]} here, {sides[1]} there", soft_wrap=True)
+        if one["candidates"]:
+            out.print(f"    may be there: {plain(', '.join(one['candidates']))}", soft_wrap=True)
+    return 0
+
+
+@app.command("decide")
+@verb
+def decide(
+    run: RunId,
+    finding: Annotated[str, typer.Argument(help="Its id, as hub runs findings shows it.")],
+    decision: Annotated[str, typer.Argument(help="Such as link, create or ignore.")],
+    external_id: Annotated[str | None, typer.Option(help="With link: which of the candidates.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Say what is to be done about a finding; it is done once the run is approved."""
+    from hub.client import asking
+
+    path = f"{API}/runs/{run}/findings"
+    with asking(Installation.here()) as door:
+        here = next((one for one in _all(door, path, {}, None) if one["id"] == finding), None)
+        if here is None:
+            raise Trouble(f"the run has no finding {finding!r}", f"hub runs findings {run} lists them")
+        body = {"decision": decision} | ({"external_id": external_id} if external_id else {})
+        decided = door.patch(f"{path}/{finding}", here["version"], body)
+    if as_json:
+        print_json({"ok": True, **decided})
+    else:
+        out.print(f"{decided['kind']}: {decided['decision']}", soft_wrap=True)
+    return 0
+
+
+@app.command("approve")
+@verb
+def approve(
+    run: RunId,
+    count: Annotated[int, typer.Option(min=0, help="What hub runs watch said that it would do.")],
+    as_json: Json = False,
+) -> int:
+    """Have a run go on that asks; refused if it would do more, or less, than COUNT by now."""
+    return _told(f"{run}/approve", {"count": count}, as_json=as_json)
+
+
+@app.command("cancel")
+@verb
+def cancel(run: RunId, as_json: Json = False) -> int:
+    """End a run where it is; what it has done stays done."""
+    return _told(f"{run}/cancel", None, as_json=as_json)
+
+
+def _told(path: str, body: dict[str, Any] | None, *, as_json: bool) -> int:
+    from hub.client import asking
+
+    with asking(Installation.here()) as door:
+        run = door.post(f"{API}/runs/{path}", body)
+    if as_json:
+        print_json({"ok": True, **run})
+    else:
+        out.print(f"{run['kind']} of {run['entity']}: {run['state']}", soft_wrap=True)
+    return 0
+
+
+def _watched(door: Door, run: dict[str, Any], *, as_json: bool) -> int:
+    """Follow a run with a progress line on a terminal, else with a line for each state."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    quiet = as_json or not err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
+        line = progress.add_task(f"{run['kind']} of {run['entity']}", total=100, told="")
+        while run["state"] in UNDER_WAY:
+            progress.update(line, completed=run["percent"] or 0, total=100 if run["percent"] is not None else None,
+                            told=_progress(run))  # fmt: skip
+            before = run["state"]
+            time.sleep(LOOK_EVERY_S)
+            run = door.get(f"{API}/runs/{run['id']}")
+            if quiet and not as_json and run["state"] != before:
+                err.print(f"{run['state']} {_progress(run)}", soft_wrap=True)
+    if as_json:
+        print_json({"ok": run["state"] not in ("failed", "cancelled"), **run})
+    else:
+        _sum_up(run)
+    return NOT_DONE if run["state"] in ("failed", "cancelled") else 0
+
+
+def _sum_up(run: dict[str, Any]) -> None:
+    out.print(f"{run['kind']} of {run['entity']} {run['state']}: {_counts(run)}", soft_wrap=True)
+    if run["error"]:
+        out.print(plain(run["error"]), soft_wrap=True)
+    if run["state"] == "awaiting_approval":
+        out.print(f"Look at hub runs findings {run['id']}, then: hub runs approve {run['id']} "
+                  f"--count {run['to_confirm']}", soft_wrap=True)  # fmt: skip
+
+
+def _progress(run: dict[str, Any]) -> str:
+    left = "" if run["seconds_left"] is None else f", about {run['seconds_left']} s left"
+    of = "" if run["total"] is None else f" of {run['total']}"
+    return f"{run['counts'].get('seen', 0)}{of}{left}"
+
+
+def _percent(run: dict[str, Any]) -> str:
+    return "" if run["percent"] is None else f"{run['percent']:.0f} %"
+
+
+def _counts(run: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(run["counts"].items()))
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _all(door: Door, path: str, asked: dict[str, Any], most: int | None) -> Iterator[dict[str, Any]]:
+    """Yield the items of a list, page by page, up to `most`."""
+    cursor, given = None, 0
+    while most is None or given < most:
+        limit = 200 if most is None else min(most - given, 200)
+        page = door.get(path, **asked, limit=limit, **({"cursor": cursor} if cursor else {}))
+        yield from page["items"]
+        given, cursor = given + len(page["items"]), page["next"]
+        if cursor is None:
+            return
+
+
+def _read(given: list[str] | None) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    for one in given or ():
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise Trouble(f"{one!r} is no NAME=VALUE", "write it as without_matching=true")
+        try:
+            read[name] = json.loads(value)
+        except ValueError:
+            read[name] = value
+    return read
+
+
+def _connection_id(door: Door, connection: str) -> str:
+    """Return the id of the connection with this name or id.
+
+    Raises:
+        Trouble: there is none within reach of whoever asks.
+    """
+    try:
+        return str(uuid.UUID(connection))
+    except ValueError:
+        named = [one["id"] for one in _all(door, f"{API}/connections", {}, None) if one["name"] == connection]
+    if not named:
+        raise Trouble(f"there is no connection {connection!r}", "GET /api/v1/connections lists them")
+    return str(named[0])

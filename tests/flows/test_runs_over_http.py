@@ -1,0 +1,98 @@
+"""A backfill and a dry run as somebody runs them: over HTTP, and with `hub runs`."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from typer.testing import CliRunner
+
+from hub import runs
+from hub.cli import app
+from services.integrations.models import Record
+from tests.flows.people import Client, administrator, hire
+from tests.service.gateway.running import Hub
+from tests.support import fake_target
+from tests.support.fake_target import GOOD_KEY, FakeTarget
+from tests.support.processes import eventually
+
+
+class Site:
+    """A hub whose administrator has joined a system that nobody has told of any customer."""
+
+    def __init__(self, hub: Hub, target: FakeTarget) -> None:
+        self.hub, self.target, self.admin = hub, target, administrator(hub)
+        self.name = f"runs {uuid.uuid4().hex[:8]}"
+        self.customer = self.made("/customers", {"name": self.name, "wechat_id": self.name})["id"]
+        eventually(self._is_known)
+        self.connection = self.made("/connections", {"name": self.name, "adapter": "fake",
+                                                     "config": target.config})["id"]
+        self.admin.ask("PUT", f"/connections/{self.connection}/credential", {"secrets": {"key": GOOD_KEY}})
+        assert self.admin.ask("POST", f"/connections/{self.connection}/check").json()["ok"]
+        self.route = self.made("/routes", {"connection_id": self.connection, "entity": "customer",
+                                           "direction": "push"})["id"]
+        assert self.admin.ask("POST", f"/routes/{self.route}/activate").status_code == 200
+
+    def _is_known(self) -> bool:
+        """Tell whether the integrations service has heard of the customer."""
+        engine = sa.create_engine(f"sqlite:///{self.hub.home}/db/integrations.sqlite", poolclass=sa.NullPool)
+        with Session(engine) as session:
+            return session.get(Record, ("customer", self.customer)) is not None
+
+    def made(self, path: str, body: dict[str, Any]) -> Any:
+        answer = self.admin.ask("POST", path, body, Idempotency_Key=str(uuid.uuid4()))
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def verb(self, *arguments: str) -> Any:
+        """Run `hub runs` as this administrator; return its exit code and its document."""
+        environ = {"HUB_HOME": str(self.hub.home), "GATEWAY_LISTEN": self.hub.url.removeprefix("http://"),
+                   "HUB_API_KEY": self.admin.headers["Authorization"].removeprefix("Bearer ")}
+        done = CliRunner().invoke(app, ["runs", *arguments, "--json"], env=environ)
+        return done.exit_code, json.loads(done.stdout)
+
+
+@pytest.fixture
+def site(all_rooms: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(runs, "LOOK_EVERY_S", 0.1)
+    for target in fake_target.running():
+        made = Site(all_rooms, target)
+        yield made
+        assert made.admin.ask("POST", f"/routes/{made.route}/deactivate").status_code == 200
+
+
+def test_a_backfill_started_over_http_brings_what_was_there_before_the_connection(site: Site) -> None:
+    path = f"/connections/{site.connection}/runs"
+    refused = site.admin.ask("POST", path, {"kind": "backfill", "entity": "customer"}, Accept_Language="zh-CN")
+    assert (refused.status_code, refused.json()["details"]["needs"]) == (409, "without_matching")
+    assert "without_matching" in refused.json()["detail"]
+
+    code, dry = site.verb("start", "dry_run", site.name, "customer", "--filter",
+                          f'local_ids=["{site.customer}"]', "--watch")
+    assert (code, dry["counts"]) == (0, {"create": 1, "seen": 1})
+    assert site.target.calls("POST") == []
+    code, found = site.verb("findings", dry["id"])
+    assert code == 0, found
+    assert [(one["kind"], one["local_id"]) for one in found["findings"]] == [("create", site.customer)]
+
+    started = site.admin.ask("POST", path, {"kind": "backfill", "entity": "customer", "reason": "the system is empty",
+                                            "options": {"without_matching": True}})
+    assert (started.status_code, started.headers["Location"]) == (201, f"/api/v1/runs/{started.json()['id']}")
+    code, ended = site.verb("watch", started.json()["id"])
+    assert (code, ended["state"], ended["percent"]) == (0, "completed", 100.0)
+    eventually(lambda: [row.key for row in site.target.of("customer")].count(site.customer) == 1)
+    code, told = site.verb("cancel", ended["id"])
+    assert (code, told["ok"]) == (1, False)
+    assert [run["id"] for run in site.verb("list", "--connection", site.name)[1]["runs"]] == [ended["id"], dry["id"]]
+
+
+def test_whoever_may_not_operate_runs_neither_starts_nor_sees_them(site: Site) -> None:
+    stranger: Client = hire(site.hub, f"runs-{uuid.uuid4().hex[:8]}", "sales")
+    asked = {"kind": "dry_run", "entity": "customer"}
+    assert stranger.ask("POST", f"/connections/{site.connection}/runs", asked).status_code == 403
+    assert stranger.ask("GET", "/runs").status_code == 403

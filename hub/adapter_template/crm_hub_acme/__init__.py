@@ -1,0 +1,1 @@
+"""Acme: customers go there."""

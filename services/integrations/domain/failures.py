@@ -22,6 +22,8 @@ GONE = "gone"
 UNRESOLVABLE = "unresolvable"
 AWAITING_MATCH = "awaiting_match"
 """Not a failure: the record may be there already, and a go-live matching that is under way will tell."""
+LEFT_OUT = "left_out"
+"""Not a failure: the record may be there already, and no go-live matching has settled which one it is."""
 
 CLASSES = (TRANSIENT, AMBIGUOUS, RATE_LIMITED, AUTH, INVALID, ALREADY_EXISTS, NOT_FOUND, VERSION_CONFLICT,
            DEPENDENCY_MISSING, ADAPTER_ERROR, GONE)

@@ -72,6 +72,18 @@ OF_THE_DEAD: Mapping[str, Words] = {
 }
 """Error class of a delivery that is given up → what to do about it."""
 
+OF_THE_UNMATCHED: Mapping[str, Words] = {
+    failures.AWAITING_MATCH: {
+        "en": "It is being found out which records the external system has already, so that none is made twice. "
+              "Confirm the open match run, or cancel it; then it goes on by itself.",
+        "zh-CN": "正在查明外部系统已有哪些记录，以免重复创建。请确认或取消未结束的匹配运行，之后自动继续。"},
+    failures.LEFT_OUT: {
+        "en": "Go-live matching left the record out: it may be there already, so nothing is made. Start another match "
+              "run, link the record or say that it is to be created, then run a backfill.",
+        "zh-CN": "上线匹配时搁置了该记录：对方可能已有，因此不会创建。请再做一次匹配，绑定它或决定创建，然后回填。"},
+}
+"""Error class of a delivery whose record may be there under an id that is not known → what to do about it."""
+
 PAUSED: Words = {
     "en": "The connection is paused by a person; the delivery waits, uses no attempt and goes on when it is resumed.",
     "zh-CN": "连接已由人员暂停；投递会等待，不消耗重试次数，恢复后自动继续。"}
@@ -109,10 +121,14 @@ def next_step(state: str, error_class: str | None, connection: Standing) -> Word
     """
     if state == "dead":
         return OF_THE_DEAD.get(error_class or "", BY_STATE["dead"])
+    if state == "skipped" and error_class in OF_THE_UNMATCHED:
+        return OF_THE_UNMATCHED[error_class]
     if state not in OPEN or state == "leased":
         return BY_STATE[state]
     if connection.desired_state == "stopped":
         return STOPPED
     if connection.desired_state != "active":
         return next((words for code, words in ADVICE.items() if code == connection.pause_code), PAUSED)
+    if state == "retry_wait" and error_class in OF_THE_UNMATCHED:
+        return OF_THE_UNMATCHED[error_class]
     return {"open": AWAY, "half_open": AWAY, "throttled": THROTTLED}.get(connection.health, BY_STATE[state])

@@ -203,7 +203,7 @@ def _unmatched(row: Any, binding: Any, connection: Connection, now: dt.datetime)
     if _is_bound(binding):
         return None
     if binding is not None and binding.state == "conflict":
-        return _end(row, "skipped", "go-live matching left it out: somebody has to say which record it is there")
+        return _end(row, "skipped", "go-live matching left it out: it may be there already", failures.LEFT_OUT)
     if row.op != "upsert" or not _is_away(binding) or not connection.matches(row.entity):
         return None
     waits = _end(row, "retry_wait", "waits for the go-live matching that is under way", failures.AWAITING_MATCH)

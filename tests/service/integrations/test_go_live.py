@@ -99,6 +99,7 @@ def test_after_a_confirmed_preview_the_first_sync_makes_exactly_what_is_missing(
         ("conflict", None)]
     live.customer(2, kept_apart, name="Southwind Traders Ltd")
     live.until(kept_apart, "skipped")
+    assert live.deliveries(kept_apart)[0].error_class == "left_out"
     assert live.ledger(connection_id).balanced
 
 

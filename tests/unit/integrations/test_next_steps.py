@@ -14,6 +14,7 @@ from services.integrations.domain.next_steps import (
     AWAY,
     BY_STATE,
     OF_THE_DEAD,
+    OF_THE_UNMATCHED,
     PAUSED,
     STOPPED,
     THROTTLED,
@@ -35,7 +36,8 @@ WELL = Standing()
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-@pytest.mark.parametrize("words", [*BY_STATE.values(), *OF_THE_DEAD.values(), PAUSED, STOPPED, AWAY, THROTTLED])
+@pytest.mark.parametrize("words", [*BY_STATE.values(), *OF_THE_DEAD.values(), *OF_THE_UNMATCHED.values(), PAUSED,
+                                   STOPPED, AWAY, THROTTLED])
 def test_every_step_is_told_in_english_and_chinese(words: dict[str, str]) -> None:
     assert set(words) == {"en", "zh-CN"}
     assert CHINESE.search(words["zh-CN"])
@@ -51,6 +53,13 @@ def test_every_state_has_a_next_step() -> None:
                                          failures.UNRESOLVABLE, failures.ADAPTER_ERROR])
 def test_a_delivery_that_is_given_up_says_what_to_do_about_its_error(error_class: str) -> None:
     assert next_step("dead", error_class, WELL) == OF_THE_DEAD[error_class] != BY_STATE["dead"]
+
+
+@pytest.mark.parametrize(("state", "error_class"), [("retry_wait", failures.AWAITING_MATCH),
+                                                    ("skipped", failures.LEFT_OUT)])
+def test_what_may_be_there_already_says_that_a_match_decides(state: str, error_class: str) -> None:
+    assert next_step(state, error_class, WELL) == OF_THE_UNMATCHED[error_class] != BY_STATE[state]
+    assert next_step("delivered", error_class, WELL) == BY_STATE["delivered"]
 
 
 def test_a_delivery_that_is_given_up_for_a_reason_of_a_newer_version_still_says_what_to_do() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from chassis.database import new_id
+from chassis.database import new_id, utcnow
 from contracts.errors import Unavailable
 from services.integrations.engine.runs import backfill
-from services.integrations.models import Delivery
-from tests.service.integrations.conftest import Hub
+from services.integrations.models import Binding, Delivery
+from services.integrations.operations import runs
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.plugged import plug_in
 from tests.support.processes import Process, Processes, eventually
@@ -19,6 +20,8 @@ from tests.support.rooms import make_keys
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 Start = Callable[..., Process]
+FIRST_PAGE = 4
+"""Records that the fake target lists at once."""
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_a_worker_stopped_past_its_lease_is_refused_by_the_fence_when_it_wakes(
     assert hub.ledger(connection_id).balanced
 
 
-@pytest.mark.parametrize("db_uri", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_backfill_killed_between_two_pages_goes_on_and_accepts_each_record_once(
     hub: Hub, target: FakeTarget, start: Start
 ) -> None:
@@ -118,3 +121,29 @@ def test_a_backfill_killed_between_two_pages_goes_on_and_accepts_each_record_onc
     lanes = [row.local_id for row in hub.rows(Delivery)]
     assert len(lanes) == len(set(lanes)) == hub.ledger(connection_id).accepted
     assert hub.ledger(connection_id).balanced
+
+
+@on_sqlite
+def test_a_kill_between_two_pages_of_linking_loses_and_doubles_nothing(
+    hub: Hub, target: FakeTarget, start: Start
+) -> None:
+    connection_id = hub.connect(target, adapter="fake_listed")
+    ours = [hub.customer(phone=f"+861380013800{n}") for n in range(9)]
+    rows = [target.put("customer", f"K-{n}", {"name": f"theirs {n}", "phone": f"1380013800{n}"}) for n in range(9)]
+    run_id = hub.start_run(connection_id, "match")
+    hub.start(hub.engine.runner)
+    hub.until_run(run_id, "awaiting_approval")
+    hub.engine.runner.stop()
+    doomed = start(HUB_FAILPOINTS="runs.between_pages=kill")
+    with hub.db.write() as session:
+        runs.approve(session, {"id": run_id, "count": 9}, utcnow(), by=ADMIN)
+    eventually(lambda: not doomed.alive(), 30)
+    assert len(hub.rows(Binding)) == FIRST_PAGE
+
+    start()
+
+    counts = hub.until_run(run_id, "completed").counts
+    assert (counts["linked"], counts.get("not_linked", 0)) == (9, 0)
+    assert {row.local_id: row.external_id for row in hub.rows(Binding)} == {
+        id: row.id for id, row in zip(ours, rows, strict=True)}
+    assert len(target.rows) == 9

@@ -76,6 +76,25 @@ def condition(name: str) -> bytes:
 # --- what an answer means --------------------------------------------------------------------------------------------
 
 
+def test_a_page_to_sign_in_is_no_proof_that_there_are_no_calendars(server: ScriptedServer, ctx: Context) -> None:
+    server.script = lambda seen: answer(200, b"<html><p>Please sign in.</p></html>", ["Content-Type: text/html"])
+    with pytest.raises(TryLater, match="no XML"):
+        CaldavAdapter().list(ctx, "task", None, 10)
+
+
+def test_a_page_to_sign_in_is_no_proof_that_a_task_is_gone(server: ScriptedServer, ctx: Context) -> None:
+    def script(seen: Seen) -> Sequence[Part]:
+        if seen.method == "PROPFIND":
+            return answer(207, multistatus(collection("/dav/team/zhangsan/")))
+        return answer(200, b"<p>Please sign in.</p>", ["Content-Type: text/html"])
+
+    server.script = script
+    with pytest.raises(TryLater, match="page"):
+        CaldavAdapter().get(ctx, "task", UID)
+    with pytest.raises(TryLater, match="page"):
+        CaldavAdapter().write(ctx, "task", task())
+
+
 @pytest.mark.parametrize(
     ("status", "body", "to_question", "to_change"),
     [

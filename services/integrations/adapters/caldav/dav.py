@@ -137,10 +137,16 @@ class Dav:
     # -- resources ----------------------------------------------------------------------------------------------------
 
     def item(self, account: str, name: str) -> Item | None:
-        """A resource by its name; one that we may not see is not there for us."""
+        """A resource by its name; one that we may not see is not there for us.
+
+        Raises:
+            TryLater: somebody on the way answered with a page, which says nothing of the resource.
+        """
         reply = self._call("GET", self._path(account, name), taken=(*_NOWHERE, 403))
         if not reply.ok:
             return None
+        if reply.headers.get("Content-Type", "").startswith("text/html"):
+            raise TryLater(f"{self.settings.base_url} answered with a page instead of {name}", http_status=reply.status)
         etag = multistatus.strong(reply.headers.get("ETag")) or ""
         return Item(account=account, name=name, etag=etag, data=reply.body)
 

@@ -21,7 +21,7 @@ _HEAD = '<?xml version="1.0" encoding="utf-8"?>'
 
 
 class NotXml(Exception):
-    """The answer is no XML that may be read."""
+    """The answer is no XML that may be read, or not the kind that was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +112,12 @@ def members(body: bytes) -> list[Member]:
     """The resources of a multistatus.
 
     Raises:
-        NotXml: it is none.
+        NotXml: it is none; a page that happens to be well-formed would pass for an empty one.
     """
-    return list(_members(_root(body)))
+    root = _root(body)
+    if root.tag != f"{DAV}multistatus":
+        raise NotXml(f"the answer is a {root.tag}")
+    return list(_members(root))
 
 
 def sync_token(body: bytes) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import json
 import os
 import subprocess
@@ -66,6 +67,13 @@ class Newsletter:
         """A reader follows the link at the foot of a newsletter, with one click (RFC 8058)."""
         link = self.member(external_id)["unsubscribe_url"]
         assert requests.post(link, data={"List-Unsubscribe": "One-Click"}, timeout=30).ok
+
+    def message(self, external_id: str) -> tuple[dict[str, str], bytes]:
+        """The message that it would send of a member as it stands now: headers and body."""
+        body = json.dumps({"member": {"current": self.member(external_id), "previous": {}}}).encode()
+        sent_at = str(int(time.time() * 1000))
+        signed = hmac.new(self.seed["webhook_secret"].encode(), body + sent_at.encode(), hashlib.sha256).hexdigest()
+        return {"X-Ghost-Signature": f"sha256={signed}, t={sent_at}"}, body
 
     def call_back(self, url: str) -> None:
         """Have every change of a member told to `url`."""

@@ -88,8 +88,14 @@ class TaskServer:
 
     def names(self, account: str) -> set[str]:
         """The resources of a calendar, without their ending."""
-        folder = self.state / "collections" / "collection-root" / "team" / account
-        return {file.stem for file in folder.glob("*.ics")}
+        return {file.stem for file in self._kept(account)}
+
+    def holding(self, account: str, text: str) -> int:
+        """How many resources of a calendar hold a text, one that is short enough for a line."""
+        return sum(text in file.read_text() for file in self._kept(account))
+
+    def _kept(self, account: str) -> list[Path]:
+        return list((self.state / "collections" / "collection-root" / "team" / account).glob("*.ics"))
 
     def forget_tokens(self, account: str) -> None:
         """What happens to a sync token after thirty days."""

@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from hub_adapter.client import Exchange, HttpPolicy, Transport
+from hub_adapter.conformance.system import Sample, System
 from hub_adapter.port import Context
 from services.integrations.adapters.caldav.adapter import CaldavAdapter
+from services.integrations.adapters.caldav.mapping import uid_of
+from tests.adapters.caldav.calling import as_write
 from tests.support.radicale import TaskServer, running_task_server
+from tests.support.records import a_task
 
 Open = Callable[..., Context]
 
@@ -36,6 +40,24 @@ def home(server: TaskServer) -> TaskServer:
     for calendar in [path.name for path in folder.iterdir() if not path.name.startswith(".")]:
         server.ask("DELETE", f"{calendar}/")
     return server
+
+
+@pytest.fixture
+def system(server: TaskServer) -> System:
+    """The task server as the conformance kit is told of it: all tasks in one calendar, each with a title of its own."""
+    task = Sample(
+        make=lambda: as_write(a_task(title=f"回访 {uuid.uuid4().hex}"), "kit"),
+        texts={"title": 500, "description": 5000},
+        times=("due_at",),
+        optional=("due_at", "description", "completed_at"),
+    )
+    return System(
+        config=server.config(),
+        secrets=server.secrets,
+        samples={"task": task},
+        count=lambda entity, cmd: server.holding("kit", cmd.body["title"]),
+        nowhere=uid_of("nobody's task"),
+    )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from hub_adapter.client import Exchange, HttpPolicy, Transport
-from hub_adapter.port import Context
+from hub_adapter.conformance.system import Sample, System
+from hub_adapter.port import Context, Write
 from services.integrations.adapters.ghost.adapter import GhostAdapter
 from tests.support.ghost import Newsletter, running_newsletter
 
@@ -27,6 +29,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def ghost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsletter]:
     with running_newsletter(tmp_path_factory.mktemp("newsletter")) as running:
         yield running
+
+
+@pytest.fixture
+def system(ghost: Newsletter) -> System:
+    """The newsletter as the conformance kit is told of it."""
+
+    def count(entity: str, cmd: Write) -> int:
+        told: list[Any] = ghost.ask("GET", f"members/?filter=email:'{cmd.body['email']}'")["members"]
+        return len(told)
+
+    return System(
+        config=ghost.config(),
+        secrets=ghost.secrets,
+        samples={"contact": Sample(make=new_contact, texts={"name": 191}, optional=("name",))},
+        count=count,
+        nowhere="0" * 24,
+        webhook=lambda entity, external_id: ghost.message(external_id),
+    )
+
+
+def new_contact() -> Write:
+    """Somebody with consent and an address that nobody has yet."""
+    id = str(uuid.uuid4())
+    consent = {"email": {"state": "granted", "at": "2020-01-01T00:00:00.000Z"}}
+    body = {"id": id, "email": f"{id}@example.com", "name": "王小明", "consent": consent}
+    return Write(local_id=id, body=body, idempotency_key=f"k-{id}", source_version=1)
 
 
 @pytest.fixture

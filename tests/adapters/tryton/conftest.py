@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from hub_adapter.client import Exchange, HttpPolicy, Transport
-from hub_adapter.port import Context
+from hub_adapter.conformance.system import Sample, System
+from hub_adapter.port import Context, Write
 from services.integrations.adapters.tryton.adapter import TrytonAdapter
 from tests.support.erp import Erp, running_erp
-from tests.support.records import a_customer, as_write
+from tests.support.records import a_customer, an_order, as_write
 
 Open = Callable[..., Context]
 
@@ -27,6 +29,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def erp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Erp]:
     with running_erp(tmp_path_factory.mktemp("erp")) as running:
         yield running
+
+
+@pytest.fixture
+def system(erp: Erp) -> System:
+    """The ERP as the conformance kit is told of it."""
+    fields = {"customer": ("party.party", "name", "name"), "order": ("sale.sale", "reference", "number")}
+
+    def count(entity: str, cmd: Write) -> int:
+        model, column, field = fields[entity]
+        return len(erp.rows(model, [[column, "=", cmd.body[field]]], column))
+
+    return System(
+        config=erp.config(),
+        secrets={"rest_key": erp.rest_key},
+        samples={
+            "customer": Sample(
+                make=lambda: as_write(a_customer(name=f"上海示例有限公司 {uuid.uuid4()}")),
+                texts={"name": 400},
+                optional=("email", "phone", "address"),
+            ),
+            "order": Sample(make=lambda: new_order(erp)),
+        },
+        count=count,
+        nowhere="999999999",
+    )
+
+
+def new_order(erp: Erp) -> Write:
+    """An order of the ERP's oldest party, under a number that is used once."""
+    party = erp.rows("party.party", [], "name")[0]["id"]
+    return as_write(an_order("c", number=f"SO-{uuid.uuid4()}"), party=str(party))
 
 
 @pytest.fixture

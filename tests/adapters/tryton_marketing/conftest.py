@@ -16,7 +16,8 @@ import pytest
 import requests
 
 from hub_adapter.client import Exchange, HttpPolicy, Transport
-from hub_adapter.port import Context
+from hub_adapter.conformance.system import Sample, System
+from hub_adapter.port import Context, Write
 from services.integrations.adapters.tryton_marketing.adapter import TrytonMarketingAdapter
 from tests.support.erp import Erp, kept_environment, running_erp
 
@@ -107,6 +108,27 @@ class People:
 @pytest.fixture
 def people(erp: Erp) -> People:
     return People(erp)
+
+
+@pytest.fixture
+def system(erp: Erp, people: People) -> System:
+    """The list as the conformance kit is told of it."""
+    kept = ("base_url", "database", "allow_private")
+    return System(
+        config={name: erp.config()[name] for name in kept} | {"mailing_list": erp.seed["mailing_list"]},
+        secrets={"rest_key": erp.rest_key},
+        samples={"contact": Sample(make=new_contact)},
+        count=lambda entity, cmd: len(people.rows(email=cmd.body["email"])),
+        nowhere="999999999",
+    )
+
+
+def new_contact() -> Write:
+    """Somebody with consent and an address that is on no list yet."""
+    id = str(uuid.uuid4())
+    consent = {"email": {"state": "granted", "at": "2020-01-01T00:00:00.000Z"}}
+    body = {"id": id, "email": f"{id}@example.com", "consent": consent}
+    return Write(local_id=id, body=body, idempotency_key=f"k-{id}", source_version=1)
 
 
 @pytest.fixture

@@ -1,0 +1,11 @@
+"""The conformance kit against a mailing list of the real ERP."""
+
+from __future__ import annotations
+
+from hub_adapter.conformance.suite import ConformanceSuite
+from services.integrations.adapters.tryton_marketing.adapter import TrytonMarketingAdapter
+
+
+class TestTrytonMarketing(ConformanceSuite):
+    adapter = TrytonMarketingAdapter()
+    entities = ("contact",)

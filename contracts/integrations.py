@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from contracts import errors, runs
+from contracts import errors, mappings, runs
 from contracts.event import EventType
 from contracts.operation import Operation, Permission
 from contracts.schema import (
@@ -71,6 +71,8 @@ class Adapter(Record):
     consent = fields.Dict(keys=fields.String(), values=fields.String(), required=True, metadata={
         "description": "Entity → the channel for which consent must be granted before a record goes there."})
     config_schema = fields.Dict(required=True)
+    record_schemas = fields.Dict(keys=fields.String(), values=fields.Dict(), metadata={
+        "description": "Entity → JSON Schema of what the target takes of a record: what a mapping can fill."})
     secret_fields = fields.List(fields.String(), required=True)
 
 
@@ -250,6 +252,8 @@ class Route(Record):
     entity = fields.String(required=True)
     direction = fields.String(required=True, validate=OneOf(*DIRECTIONS))
     state = fields.String(required=True, validate=OneOf(*ROUTE_STATES))
+    mapping_version = fields.Integer(allow_none=True, metadata={
+        "description": "The version of its mapping that is in force; null: records are sent as they are."})
     created_at = Timestamp(required=True)
     updated_at = Timestamp(required=True)
 
@@ -288,7 +292,8 @@ class ListRoutes(PageRequest):
 
 
 class ActivateRoute(ById):
-    """Switches a route on. Refused with every gap named (`gaps`) until the connection has been checked and is ready."""
+    """Switches a route on. Refused with every gap named (`gaps`) until the connection has been checked and is ready,
+    and while records use codes that its code tables lack."""
 
 
 class DeactivateRoute(ById):
@@ -310,6 +315,7 @@ class Delivery(Record):
     state = fields.String(required=True, validate=OneOf(*DELIVERY_STATES))
     source_event_id = fields.String(allow_none=True)
     source_version = fields.Integer(required=True)
+    mapping_version = fields.Integer(allow_none=True)
     attempts = fields.Integer(required=True, metadata={
         "description": "Failures so far that count towards the last attempt; 0 when the first try succeeded."})
     deferrals = fields.Integer(required=True)
@@ -576,7 +582,7 @@ LIST_ROUTES = _operation("list_routes", "List routes", ListRoutes, page_of(Route
 CHANGE_ROUTE = _operation("change_route", "Change a route", ChangeRoute, Route, ROUTE_CREATE,
                           errors.NotFound, errors.StaleVersion, errors.Invalid, audited="route")
 ACTIVATE_ROUTE = _operation("activate_route", "Switch a route on", ActivateRoute, Route, ROUTE_OPERATE,
-                            errors.NotFound, errors.Conflict, audited="route")
+                            errors.NotFound, errors.Conflict, audited="route", timeout_s=35.0)
 DEACTIVATE_ROUTE = _operation("deactivate_route", "Switch a route off",
                               DeactivateRoute, Route, ROUTE_OPERATE, errors.NotFound, audited="route")
 GET_DELIVERY = _operation("get_delivery", "Read a delivery",
@@ -616,7 +622,7 @@ OPERATIONS = (
     PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
     CHANGE_ROUTE, ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, RETRY_DELIVERY, RETRY_DEAD,
     LIST_ATTEMPTS, LIST_DELIVERIES_OF_RECORD, PUT_ACCOUNT, GET_ACCOUNT, DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS,
-    RESOLVE_CONFLICT, RECEIVE_INBOUND, *runs.OPERATIONS,
+    RESOLVE_CONFLICT, RECEIVE_INBOUND, *runs.OPERATIONS, *mappings.OPERATIONS,
 )
 
 

@@ -33,6 +33,8 @@ def in_chinese(message: str, sentences: Sentences) -> str | None:
 
 
 OF_FIELDS = _compiled((
+    (r"Must be a text of 1 to 200 characters, or a whole number\.", "必须是 1 到 200 个字符的文本，或整数。"),
+    (r"Is no name of a table: .*", "不是有效的表名：只能用小写字母、数字和下划线。"),
     (r"Unknown field\.", "未知字段。"),
     (r"Missing data for required field\.", "缺少必填字段。"),
     (r"Field may not be null\.", "不能为 null。"),
@@ -181,6 +183,8 @@ OF_DETAILS = _compiled((
     (r"No active route pulls anything over (?P<name>.*)", "{name} 没有启用中的拉取路由。"),
     (r"(?P<name>.*) has a route for (?P<entity>\S+)", "{name} 已有 {entity} 的路由。"),
     (r"(?P<name>.*) is not ready", "{name} 尚未就绪，缺少的内容见 details.gaps。"),
+    (r"The mapping cannot work", "映射无法使用，请按 errors 中列出的每一项修改。"),
+    (r"(?P<name>\S+) is a setting of this connection: .*", "{name} 是这个连接的设置，请在设置中修改并重新检查连接。"),
     (r"The credential does not fit the adapter", "凭据与适配器的要求不符。"),
     (r"The config is not what the adapter (?P<name>\S+) asks for", "配置不符合适配器 {name} 的要求。"),
     (r"There is a connection named (?P<name>.*)", "已有名为 {name} 的连接。"),

@@ -14,6 +14,7 @@ from gateway.routes import (
     customers,
     deliveries,
     inbound,
+    mappings,
     me,
     orders,
     products,
@@ -33,7 +34,7 @@ ROUTES: tuple[Route, ...] = (
     *customers.ROUTES, *contacts.ROUTES, *tasks.ROUTES, *activities.ROUTES,
     *products.ROUTES, *orders.ROUTES,
     *tickets.ROUTES, *queues.ROUTES,
-    *adapters.ROUTES, *connections.ROUTES, *sync_routes.ROUTES, *deliveries.ROUTES,
+    *adapters.ROUTES, *connections.ROUTES, *sync_routes.ROUTES, *mappings.ROUTES, *deliveries.ROUTES,
     *runs.ROUTES,
     *conflicts.ROUTES, *inbound.ROUTES,
 )

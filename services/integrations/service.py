@@ -19,7 +19,8 @@ from contracts.event import EventType
 from contracts.schema import dump
 from services.integrations import models
 from services.integrations.domain.ledger import Ledger
-from services.integrations.engine import checks, decisions, webhooks
+from services.integrations.doors import MappingDoors
+from services.integrations.engine import checks, decisions, gaps, webhooks
 from services.integrations.engine import runs as run_kinds
 from services.integrations.engine.engine import Engine
 from services.integrations.operations import accounts, credentials, intake, matching, pulls, replays
@@ -68,7 +69,7 @@ def _accept(event: Heard, kind: EventType) -> None:
         after_commit(event.session, lambda: _engine(event.runtime).wake(woken))
 
 
-class IntegrationsService(Service):
+class IntegrationsService(MappingDoors, Service):
     """Answers for connections, routes and deliveries; hears what travels."""
 
     name = contract.SERVICE
@@ -165,11 +166,12 @@ class IntegrationsService(Service):
         after_commit(call.session, _engine(call.runtime).poller.wake)
         return route
 
-    @exposes(contract.ACTIVATE_ROUTE)
+    @exposes(contract.ACTIVATE_ROUTE, session=False, again=routes.get)
     def activate_route(self, call: Call) -> models.Route:
         """Switch a route on."""
-        route = route_operations.activate(call.session, call.request, by=call.subject)
-        after_commit(call.session, _engine(call.runtime).poller.wake)
+        runtime = call.runtime
+        route = gaps.activate(runtime.db, runtime.keyring, call.request, by=call.subject, keep=call.keep)
+        _engine(runtime).poller.wake()
         return route
 
     @exposes(contract.DEACTIVATE_ROUTE)

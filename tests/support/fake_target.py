@@ -391,6 +391,21 @@ class ListedAdapter(FakeAdapter):
                     complete=complete)
 
 
+class TellingAdapter(FakeAdapter):
+    """The same target; it says what it takes, and looks taxes up in a table of its settings."""
+
+    spec = AdapterSpec(**(vars(FakeAdapter.spec) | {
+        "name": "fake_telling",
+        "config_schema": {**FakeAdapter.spec.config_schema, "properties": {
+            **FakeAdapter.spec.config_schema["properties"], "taxes": {"type": "object", "description": "Tax codes."}}},
+        "fields": {
+            "customer": {"type": "object", "required": ["name"], "properties": {
+                "name": {"type": "string"}, "phone": {"type": ["string", "null"]}, "term": {"type": "integer"},
+                "group": {"type": ["string", "null"]}, "address": {"type": ["object", "null"]}}},
+            "order": {"type": "object", "properties": {"lines": {"type": "array", "items": {
+                "type": "object", "properties": {"tax_code": {"type": "string", "codeTable": "taxes"}}}}}}}}))
+
+
 def _told(reply: Reply, ctx: Context) -> Any:
     if reply.ok:
         return reply.json()
@@ -407,7 +422,8 @@ def _remote(row: Mapping[str, Any]) -> Remote:
 
 
 ADAPTERS = {"fake": FakeAdapter, "fake_ask_only": AskOnlyAdapter, "fake_blind": BlindAdapter,
-            "fake_listed": ListedAdapter}
+            "fake_listed": ListedAdapter,
+            "fake_telling": TellingAdapter}
 
 
 def running() -> Iterator[FakeTarget]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -91,8 +91,9 @@ def _write(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
         # First it has to be known whether there is anything of ours: only then can it be merged, or made.
         begun = target.adapter.find(ctx, job.entity, job.begun)
         return _found(begun[0]) if begun else {"found": "absent"}
-    cmd = Write(local_id=job.local_id, body=job.body, idempotency_key=job.key, source_version=job.version,
-                external_id=job.external_id, expected_version=job.remote_version, references=job.references)
+    cmd = Write(local_id=job.local_id, body=_body(target, job, ctx), idempotency_key=job.key,
+                source_version=job.version, external_id=job.external_id, expected_version=job.remote_version,
+                references=job.references)
     if job.adopted and target.refuses_stale:
         # People may have changed it between the call whose answer was lost and the look that found it.
         return _write_merged(target, job, ctx, cmd)
@@ -102,6 +103,19 @@ def _write(target: Target, job: Job, ctx: Context) -> dict[str, Any]:
         if job.external_id is None or not _met_another(target, error):
             raise
     return _write_merged(target, job, ctx, cmd)
+
+
+def _body(target: Target, job: Job, ctx: Context) -> Mapping[str, Any]:
+    """Return what is to stand there. Fields that are only set when a record is made are taken from what stands.
+
+    Raises:
+        Invalid: the mapping in force can make nothing of the record.
+    """
+    if job.unmappable is not None:
+        raise Invalid(f"the mapping cannot fill it: {job.unmappable}", field=f"/{job.unmappable.field}")
+    standing = target.adapter.get(ctx, job.entity, job.external_id) if job.once and job.external_id else None
+    return job.body if standing is None else {**job.body, **{
+        name: standing.body[name] for name in job.once if name in standing.body}}
 
 
 def _write_merged(target: Target, job: Job, ctx: Context, cmd: Write) -> dict[str, Any]:
@@ -116,7 +130,7 @@ def _write_merged(target: Target, job: Job, ctx: Context, cmd: Write) -> dict[st
         theirs = target.adapter.get(ctx, job.entity, job.external_id or "")
         if theirs is None:
             raise NotFound("the record has gone while it was being written")
-        merged = merging.merge(job.base, theirs.body, job.body, owned)
+        merged = merging.merge(job.base, theirs.body, cmd.body, owned)
         # A new key: under the old one a target that honours it could repeat the refusal.
         key = f"{cmd.idempotency_key}-{n}"
         again = replace(cmd, body=merged.body, expected_version=theirs.version, idempotency_key=key)

@@ -18,8 +18,10 @@ from services.integrations.adapters import registry
 from services.integrations.domain import failures, retry
 from services.integrations.domain.deliveries import TERMINAL, is_stale
 from services.integrations.domain.gates import barring
-from services.integrations.models import Attempt, Binding, Connection, Delivery
+from services.integrations.domain.mapping import Unmappable
+from services.integrations.models import Attempt, Binding, Connection, Delivery, Route
 from services.integrations.operations import announcements, intake, records, snapshots
+from services.integrations.operations.bodies import InForce, in_force
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
@@ -28,7 +30,7 @@ from services.integrations.routing import ACCOUNT, dependencies
 
 log = telemetry.logger(__name__)
 
-_ATTEMPT, _BINDING, _DELIVERY = table_of(Attempt), table_of(Binding), table_of(Delivery)
+_ATTEMPT, _BINDING, _DELIVERY, _ROUTE = map(table_of, (Attempt, Binding, Delivery, Route))
 _BINDING_BEGUN = Upsert(_BINDING, where=_BINDING.c.external_id.is_(None), changing={
     "state": "creating", "acked_version": 0, "base_snapshot": excluded(_BINDING.c.base_snapshot),
     "sought_sealed": excluded(_BINDING.c.sought_sealed)})
@@ -64,6 +66,9 @@ class Job:
         adopted: whether it was found there after a lost answer, and nothing has been written to it since.
         sought: what the target is asked for it by while it is not bound (`AdapterSpec.sought_by`).
         begun: what it is looked for by before it is made, as an earlier call may have left it there; None if none may.
+        needs: entity and id of the records that this one points at.
+        once: fields that are left as they stand there.
+        unmappable: why the mapping in force could not make a body of the record.
     """
 
     delivery_id: str
@@ -94,6 +99,9 @@ class Job:
     adopted: bool = False
     sought: Mapping[str, str] | None = field(default=None, repr=False)
     begun: Mapping[str, str] | None = field(default=None, repr=False)
+    needs: Sequence[tuple[str, str]] = ()
+    once: frozenset[str] = frozenset()
+    unmappable: Unmappable | None = None
 
     @property
     def lane(self) -> lanes.Lane:
@@ -129,15 +137,16 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     the same transaction: blocked on what has to be there first, or skipped because the target has that version or a
     newer one. Also returned: the connections that may have more to do at once.
     """
+    by_id = {connection_id: session.get_one(Connection, connection_id) for connection_id, _limit in wanted}
     by_connection = {
-        connection_id: _take(session, connection_id, limit, lease, now,
+        connection_id: _take(session, by_id[connection_id], limit, lease, now,
                              lanes.PRIORITIES if connection_id in background else (lanes.EVENTS,))
         for connection_id, limit in wanted}
     taken = [row for rows in by_connection.values() for row in rows]
     if not taken:
         return [], set()
     bodies = _bodies(session, keyring, taken)
-    by_id = {connection_id: session.get_one(Connection, connection_id) for connection_id in by_connection}
+    mapped = in_force(session, by_id.values())
     specs = {id: registry.load(connection.adapter).spec for id, connection in by_id.items()}
     needs = {row.id: dependencies(row.entity, bodies[row.id][1], specs[row.connection_id].accounts)
              for row in taken if row.id in bodies}
@@ -156,6 +165,7 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
             missing.add((row.connection_id, *absent[0]))
             moves.append(_blocked(row, absent[0], now))
         else:
+            job = _mapped(job, mapped.get(row.connection_id))
             jobs.append(_with_both_sides(keyring, job, bound.get(_lane(row)), by_id[row.connection_id]))
     write_back(session, moves, now)
     announcements.deliveries_settled(session, [_ended(move, taken) for move in moves if move.after in TERMINAL])
@@ -166,23 +176,27 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     return jobs, again | (full & {move.lane[0] for move in moves})
 
 
-def _take(session: Session, connection_id: str, limit: int, lease: Lease, now: dt.datetime,
+def _take(session: Session, connection: Connection, limit: int, lease: Lease, now: dt.datetime,
           priorities: Sequence[int]) -> list[Any]:
     taken: list[Any] = []
     for priority in priorities:
         if len(taken) < limit:
             taken += session.execute(
-                *_leasing(connection_id, priority, now, limit - len(taken), lease.owner, lease.until)).all()
+                *_leasing(connection.id, priority, now, limit - len(taken), lease.owner, lease.until,
+                          mapped=connection.mapping_version is not None)).all()
     return sorted(taken, key=lambda row: row.id)
 
 
 @built_once
-def _leasing(connection_id: str, priority: int, now: dt.datetime, limit: int, owner: str,
-             until: dt.datetime) -> sa.Executable:
+def _leasing(connection_id: str, priority: int, now: dt.datetime, limit: int, owner: str, until: dt.datetime, *,
+             mapped: bool) -> sa.Executable:
     # A CTE, because PostgreSQL may evaluate a limited sub-select more than once.
     picked = lanes.claimable(connection_id, priority, now, limit).cte("picked")
+    version = (sa.select(_ROUTE.c.mapping_version).where(
+        _ROUTE.c.connection_id == _DELIVERY.c.connection_id, _ROUTE.c.entity == _DELIVERY.c.entity).scalar_subquery())
     return (sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(sa.select(picked.c.id)))
-            .values(state="leased", lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1)
+            .values(state="leased", lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1,
+                    **({"mapping_version": version} if mapped else {}))
             .returning(*_DELIVERY.c))
 
 
@@ -239,8 +253,20 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         # Until it is bound, every version of the record is made under one key: else a lost answer doubles it.
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,
-        hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {}, adopted=acked == 0,
+        hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {}, adopted=acked == 0, needs=needs,
     )
+
+
+def _mapped(job: Job, sent: InForce | None) -> Job:
+    """Return the job with what the mapping in force makes of its record, or why it can make nothing of it."""
+    if sent is None or job.action != "write":
+        return job
+    creating = job.external_id is None
+    try:
+        body = sent.body(job.entity, job.body, creating=creating)
+    except Unmappable as error:
+        return replace(job, body={}, unmappable=error)
+    return replace(job, body=body, once=frozenset() if creating else sent.once(job.entity))
 
 
 def _with_both_sides(keyring: Keyring, job: Job, binding: Any, connection: Connection) -> Job:
@@ -346,15 +372,16 @@ def open_attempts(session: Session, jobs: Sequence[Job], now: dt.datetime) -> No
              "started_at": now} for job in jobs])
 
 
-def renew(session: Session, owner: str, delivery_ids: Sequence[str], until: dt.datetime) -> set[str]:
-    """Extend our leases; return those that are still ours."""
-    return set(session.execute(*_renewing(list(delivery_ids), owner, until)).scalars())
+def renew(session: Session, owner: str, leases: Sequence[tuple[str, int]], until: dt.datetime) -> set[tuple[str, int]]:
+    """Extend our leases, each by its delivery and fence; return those that are still held."""
+    return {(row.id, row.fence) for row in session.execute(*_renewing(list(leases), owner, until))}
 
 
 @built_once
-def _renewing(delivery_ids: Collection[str], owner: str, until: dt.datetime) -> sa.Executable:
-    return (sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(delivery_ids), _DELIVERY.c.lease_owner == owner)
-            .values(lease_until=until).returning(_DELIVERY.c.id))
+def _renewing(leases: Collection[tuple[str, int]], owner: str, until: dt.datetime) -> sa.Executable:
+    return (sa.update(_DELIVERY)
+            .where(sa.tuple_(_DELIVERY.c.id, _DELIVERY.c.fence).in_(leases), _DELIVERY.c.lease_owner == owner)
+            .values(lease_until=until).returning(_DELIVERY.c.id, _DELIVERY.c.fence))
 
 
 def _lane(row: Any) -> lanes.Lane:

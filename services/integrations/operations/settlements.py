@@ -37,7 +37,7 @@ from services.integrations.operations.inbound import News, Written
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import table_of
-from services.integrations.routing import dependencies
+from services.integrations.routing import ACCOUNT
 
 _ATTEMPT, _BINDING = table_of(Attempt), table_of(Binding)
 _NEWER = excluded(_BINDING.c.acked_version) > _BINDING.c.acked_version
@@ -230,7 +230,7 @@ def _block_on_reference(plan: _Plan, now: dt.datetime) -> None:
     that loses it each time is not told for ever. An entity that the signpost does not know of cannot be waited for.
     """
     move, job = plan.move, plan.outcome.job
-    needed = dependencies(job.entity, job.body)
+    needed = [need for need in job.needs if need[0] != ACCOUNT]
     if not needed:
         move.after = "dead"
         return

@@ -31,4 +31,5 @@ def _shown(spec: AdapterSpec) -> dict[str, Any]:
     return {"name": spec.name, "version": spec.version, "title": spec.title, "entities": spec.entities,
             "pulled": spec.pulled, "capabilities": sorted(spec.capabilities), "guarantee": guarantee(spec),
             "accounts": spec.accounts, "consent": dict(spec.consent), "config_schema": spec.config_schema,
+            "record_schemas": dict(spec.fields),
             "secret_fields": spec.secret_fields}

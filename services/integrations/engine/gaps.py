@@ -1,0 +1,107 @@
+"""Naming the codes that are missing before a route sends anything: over its records, between short transactions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from chassis.context import Subject
+from chassis.crypto import Keyring
+from chassis.database import Database
+from contracts.errors import Conflict
+from services.integrations.adapters import registry
+from services.integrations.domain.codes import Gaps
+from services.integrations.domain.gates import barring
+from services.integrations.domain.mapping import Unmappable
+from services.integrations.models import Connection, Route
+from services.integrations.operations import mappings, readiness
+from services.integrations.operations import routes as operations
+from services.integrations.operations.bodies import InForce
+from services.integrations.queries import mappings as queries
+from services.integrations.queries import routes
+
+PAGE = 500
+MOST_RECORDS = 50_000
+MOST_S = 20.0
+"""The newest records are looked at, so many or for so long; what is older tells itself when it is sent."""
+MOST_TOLD = 200
+
+
+def activate(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subject,
+             keep: Callable[[Session, object], None]) -> Route:
+    """Switch a route on once every code that its records use has a counterpart.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+        Conflict: something is missing; `gaps` names each.
+    """
+    with db.read() as session:
+        route = routes.get(session, request["id"], by, "operate")
+        connection = session.get_one(Connection, route.connection_id)
+        saved = queries.version(session, route.id, route.mapping_version)
+        sent = mappings.with_version(session, connection, route, saved)
+        ready = not readiness.gaps(connection)
+    if ready:
+        _require_none(db, keyring, connection, route, sent)
+    with db.write() as session:
+        switched = operations.activate(session, request, by=by)
+        keep(session, switched)
+        session.expunge(switched)
+        return switched
+
+
+def use(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subject,
+        keep: Callable[[Session, object], None]) -> dict[str, Any]:
+    """Put a version of a mapping in force; on an active route, once every code that its records use has a counterpart.
+
+    Raises:
+        NotFound: there is no such route or version in the caller's sight.
+        Conflict: codes are missing; `gaps` names each.
+    """
+    with db.read() as session:
+        route = queries.route_of(session, request["id"], by, "operate")
+        connection = session.get_one(Connection, route.connection_id)
+        number = request["number"]
+        saved = None if number is None else queries.get(session, route.id, number, by, "operate")
+        sent = mappings.with_version(session, connection, route, saved)
+    if route.state == "active":
+        _require_none(db, keyring, connection, route, sent)
+    with db.write() as session:
+        used = mappings.use(session, request, by=by)
+        keep(session, used)
+        return used
+
+
+def _require_none(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce) -> None:
+    gaps = _found(db, keyring, connection, route, sent)
+    if gaps.records:
+        raise Conflict(f"{connection.name} is not ready", gaps=[
+            {"field": f"code_tables/{table}", "code": code, "records": records,
+             "message": f"{code!r} is not in the code table {table!r}: {records} records of {route.entity} use it."}
+            for (table, code), records in gaps.records.most_common(MOST_TOLD)])
+
+
+def _found(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce) -> Gaps:
+    """Look up every code of the records that the route would send."""
+    spec, entity = registry.load(connection.adapter).spec, route.entity
+    mapping, target = sent.mappings.get(entity), spec.fields.get(entity, {})
+    gaps = Gaps(sent.tables)
+    if route.direction == "pull" or not (spec.code_tables or (mapping is not None and mapping.tables)):
+        return gaps
+    until, before = time.monotonic() + MOST_S, None
+    for _page in range(MOST_RECORDS // PAGE):
+        with db.read() as session:
+            rows = queries.newest(session, entity, PAGE, before=before)
+        for _row, state in mappings.opened(keyring, rows):
+            if barring(spec, entity, state) is None:
+                with suppress(Unmappable):
+                    gaps.looked_up_by_target(target, sent.body(entity, state, codes=gaps))
+                gaps.next_record()
+        if len(rows) < PAGE or time.monotonic() > until:
+            break
+        before = rows[-1].id
+    return gaps

@@ -6,6 +6,8 @@ import datetime as dt
 import threading
 from collections.abc import Callable
 
+from sqlalchemy.orm import Session
+
 from chassis import telemetry
 from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
@@ -44,8 +46,9 @@ class Pruner:
         with self._db.write() as session:
             inbound.forget(session, self._clock())
             receipts.forget(session, self._clock())
-        self._forget_matchings()
         before, after, pruned = self._clock() - self._keep, "", 0
+        self._repeat(matching.forget)
+        self._repeat(lambda session: pruning.forget_findings(session, before))
         while True:
             with self._db.write() as session:
                 page = pruning.prune(session, after, before)
@@ -54,11 +57,12 @@ class Pruner:
                 return pruned
             after = page.after
 
-    def _forget_matchings(self) -> None:
+    def _repeat(self, forget: Callable[[Session], bool]) -> None:
+        """Forget a batch in a transaction of its own, until there is no more."""
         more = True
         while more and not self._stopped.wait(BREATH_S):
             with self._db.write() as session:
-                more = matching.forget(session)
+                more = forget(session)
 
     def stop(self) -> None:
         """End `run`, after the batch in hand."""

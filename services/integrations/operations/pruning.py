@@ -1,4 +1,7 @@
-"""Forgetting what was settled long ago, with its attempts; the ledger keeps the count, in the same transaction."""
+"""Forgetting what was settled long ago, with its attempts; the ledger keeps the count, in the same transaction.
+
+What runs have found is forgotten as long after their end.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from services.integrations.domain.deliveries import PRUNABLE
-from services.integrations.models import Attempt, Conflict, Delivery, LedgerRow
+from services.integrations.models import Attempt, Conflict, Delivery, Finding, LedgerRow, Run
 from services.integrations.queries.statements import table_of
 
 BATCH = 500
 """Rows that one transaction looks at: some ten milliseconds, during which SQLite takes no other writer."""
 _ATTEMPT, _DELIVERY, _LEDGER = table_of(Attempt), table_of(Delivery), table_of(LedgerRow)
+_FINDING, _RUN = table_of(Finding), table_of(Run)
 _CONFLICT = table_of(Conflict).c
 _DISPUTED = sa.select(1).where(
     _CONFLICT.local_id == _DELIVERY.c.local_id, _CONFLICT.connection_id == _DELIVERY.c.connection_id,
@@ -65,3 +69,11 @@ def _delete(session: Session, ids: list[str]) -> int:
         risen: dict[str, Any] = {state: _LEDGER.c[state] + many for state, many in states.items()}
         session.execute(sa.update(_LEDGER).where(_LEDGER.c.connection_id == connection_id).values(risen))
     return len(gone)
+
+
+def forget_findings(session: Session, before: dt.datetime) -> bool:
+    """Delete up to `BATCH` findings of runs that ended before; return whether there may be more. The runs stay."""
+    old = (sa.select(_FINDING.c.id).join(_RUN, _RUN.c.id == _FINDING.c.run_id).where(_RUN.c.ended_at < before)
+           .limit(BATCH))
+    gone = session.execute(sa.delete(_FINDING).where(_FINDING.c.id.in_(old)).returning(_FINDING.c.id)).all()
+    return len(gone) == BATCH

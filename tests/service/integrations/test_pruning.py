@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from chassis.database import new_id, utcnow
 from services.integrations.domain.deliveries import OPEN, STATES
 from services.integrations.engine.pruner import Pruner
-from services.integrations.models import Attempt, Conflict, Delivery
-from services.integrations.operations import conflicts, intake, pruning
+from services.integrations.models import Attempt, Conflict, Delivery, Finding, Run
+from services.integrations.operations import conflicts, findings, intake, pruning
 from tests.service.integrations.conftest import CREATED, UPDATED, Hub
 from tests.service.integrations.test_conflicts import refuse
 from tests.service.integrations.test_two_ways import connect, task
@@ -127,3 +127,18 @@ def test_two_processes_that_prune_at_once_count_each_delivery_once(hub: Hub, tar
         assert pruning._delete(session, [row["id"]]) == 0  # it was seen before the other one committed
 
     assert (hub.ledger(connection_id).delivered, hub.ledger(connection_id).balanced) == (1, True)
+
+
+def test_what_a_run_found_goes_as_long_after_its_end_and_the_run_stays(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    ended, under_way = (hub.start_run(connection_id, kind, without_matching=True, reason="x") if kind == "backfill"
+                        else hub.start_run(connection_id, kind) for kind in ("backfill", "dry_run"))
+    with hub.db.write() as session:
+        for run in (ended, under_way):
+            findings.add(session, run, [findings.Found(kind="create", local_id="c")] * 2, utcnow())
+        session.get_one(Run, ended).ended_at = utcnow()
+    pruner(hub, days_later=89.9).prune()
+    assert len(hub.rows(Finding)) == 4
+    pruner(hub, days_later=91).prune()
+    assert {one.run_id for one in hub.rows(Finding)} == {under_way}
+    assert {one.id for one in hub.rows(Run)} == {ended, under_way}

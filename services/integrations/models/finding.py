@@ -39,6 +39,7 @@ class Finding(Base):
         sa.Index("ix_finding_run", "run_id", "id"),
         sa.Index("ix_finding_kind", "run_id", "kind", "id"),
         sa.Index("ix_finding_state", "run_id", "state", "id"),
+        sa.Index("ix_finding_external", "run_id", "external_id"),
     )
 
     @property

@@ -77,11 +77,12 @@ def get(dav: Dav, external_id: str) -> Remote | None:
 
 
 def find(dav: Dav, keys: Mapping[str, str]) -> list[Remote]:
-    """Tasks by "id" (our id)."""
+    """Tasks by "id" (our id). A colleague may have copied one into another calendar: each place is told."""
     if unknown := keys.keys() - {"id"}:
         raise Invalid(f"a task cannot be found by {sorted(unknown)}")
-    standing = _located(dav, mapping.uid_of(keys["id"]))
-    return [standing.remote(dav)] if standing else []
+    uid = mapping.uid_of(keys["id"])
+    found = (_named(dav, calendar.account, mapping.resource_name(uid), uid) for calendar in dav.calendars())
+    return [standing.remote(dav) for standing in found if standing]
 
 
 def page(dav: Dav, cursor: str | None, limit: int) -> Page[Remote]:

@@ -18,7 +18,7 @@ from chassis.failpoints import failpoint
 from contracts.errors import Unavailable
 from services.integrations.domain import failures
 from services.integrations.engine.renewals import Renew
-from services.integrations.engine.runs import KINDS
+from services.integrations.engine.runs import KINDS, repeat
 from services.integrations.engine.targets import Targets
 from services.integrations.engine.turns import CallFailed, CannotGoOn, Turn
 from services.integrations.engine.workers import Workers
@@ -26,6 +26,7 @@ from services.integrations.operations import runs
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.runs import LeaseLost, Taken
 from services.integrations.operations.settlements import Failed
+from services.integrations.queries.runs import any_repeated
 from services.integrations.settings import IntegrationsSettings
 
 log = telemetry.logger(__name__)
@@ -71,13 +72,17 @@ class Runner:
         self._woken.set()
 
     def start_due(self) -> None:
-        """Take every run that is due, as far as there is room."""
+        """Take every run that is due, as far as there is room, and those that are to be repeated now."""
         if self._busy >= AT_ONCE:
             return
         now = self._clock()
         with self._db.read() as session:
-            if not runs.any_due(session, now):
+            repeated = any_repeated(session, now)
+            if not repeated and not runs.any_due(session, now):
                 return
+        if repeated:
+            with self._db.write() as session:
+                repeat(session, now)
         with self._db.write() as session:
             taken = runs.claim(session, AT_ONCE - self._busy, Lease(owner=self._owner, until=self._until(now)), now)
         for one in taken:

@@ -11,6 +11,7 @@ from services.integrations.models.delivery import Delivery
 from services.integrations.models.finding import Finding
 from services.integrations.models.hint import Hint
 from services.integrations.models.ledger import LedgerRow
+from services.integrations.models.listing import Listed, Suspected
 from services.integrations.models.mapping import CodeTable, MappingVersion
 from services.integrations.models.matching import MatchKey, MatchPair, MatchRemote
 from services.integrations.models.own_write import OwnWrite
@@ -21,5 +22,5 @@ from services.integrations.models.run import Run
 from services.integrations.models.sighting import Sighting
 
 __all__ = ["Attempt", "Base", "Binding", "CodeTable", "Conflict", "Connection", "Credential", "Cursor", "Delivery",
-           "Finding", "Hint", "LedgerRow", "MappingVersion", "MatchKey", "MatchPair", "MatchRemote",
-           "OwnWrite", "Receipt", "Record", "Route", "Run", "Sighting"]
+           "Finding", "Hint", "LedgerRow", "Listed", "MappingVersion", "MatchKey", "MatchPair", "MatchRemote",
+           "OwnWrite", "Receipt", "Record", "Route", "Run", "Sighting", "Suspected"]

@@ -81,7 +81,6 @@ class Step:
         effect: what else is written, once it is sure that the run is still ours; returns what that adds to the counts.
             It locks records before their connection, and the connection before all else.
         phase, total: from now on; None leaves them.
-        next_run_at: when the next run like it begins; of one that is done.
     """
 
     then: Then = "go_on"
@@ -92,7 +91,6 @@ class Step:
     phase: str | None = None
     total: int | None = None
     wait_s: float = 0.0
-    next_run_at: dt.datetime | None = None
 
 
 def create(session: Session, connection: Connection, asked: Mapping[str, Any], plan: Plan, now: dt.datetime, *,
@@ -109,6 +107,9 @@ def create(session: Session, connection: Connection, asked: Mapping[str, Any], p
     run = Run(id=new_id(), connection_id=connection.id, entity=entity, kind=kind, phase=plan.phase,
               filter=dict(asked["filter"]), options=dict(asked["options"]), position=dict(plan.position), counts={},
               total=plan.total, reason=asked["reason"], created_by=by, due_at=now, created_at=now)
+    # The newest of a kind decides when the next begins.
+    session.execute(sa.update(Run).where(Run.connection_id == connection.id, Run.entity == entity, Run.kind == kind,
+                                         Run.next_run_at.is_not(None)).values(next_run_at=None))
     session.add(run)
     try:
         session.flush()
@@ -160,7 +161,6 @@ def record(session: Session, taken: Taken, step: Step, now: dt.datetime, lease_u
     run.failures, run.error = 0, None
     run.due_at, run.lease_until = now + dt.timedelta(seconds=step.wait_s), lease_until
     if step.then == "done":
-        run.next_run_at = step.next_run_at
         _end(run, "completed", now)
     elif step.then == "ask":
         run.state = "awaiting_approval"
@@ -217,9 +217,16 @@ def _held(session: Session, taken: Taken) -> Run:
 
 def _end(run: Run, state: str, now: dt.datetime) -> None:
     run.state, run.ended_at, run.lease_owner, run.lease_until = state, now, None, None
+    run.next_run_at = None if state == "cancelled" else later(run, now)
     run.version += 1
     log.info("run_ended", run_id=run.id, kind=run.kind, entity=run.entity, connection_id=run.connection_id,
              state=state, counts=run.counts, error=run.error)
+
+
+def later(run: Run, now: dt.datetime) -> dt.datetime | None:
+    """Return when the next run like one begins that is over now; None if it was not to be repeated."""
+    every_h: int = run.options.get("every_h") or 0
+    return now + dt.timedelta(hours=every_h) if every_h else None
 
 
 def _taken(row: Any) -> Taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from contracts.schema import instance_of
 from services.integrations.domain.runs import TO_CONFIRM, UNFINISHED
 from services.integrations.models import Finding, Run
 from services.integrations.models.base import one_of
+from services.integrations.queries.statements import built_once
 
 
 def visible(subject: Subject, action: str) -> sa.ColumnElement[bool]:
@@ -83,3 +85,19 @@ def has_completed(session: Session, connection_id: str, entity: str, kind: str) 
     done = sa.select(Run.id).where(Run.connection_id == connection_id, Run.entity == entity, Run.kind == kind,
                                    Run.state == "completed")
     return session.scalar(done.limit(1)) is not None
+
+
+def any_repeated(session: Session, now: dt.datetime) -> bool:
+    """Tell whether it is time to repeat a run."""
+    return session.execute(*_repeated(now)).first() is not None
+
+
+def to_repeat(session: Session, now: dt.datetime) -> list[Run]:
+    """Return the runs that it is time to repeat, locked."""
+    due = sa.select(Run).where(Run.next_run_at <= now, Run.next_run_at.is_not(None)).order_by(Run.next_run_at)
+    return list(session.scalars(due.with_for_update(skip_locked=True)))
+
+
+@built_once
+def _repeated(now: dt.datetime) -> sa.Select[Any]:
+    return sa.select(Run.id).where(Run.next_run_at <= now, Run.next_run_at.is_not(None)).limit(1)

@@ -8,17 +8,22 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from contracts.errors import Invalid
+from chassis import telemetry
+from contracts.errors import HubError, Invalid
 from contracts.schema import Request, load
-from services.integrations.engine.runs import backfill, dry_run, match
+from services.integrations.engine.runs import backfill, dry_run, match, reconcile
 from services.integrations.engine.turns import Asked, Kind
 from services.integrations.models import Connection, Run
 from services.integrations.operations import runs
+from services.integrations.queries import runs as queries
+
+log = telemetry.logger(__name__)
 
 KINDS: Mapping[str, Kind] = {
     "match": match,
     "backfill": backfill,
     "dry_run": dry_run,
+    "reconcile": reconcile,
 }
 
 
@@ -44,6 +49,18 @@ def start(session: Session, connection: Connection, request: Mapping[str, Any], 
     plan = kind.plan(session, Asked(connection=connection, entity=request["entity"], reason=request["reason"],
                                     **checked))
     return runs.create(session, connection, {**request, **checked}, plan, now, by=by)
+
+
+def repeat(session: Session, now: dt.datetime) -> None:
+    """Start the next of every run whose time has come; one that cannot begin is tried again when the next would be."""
+    for run in queries.to_repeat(session, now):
+        again = {name: getattr(run, name) for name in ("kind", "entity", "filter", "options", "reason")}
+        try:
+            start(session, session.get_one(Connection, run.connection_id), again, now, by=run.created_by)
+        except HubError as error:
+            log.warning("run_not_repeated", run_id=run.id, kind=run.kind, entity=run.entity,
+                        connection_id=run.connection_id, reason=error.message)
+            run.next_run_at = runs.later(run, now)
 
 
 def _checked(name: str, schema: type[Request], request: Mapping[str, Any]) -> dict[str, Any]:

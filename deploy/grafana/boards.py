@@ -51,6 +51,10 @@ CONNECTIONS = (
     Panel("Health", "short", (("connection_health == 1", "{{connection}} {{health}}"),)),
     Panel("Time since the last success", "s", (
         ("time() - connection_last_success_timestamp_seconds", "{{connection}}"),)),
+    Panel("Found otherwise there by the last comparison", "percentunit", (
+        ("reconciliation_drift_ratio", "{{connection}} {{entity}}"),)),
+    Panel("Time since the last comparison", "s", (
+        ("time() - reconciliation_last_complete_timestamp_seconds", "{{connection}} {{entity}}"),)),
     Panel("Messages of webhooks", "ops", ((rate("integrations_inbound_messages_total", "result"), "{{result}}"),)),
 )
 

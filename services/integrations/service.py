@@ -31,7 +31,7 @@ from services.integrations.operations import routes as route_operations
 from services.integrations.operations import runs as run_operations
 from services.integrations.operations.records import HASHED
 from services.integrations.queries import adapters, conflicts, connections, deliveries, fates, findings, routes, runs
-from services.integrations.queries.gauges import ConnectionGauges
+from services.integrations.queries.gauges import ConnectionGauges, ReconciliationGauges
 from services.integrations.settings import IntegrationsSettings
 
 
@@ -393,4 +393,5 @@ class IntegrationsService(MappingDoors, Service):
         _accept(event, sales.ORDER_CANCELLED)
 
 
-SERVICE, SETTINGS, BASE, GAUGES = IntegrationsService, IntegrationsSettings, models.Base, (ConnectionGauges,)
+SERVICE, SETTINGS, BASE = IntegrationsService, IntegrationsSettings, models.Base
+GAUGES = (ConnectionGauges, ReconciliationGauges)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from chassis import telemetry
 from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
-from services.integrations.operations import inbound, matching, pruning, receipts
+from services.integrations.operations import inbound, matching, pruning, receipts, reconciliations
 
 log = telemetry.logger(__name__)
 
@@ -48,6 +48,7 @@ class Pruner:
             receipts.forget(session, self._clock())
         before, after, pruned = self._clock() - self._keep, "", 0
         self._repeat(matching.forget)
+        self._repeat(reconciliations.forget)
         self._repeat(lambda session: pruning.forget_findings(session, before))
         while True:
             with self._db.write() as session:

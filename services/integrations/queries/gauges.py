@@ -1,4 +1,5 @@
-"""How the connections stand, read when somebody scrapes: open work by state, its age, and how each target is doing."""
+"""How the connections stand, read when somebody scrapes: open work by state, its age, how each target is doing, and how
+far it was from what it should have when both sides were compared last."""
 
 from __future__ import annotations
 
@@ -13,10 +14,11 @@ from chassis.gauges import Gauge, Gauges, Sample
 from contracts.errors import Unavailable
 from contracts.integrations import DESIRED_STATES, HEALTH
 from services.integrations.domain.deliveries import OPEN, State
-from services.integrations.models import Connection, Delivery
+from services.integrations.domain.reconciliation import drift
+from services.integrations.models import Connection, Delivery, Route, Run
 from services.integrations.queries.statements import table_of
 
-_CONNECTION, _DELIVERY = table_of(Connection).c, table_of(Delivery).c
+_CONNECTION, _DELIVERY, _ROUTE, _RUN = (table_of(model).c for model in (Connection, Delivery, Route, Run))
 COUNTED: tuple[State, ...] = (*OPEN, "dead")
 """States that are counted. The others only grow, and a count of everything that was ever delivered is not cheap."""
 
@@ -81,3 +83,46 @@ def _lag(row: Any, now: dt.datetime) -> float:
     if since and row.first_failure_at is not None:
         since.append(row.first_failure_at)
     return max((now - min(since)).total_seconds(), 0.0) if since else 0.0
+
+
+class ReconciliationGauges(Gauges):
+    """When both sides of each entity were compared last, and what that found."""
+
+    told = (
+        Gauge("reconciliation_drift_ratio", "Records that the last complete reconciliation found otherwise at the "
+                                            "target than here, of those that it compared.", ("connection", "entity")),
+        Gauge("reconciliation_last_complete_timestamp_seconds", "When a reconciliation was complete last (Unix time); "
+                                                                "before the first, when one was asked for.",
+              ("connection", "entity")),
+        Gauge("reconciliation_interval_seconds", "How long after one the next begins; absent if none does by itself.",
+              ("connection", "entity")),
+    )
+
+    def read(self) -> Iterator[Sample]:
+        """Read them in one statement; nothing while the database is away."""
+        try:
+            with self._runtime.db.read() as session:
+                rows = session.execute(reconciled()).all()
+        except Unavailable:
+            return
+        for row in rows:
+            labels = row.name, row.entity
+            if row.state == "completed":
+                yield "reconciliation_drift_ratio", labels, drift(row.counts)
+            yield "reconciliation_last_complete_timestamp_seconds", labels, (
+                row.ended_at if row.state == "completed" else row.created_at).timestamp()
+            if every_h := row.options.get("every_h"):
+                yield "reconciliation_interval_seconds", labels, 3600.0 * every_h
+
+
+def reconciled() -> sa.Select[Any]:
+    """Select, for each active route, the last reconciliation that was complete, or the first if none was."""
+    of_route = (sa.select(_RUN.id).where(_RUN.connection_id == _ROUTE.connection_id, _RUN.entity == _ROUTE.entity,
+                                         _RUN.kind == "reconcile").correlate(table_of(Route)).limit(1))
+    last = of_route.where(_RUN.state == "completed").order_by(_RUN.id.desc()).scalar_subquery()
+    first = of_route.order_by(_RUN.id).scalar_subquery()
+    shown = table_of(Run).alias("shown").c
+    return (sa.select(_CONNECTION.name, _ROUTE.entity, shown.state, shown.counts, shown.options, shown.created_at,
+                      shown.ended_at)
+            .join(table_of(Route), _ROUTE.connection_id == _CONNECTION.id)
+            .join(shown.id.table, shown.id == sa.func.coalesce(last, first)).where(_ROUTE.state == "active"))

@@ -1,0 +1,284 @@
+"""A reconciliation finds what differs between here and there, mends what it may, and is quiet when all is well."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chassis.database import new_id, utcnow
+from contracts.errors import Conflict, Invalid
+from hub_adapter.port import Page, Remote
+from services.integrations.models import Binding, Delivery, Finding, Listed, Record, Run, Suspected
+from services.integrations.models import Conflict as ConflictRow
+from services.integrations.operations import conflicts, runs
+from services.integrations.operations.claims import Lease
+from services.integrations.queries.conflicts import get as conflict_of
+from tests.service.integrations.conftest import ADMIN, UPDATED, Hub, on_sqlite
+from tests.support.fake_target import FakeTarget, ListedAdapter, Row
+from tests.support.processes import eventually
+
+MANY = 40
+
+
+class World:
+    """A target that has all customers of the hub, each bound to its own."""
+
+    def __init__(self, hub: Hub, target: FakeTarget, many: int = MANY) -> None:
+        self.hub, self.target = hub, target
+        self.connection_id = hub.connect(target, "customer", adapter="fake_listed")
+        self.ids = [self.known(name=f"n{n}") for n in range(many)]
+        self.rows = {id: target.put("customer", id, {"id": id, "name": f"n{n}"}) for n, id in enumerate(self.ids)}
+        with hub.db.write() as session:
+            session.execute(sa.insert(Binding), [
+                {"connection_id": self.connection_id, "entity": "customer", "local_id": id, "external_id": row.id,
+                 "state": "bound", "create_key": f"customer-{id}", "acked_version": 1, "remote_version": "1"}
+                for id, row in self.rows.items()])
+
+    def known(self, **state: Any) -> str:
+        """A customer that no target was told of."""
+        with self.hub.db.write() as session:
+            self.hub.tell_rows(session, [(id := new_id(), {"id": id, **state})])
+        return id
+
+    def edit(self, id: str) -> None:
+        self.target.put("customer", id, {"id": id, "name": "as they want it"})
+
+    def delete(self, id: str) -> None:
+        self.target.remove(self.rows[id].id)
+
+    def double(self, id: str) -> Row:
+        return self.target.put("customer", f"copy of {id}", dict(self.rows[id].body))
+
+    def make_anew(self, id: str) -> Row:
+        """What happens to a record that is restored there under another id."""
+        self.delete(id)
+        return self.target.put("customer", id, dict(self.rows[id].body))
+
+    def live(self) -> None:
+        self.hub.run()
+        self.hub.start(self.hub.engine.runner)
+
+    def run(self, **options: Any) -> Run:
+        """Run a reconciliation until it has ended or asks."""
+        run_id = self.hub.start_run(self.connection_id, "reconcile", **options)
+        self.hub.engine.runner.wake()
+        eventually(lambda: self.hub.the_run(run_id).state not in ("pending", "running"), 30)
+        return self.hub.the_run(run_id)
+
+    def approve(self, run: Run, count: int) -> Run:
+        with self.hub.db.write() as session:
+            runs.approve(session, {"id": run.id, "count": count}, utcnow(), by=ADMIN)
+        self.hub.engine.runner.wake()
+        done = self.hub.until_run(run.id, "completed")
+        eventually(lambda: self.hub.ledger(self.connection_id).open == 0, 30)
+        return done
+
+    def found(self, run: Run) -> dict[tuple[str, str | None], Finding]:
+        return {(row.kind, row.local_id): row for row in self.hub.rows(Finding, Finding.run_id == run.id)}
+
+    def standing(self) -> Counter[Any]:
+        return Counter((row.key, row.body["name"]) for row in self.target.of("customer"))
+
+
+@pytest.fixture
+def world(hub: Hub, target: FakeTarget) -> World:
+    return World(hub, target)
+
+
+def test_five_planted_faults_are_found_and_mended_once_a_person_agrees_and_the_second_run_is_quiet(
+    world: World,
+) -> None:
+    gone, edited, doubled, stale = world.ids[:4]
+    names = {id: row.body["name"] for id, row in world.rows.items()}
+    world.delete(gone)
+    world.edit(edited)
+    double = world.double(doubled)
+    never_sent = world.known(name="never sent")
+    anew = world.make_anew(stale)
+    world.live()
+
+    run = world.run()
+
+    assert (run.state, run.phase) == ("awaiting_approval", "mending")
+    found = world.found(run)
+    assert set(found) == {("missing_remote", gone), ("mismatch", edited), ("duplicate_remote", doubled),
+                          ("missing_remote", never_sent), ("stale_binding", stale)}
+    assert found["mismatch", edited].fields == ["name"]
+    assert found["duplicate_remote", doubled].external_id == double.id
+    assert found["stale_binding", stale].candidates == [anew.id]
+    assert world.hub.rows(Delivery) == []  # nothing is done before somebody has confirmed how much
+
+    done = world.approve(run, 5)
+
+    assert (done.counts["repair"], done.counts["quarantine"]) == (4, 1)
+    wanted = Counter({(id, names[id]): 1 for id in world.ids} | {(never_sent, "never sent"): 1})
+    assert world.standing() == wanted + Counter({(double.key, names[doubled]): 1})  # nothing is deleted there
+    [conflict] = world.hub.rows(ConflictRow)
+    assert (conflict.code, conflict.local_id, conflict.external_id) == ("duplicate_remote", doubled, double.id)
+    assert world.hub.binding(stale).external_id == anew.id
+    assert {row.origin for row in world.hub.rows(Delivery)} == {"reconcile"}
+
+    again = world.run()
+    assert (again.state, world.found(again), again.counts["known"]) == ("completed", {}, 1)
+    assert len(world.hub.rows(Delivery)) == 4
+    assert again.next_run_at is not None
+
+
+@on_sqlite
+def test_a_few_changes_among_many_are_made_unasked_and_a_run_that_only_reports_makes_none(world: World) -> None:
+    world.edit(world.ids[0])
+    world.live()
+    run = world.run(policy={"mismatch": "report"})
+    assert (run.state, [row.state for row in world.found(run).values()]) == ("completed", ["open"])
+    assert world.hub.rows(Delivery) == []
+
+
+@on_sqlite
+def test_more_than_a_twentieth_vanished_stops_the_run_before_anything_is_done(world: World) -> None:
+    for id in world.ids[:3]:
+        world.delete(id)
+    world.live()
+
+    run = world.run()
+    assert run.state == "failed"
+    assert run.error is not None
+    assert "3 of 40" in run.error
+    assert (world.found(run), world.hub.rows(Delivery)) == ({}, [])
+
+    told = world.run(vanished_most=3)
+    assert told.state == "awaiting_approval"
+    world.approve(told, 3)
+    assert len(world.target.of("customer")) == MANY
+
+
+@on_sqlite
+def test_a_list_that_ends_before_it_is_complete_says_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(self: Any, *args: Any) -> Page[Remote]:
+        return Page(items=[], next_cursor=None, complete=False)
+
+    monkeypatch.setattr(ListedAdapter, "list", cut)
+    world.live()
+    run = world.run()
+    assert (run.state, world.found(run)) == ("failed", {})
+
+
+@on_sqlite
+def test_what_is_under_way_or_changed_since_the_run_began_is_left_alone(world: World) -> None:
+    waiting, changed, dead, deleted = world.ids[:4]
+    hub = world.hub
+    for id in (waiting, changed, dead):
+        world.edit(id)
+    hub.tell(UPDATED, waiting, 2, wake=False, name="on its way")
+    with hub.db.write() as session:
+        session.execute(sa.update(Record).where(Record.id == changed)
+                        .values(seen_at=utcnow() + dt.timedelta(hours=1)))
+        session.execute(sa.update(Record).where(Record.id == deleted).values(deleted=True))
+        session.add(Delivery(connection_id=world.connection_id, entity="customer", local_id=dead, op="upsert",
+                             source_version=1, idempotency_key="k", state="dead", due_at=utcnow(),
+                             created_at=utcnow(), settled_at=utcnow()))
+    hub.start(hub.engine.runner)
+
+    run = world.run()
+
+    assert set(world.found(run)) == {("missing_local", deleted)}
+    assert run.counts["left_out"] == 3
+
+
+@on_sqlite
+def test_what_is_in_order_when_it_is_asked_again_is_no_finding(world: World) -> None:
+    hub, edited = world.hub, world.ids[0]
+    world.edit(edited)
+    taken = _take(hub, hub.start_run(world.connection_id, "reconcile"))
+    while taken.phase != "asking":
+        taken = hub.engine.runner.page(taken)
+    world.target.put("customer", edited, dict(world.rows[edited].body | {"name": "n0"}))
+    while taken is not None:
+        taken = hub.engine.runner.page(taken)
+    [run] = hub.rows(Run)
+    assert (run.state, run.counts["unfounded"], hub.rows(Finding)) == ("completed", 1, [])
+
+
+@on_sqlite
+def test_a_run_killed_between_two_pages_goes_on_where_it_was_and_finds_the_same(world: World) -> None:
+    hub = world.hub
+    world.edit(world.ids[0])
+    world.double(world.ids[1])
+    taken = _take(hub, hub.start_run(world.connection_id, "reconcile"))
+    for _ in range(3):
+        taken = hub.engine.runner.page(taken)
+    hub.engine.runner.page(taken)  # another process takes it from here, as if its lease had ended
+    with hub.db.write() as session:
+        session.execute(sa.update(Run).values(lease_until=utcnow() - dt.timedelta(seconds=1)))
+    late, taken = taken, _take(hub, taken.id)
+    with pytest.raises(runs.LeaseLost):
+        hub.engine.runner.page(late)
+    while taken is not None:
+        taken = hub.engine.runner.page(taken)
+    assert sorted(row.kind for row in hub.rows(Finding)) == ["duplicate_remote", "mismatch"]
+    assert hub.the_run(late.id).counts["listed"] == MANY + 1
+
+
+@on_sqlite
+def test_a_listing_costs_a_call_a_page_and_each_suspect_a_few_more(world: World) -> None:
+    world.edit(world.ids[0])
+    world.live()
+    world.run(policy={"mismatch": "report"})
+    assert len(world.target.calls("GET")) <= MANY // 4 + 1 + 2 + 1  # pages of four, one suspect, one check
+
+
+@on_sqlite
+def test_a_run_is_started_again_when_its_time_has_come_and_what_it_kept_is_forgotten(world: World) -> None:
+    hub = world.hub
+    world.live()
+    first = world.run(every_h=1)
+    assert first.next_run_at is not None
+    with hub.db.write() as session:
+        session.execute(sa.update(Run).values(next_run_at=utcnow()))
+    hub.engine.runner.wake()
+    eventually(lambda: [run.state for run in hub.rows(Run)] == ["completed"] * 2, 30)
+    [old, new] = hub.rows(Run)
+    assert (old.next_run_at, new.options, new.created_by) == (None, first.options, first.created_by)
+    assert new.next_run_at is not None
+    hub.engine.pruner.prune()
+    assert (hub.rows(Listed), hub.rows(Suspected)) == ([], [])
+
+
+@on_sqlite
+def test_a_run_that_makes_no_sense_is_refused_with_what_to_do(world: World) -> None:
+    hub = world.hub
+    with pytest.raises(Invalid):
+        hub.start_run(world.connection_id, "reconcile", policy={"duplicate_remote": "repair"})
+    with pytest.raises(Conflict, match="route"):
+        hub.start_run(world.connection_id, "reconcile", "order")
+    with pytest.raises(Conflict, match="listed whole"):
+        hub.start_run(hub.connect(world.target, "customer"), "reconcile")
+
+
+@on_sqlite
+def test_a_double_that_a_person_has_dismissed_is_not_told_again(world: World) -> None:
+    world.double(world.ids[0])
+    world.live()
+    world.run()
+    hub = world.hub
+    [conflict] = hub.rows(ConflictRow)
+    with hub.db.write() as session:
+        conflicts.resolved(session, conflict_of(session, conflict.id, ADMIN), {"resolution": "dismissed", "note": ""},
+                           utcnow(), by=ADMIN)
+    assert world.run().counts["known"] == 1
+    assert len(hub.rows(ConflictRow)) == 1
+
+
+def _take(hub: Hub, run_id: str) -> Any:
+    now = utcnow()
+    with hub.db.write() as session:
+        [taken] = runs.claim(session, 9, Lease(owner="me", until=now + dt.timedelta(seconds=60)), now)
+    assert taken.id == run_id
+    return taken
+
+

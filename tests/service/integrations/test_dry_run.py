@@ -16,6 +16,7 @@ from services.integrations.models import Binding, Delivery, Finding, Run
 from services.integrations.operations import health
 from services.integrations.queries import findings
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
+from tests.service.integrations.test_mappings import put_codes, route_of, save, use
 from tests.support.fake_target import FakeAdapter, FakeTarget
 from tests.support.plans import Plainly
 from tests.support.processes import eventually
@@ -150,3 +151,22 @@ def test_only_those_records_are_looked_at_that_are_asked_for(hub: Hub, target: F
     few = hub.start_run(connection_id, "dry_run", limit=3)
     hub.engine.runner.wake()
     assert hub.until_run(few, "completed").counts == {"create": 3, "seen": 3}
+
+
+@on_sqlite
+def test_what_is_compared_is_what_the_mapping_in_force_would_send(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, adapter="fake_telling")
+    route_id = route_of(hub, connection_id)
+    put_codes(hub, connection_id, "terms", A=30)
+    use(hub, route_id, save(hub, route_id, """
+fields:
+  name: name
+  term: {from: "code('terms', level)", required: true}
+  group: {from: source, only_on_create: true}
+"""))
+    bound, unmapped = known(hub, name="a", level="A", source="web"), known(hub, name="b", level="B", source="web")
+    standing(hub, target, connection_id, bound, 0, name="a", term=60, group="theirs")
+    told = found(hub, ended(hub, hub.start_run(connection_id, "dry_run")).id)
+    assert {id: (one["kind"], one["fields"]) for id, one in told.items()} == {
+        bound: ("update", ["term"]), unmapped: ("refused", ["/term"])}
+    assert told[bound]["detail"] == {"ours": {"term": 30}, "theirs": {"term": 60}}

@@ -18,15 +18,19 @@ from chassis.crypto import SealBroken
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict
 from contracts.schema import Request
+from hub_adapter.failure import Invalid
 from hub_adapter.port import AdapterSpec, Context, Remote
 from services.integrations.adapters import registry
 from services.integrations.domain import failures
 from services.integrations.domain.deliveries import is_stale
 from services.integrations.domain.differences import differing, values
 from services.integrations.domain.gates import barring
+from services.integrations.domain.mapping import Unmappable
 from services.integrations.engine.targets import Target
 from services.integrations.engine.turns import Asked, CallFailed, Turn
-from services.integrations.operations import records
+from services.integrations.models import Connection
+from services.integrations.operations import bodies, records
+from services.integrations.operations.bodies import InForce
 from services.integrations.operations.findings import Found
 from services.integrations.operations.runs import Plan, Step
 from services.integrations.queries import lanes, walks
@@ -81,12 +85,13 @@ def advance(turn: Turn) -> Step:
     with turn.db.read() as session:
         ids = _next_ids(session, turn)
         ours = _opened(session, turn, ids)
+        sent = bodies.of(session, session.get_one(Connection, turn.run.connection_id))
     found: list[Found] = []
     counts: Counter[str] = Counter()
     looked = 0
     for id in ids:
         try:
-            kind, finding = _looked_at(turn, spec, ours[id]) if id in ours else ("deleted", None)
+            kind, finding = _looked_at(turn, spec, sent, ours[id]) if id in ours else ("deleted", None)
         except CallFailed:
             if not looked:
                 raise
@@ -132,7 +137,7 @@ def _state(session: Session, row: Any) -> dict[str, Any] | None:
         return None
 
 
-def _looked_at(turn: Turn, spec: AdapterSpec, ours: _Ours) -> tuple[str, Found | None]:
+def _looked_at(turn: Turn, spec: AdapterSpec, sent: InForce, ours: _Ours) -> tuple[str, Found | None]:
     """Return what would become of a record, and the finding where that is worth one.
 
     Raises:
@@ -145,7 +150,7 @@ def _looked_at(turn: Turn, spec: AdapterSpec, ours: _Ours) -> tuple[str, Found |
         away = ours.binding is None or ours.binding.state in ("unbound", "tombstoned")
         return ("withheld", None) if away else _told(ours, "withdraw", detail={"reason": barred.reason})
     try:
-        theirs = turn.ask(partial(_both_sides, ours), dry_run=True)
+        theirs = turn.ask(partial(_both_sides, sent, ours), dry_run=True)
     except CallFailed as error:
         if error.failed.kind not in OF_ONE_RECORD:
             raise
@@ -163,12 +168,18 @@ class _Theirs:
     known: bool = True
 
 
-def _both_sides(ours: _Ours, target: Target, ctx: Context) -> _Theirs:
-    entity, state = ours.row.entity, ours.state or {}
-    expected = target.adapter.expected(ctx, entity, state)
+def _both_sides(sent: InForce, ours: _Ours, target: Target, ctx: Context) -> _Theirs:
+    entity = ours.row.entity
+    try:
+        body = sent.body(entity, ours.state or {}, creating=ours.external_id is None)
+    except Unmappable as error:
+        raise Invalid(f"the mapping cannot fill it: {error}", field=f"/{error.field}") from error
+    expected = target.adapter.expected(ctx, entity, body)
     if ours.external_id is not None:
+        kept = sent.once(entity)
+        expected = {name: value for name, value in expected.items() if name not in kept}
         return _Theirs(expected, target.adapter.get(ctx, entity, ours.external_id))
-    sought = target.adapter.spec.sought_by(entity, ours.row.id, state)
+    sought = target.adapter.spec.sought_by(entity, ours.row.id, body)
     found = target.adapter.find(ctx, entity, sought) if sought else []
     return _Theirs(expected, found[0] if found else None, known=sought is not None)
 

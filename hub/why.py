@@ -13,7 +13,6 @@ from hub.terminal import plain
 from hub.trouble import Trouble
 
 API = "/api/v1"
-ARRIVED = ("delivered", "skipped")
 NEVER_SENT: Mapping[str, Mapping[str, str]] = {
     "draft": {"en": "Nothing was to be sent: the order is a draft. Confirm it.",
               "zh-CN": "尚无需发送：订单还是草稿。请先确认订单。"},
@@ -55,7 +54,12 @@ def latest(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def has_arrived(document: Mapping[str, Any]) -> bool:
     """Tell whether the order stands, as it is now, in every system that it was to reach; one that went nowhere not."""
     found = latest(document)
-    return bool(found) and all(one["state"] in ARRIVED for one in found)
+    return bool(found) and all(_stands(one) for one in found)
+
+
+def _stands(fate: Mapping[str, Any]) -> bool:
+    """What was skipped for a reason, left out by go-live matching say, is not there."""
+    return fate["state"] == "delivered" or (fate["state"] == "skipped" and fate["error_class"] is None)
 
 
 def show(out: Console, document: Mapping[str, Any], *, calls: bool = False) -> None:
@@ -77,7 +81,7 @@ def show(out: Console, document: Mapping[str, Any], *, calls: bool = False) -> N
 
 
 def _show_fate(out: Console, fate: Mapping[str, Any], indent: str = "") -> None:
-    colour = "green" if fate["state"] in ARRIVED else "red" if fate["state"] == "dead" else "yellow"
+    colour = "green" if _stands(fate) else "red" if fate["state"] == "dead" else "yellow"
     kind = f" ({fate['error_class']})" if fate["error_class"] else ""
     reason = f"  {plain(fate['reason'])}" if fate["reason"] else ""
     out.print(f"{indent}  [{colour}]{fate['state']}{kind}[/]{reason}", soft_wrap=True)

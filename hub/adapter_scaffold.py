@@ -101,18 +101,19 @@ def _steps(folder: Path) -> tuple[Step, ...]:
     python = sys.executable
     install = f"{python} -m pip install --no-deps {folder}"
     return (
-        _kit_passes(f"{python} -m pytest {folder}"),
+        _kit_passes(f"{python} -m pytest -p hub_adapter.conformance.plugin {folder}"),
         _write_the_rest(folder / "README.md"),
-        {"en": f"Install it for the hub, and start that anew: {install} && hub down && hub up. "
-               "GET /api/v1/adapters lists it then.",
-         "zh-CN": f"安装到 hub 并重启：{install} && hub down && hub up。之后 GET /api/v1/adapters 会列出它。"},
+        {"en": f"Install it for the hub: {install}. GET /api/v1/adapters lists it then; a later version is loaded "
+               "at the next hub down, hub up.",
+         "zh-CN": f"安装到 hub：{install}。之后 GET /api/v1/adapters 会列出它；"
+                  "更新的版本在下次 hub down、hub up 时载入。"},
     )
 
 
 def _steps_of_ours(name: str, test: Path) -> tuple[Step, ...]:
     line = f'"{name}": "{".".join(OURS.parts)}.{name}.adapter:{_class_of(name)}Adapter",'
     return (
-        _kit_passes(f"{sys.executable} -m pytest -p hub_adapter.conformance.plugin {test}"),
+        _kit_passes(f"make test T={test}"),
         _write_the_rest(OURS / name / "README.md"),
         {"en": f"Make it known: the line {line} in {OURS}/registry.py, and {name} in the import contract "
                "each-adapter-alone of pyproject.toml.",
@@ -127,5 +128,8 @@ def _kit_passes(command: str) -> Step:
 
 
 def _write_the_rest(readme: Path) -> Step:
-    return {"en": f"Write what {readme} lists as not written yet. {GUIDE} does it for a small system, step by step.",
-            "zh-CN": f"编写 {readme} 中列为尚未编写的部分。{GUIDE} 以一个小系统为例逐步完成。"}
+    return {"en": "Not written yet: the mapping, find, write, delete, list and expected, the capabilities and limits, "
+                  f"and the half of the kit that needs a system. {readme} says more of each; {GUIDE} does it for a "
+                  "small system, step by step.",
+            "zh-CN": "尚未编写：字段映射，find、write、delete、list 和 expected，capabilities 和 limits，"
+                     f"以及套件中需要外部系统的一半。详见 {readme}；{GUIDE} 以一个小系统为例逐步完成。"}

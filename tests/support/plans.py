@@ -79,7 +79,7 @@ def sorts(plan: str) -> bool:
 
 def searched_by(plan: str, table: str) -> Iterator[str]:
     """Yield what each search of an index of `table` goes by, such as `connection_id=? AND id<?`."""
-    yield from re.findall(rf"SEARCH {table} USING (?:COVERING )?INDEX \w+ \((.*)\)", plan)
+    yield from re.findall(rf"SEARCH {table} USING (?:(?:COVERING )?INDEX \w+|PRIMARY KEY) \((.*)\)", plan)
     yield from re.findall(rf"Bitmap Index Scan on \w+_{table}_[^\n]*\n\s+Index Cond:(.*)", plan)
     scans = re.findall(rf"Index (?:Only )?Scan[^\n]* on {table}\b[^\n]*\n((?:\s+\w[\w ]*:.*\n?)*)", plan)
     lines = (line.partition("Index Cond:") for scan in scans for line in scan.splitlines())

@@ -6,7 +6,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.database import Id
-from services.integrations.models.base import Base
+from services.integrations.domain.matching import STRONG
+from services.integrations.models.base import Base, one_of, partial
 
 OURS, THEIRS = "ours", "theirs"
 
@@ -17,12 +18,15 @@ class MatchKey(Base):
     __tablename__ = "match_key"
 
     run_id: Mapped[str] = mapped_column(Id, sa.ForeignKey("run.id"), primary_key=True)
-    hash: Mapped[str] = mapped_column(sa.String(43), primary_key=True, comment="keyed, of kind and value")
+    hash: Mapped[str] = mapped_column(sa.String(22), primary_key=True, comment="keyed, of kind and value: 128 bits")
     side: Mapped[str] = mapped_column(sa.String(6), primary_key=True)
     id: Mapped[str] = mapped_column(sa.String(200), primary_key=True)
     kind: Mapped[str] = mapped_column(sa.String(10))
 
-    __table_args__ = (sa.Index("ix_match_key_record", "run_id", "side", "kind", "id"),)
+    __table_args__ = (
+        partial("ix_match_key_record", "run_id", "side", "kind", "id", where=one_of("kind", sorted(STRONG))),
+        {"sqlite_with_rowid": False},
+    )
 
 
 class MatchRemote(Base):
@@ -47,4 +51,7 @@ class MatchPair(Base):
     kind: Mapped[str] = mapped_column(sa.String(10), primary_key=True)
     others: Mapped[int] = mapped_column(sa.SmallInteger)
 
-    __table_args__ = (sa.Index("ix_match_pair_external", "run_id", "external_id", "local_id"),)
+    __table_args__ = (
+        sa.Index("ix_match_pair_external", "run_id", "external_id", "local_id"),
+        {"sqlite_with_rowid": False},
+    )

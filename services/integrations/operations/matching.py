@@ -32,6 +32,8 @@ log = telemetry.logger(__name__)
 
 HASHED = "match_key.hash"
 """The column under whose key the keys of records are hashed."""
+HASH_LENGTH = 22
+"""Characters kept of a hash, 128 bits: among a billion keys two are equal by chance once in 10^21."""
 FORGOTTEN = 1000
 """Rows that one transaction deletes."""
 _KEY, _PAIR, _REMOTE = map(table_of, (MatchKey, MatchPair, MatchRemote))
@@ -56,29 +58,43 @@ class Judged:
     judgement: matching.Judgement
 
 
-def note_theirs(session: Session, keyring: Keyring, of: Matching, page: Sequence[Remote]) -> int:
-    """Note the records of a page of the target's listing that are not bound to ours yet; return how many.
+@dataclass(frozen=True)
+class Noted:
+    """A record of one side as it is noted: its keys, hashed, and of theirs what is shown of it."""
 
-    One that the listing tells twice, because rows changed meanwhile, is noted once.
-    """
-    places = {(of.connection_id, of.entity, remote.external_id): remote for remote in page}
-    bound = lanes.bound_elsewhere(session, list(places))
-    free = [remote for place, remote in places.items() if place not in bound]
+    id: str
+    keys: Sequence[Mapping[str, Any]]
+    shown: Mapping[str, Any] | None = None
+
+
+def noted_theirs(keyring: Keyring, of: Matching, page: Sequence[Remote]) -> list[Noted]:
+    """Return a page of the target's listing as it is noted; hashing is no work for a transaction."""
     told = {remote.external_id: matching.known_by(remote.body) if remote.known_by is None else remote.known_by
-            for remote in free}
-    _put(session, _REMOTE, [
-        {"run_id": of.run_id, "external_id": remote.external_id, "active": remote.active,
-         "known_by_sealed": keyring.seal(records.canonical(told[remote.external_id]), _aad(of, remote.external_id))}
-        for remote in free])
-    _note_keys(session, keyring, of, THEIRS, told)
-    return len(free)
+            for remote in page}
+    return [Noted(remote.external_id, _keys(keyring, of, THEIRS, remote.external_id, told[remote.external_id]), {
+        "run_id": of.run_id, "external_id": remote.external_id, "active": remote.active,
+        "known_by_sealed": keyring.seal(records.canonical(told[remote.external_id]), _aad(of, remote.external_id))})
+        for remote in page]
 
 
-def note_ours(session: Session, keyring: Keyring, of: Matching, page: Sequence[Any]) -> int:
-    """Note the records of a page of `queries.matching.unbound`; return how many of them open."""
+def noted_ours(keyring: Keyring, of: Matching, page: Sequence[Any]) -> list[Noted]:
+    """Return a page of `queries.matching.unbound` as it is noted, without records that do not open."""
     states = {row.id: state for row in page if (state := _opened(keyring, row)) is not None}
-    _note_keys(session, keyring, of, OURS, {id: matching.known_by(state | {"id": id}) for id, state in states.items()})
-    return len(states)
+    return [Noted(id, _keys(keyring, of, OURS, id, matching.known_by(state | {"id": id})))
+            for id, state in states.items()]
+
+
+def note(session: Session, of: Matching, page: Sequence[Noted]) -> int:
+    """Note records, but those of theirs that are bound to ours already; return how many.
+
+    One that a listing tells twice, because rows changed meanwhile, is noted once.
+    """
+    places = [(of.connection_id, of.entity, one.id) for one in page if one.shown is not None]
+    bound = {place[2] for place in lanes.bound_elsewhere(session, places)}
+    free = [one for one in page if one.id not in bound]
+    _put(session, _REMOTE, [one.shown for one in free if one.shown is not None])
+    _put(session, _KEY, [key for one in free for key in one.keys])
+    return len(free)
 
 
 def pair(session: Session, of: Matching, after: str, last: str) -> None:
@@ -147,11 +163,9 @@ def _opened(keyring: Keyring, row: Any) -> dict[str, Any] | None:
         return None
 
 
-def _note_keys(session: Session, keyring: Keyring, of: Matching, side: str, told: Mapping[str, KnownBy]) -> None:
-    _put(session, _KEY, [
-        {"run_id": of.run_id, "hash": keyring.blind(HASHED, f"{key.kind}:{key.value}"), "side": side, "id": id,
-         "kind": key.kind}
-        for id, known_by in told.items() for key in matching.keys(known_by, of.region)])
+def _keys(keyring: Keyring, of: Matching, side: str, id: str, told: KnownBy) -> list[dict[str, Any]]:
+    return [{"run_id": of.run_id, "hash": keyring.blind(HASHED, f"{key.kind}:{key.value}")[:HASH_LENGTH], "side": side,
+             "id": id, "kind": key.kind} for key in matching.keys(told, of.region)]
 
 
 def _put(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:

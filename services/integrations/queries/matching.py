@@ -11,11 +11,13 @@ from sqlalchemy.orm import Session
 
 from services.integrations.domain.matching import STRONG, TELLING_APART
 from services.integrations.models import Finding, MatchKey, MatchPair, MatchRemote
+from services.integrations.models.base import one_of
 from services.integrations.models.matching import OURS, THEIRS
 from services.integrations.queries.lanes import BINDING, RECORD, Asked
 from services.integrations.queries.statements import built_once, table_of
 
 FINDING, KEY, PAIR, REMOTE = (table_of(model).c for model in (Finding, MatchKey, MatchPair, MatchRemote))
+_INDEXED = one_of("match_key.kind", sorted(STRONG))
 PAIRED_MOST = 20
 """Records of theirs that one key of ours is paired with; beyond them nobody looks, and it is doubtful anyway."""
 UNDER_WAY = ("creating", "in_doubt")
@@ -58,8 +60,8 @@ def pairs_of_stretch(run_id: str, after: str, last: str) -> Asked:
 
 def next_ours(run_id: str, after: str, limit: int) -> Asked:
     """Select the next ids of ours: each record has its own id as a key."""
-    return (sa.select(KEY.id).where(KEY.run_id == run_id, KEY.side == OURS, KEY.kind == "code", KEY.id > after)
-            .order_by(KEY.id).limit(limit))
+    of_ours = (_INDEXED, KEY.run_id == run_id, KEY.side == OURS, KEY.kind == "code")
+    return sa.select(KEY.id).where(*of_ours, KEY.id > after).order_by(KEY.id).limit(limit)
 
 
 def pairs_of(run_id: str, ids: Collection[str]) -> Asked:
@@ -79,7 +81,8 @@ def telling(session: Session, run_id: str, side: str, ids: Collection[str]) -> d
     found: dict[str, set[str]] = defaultdict(set)
     for id, kind in session.execute(
             sa.select(KEY.id, KEY.kind).distinct().where(
-                KEY.run_id == run_id, KEY.side == side, KEY.kind.in_(sorted(TELLING_APART)), KEY.id.in_(ids))):
+                _INDEXED, KEY.run_id == run_id, KEY.side == side, KEY.kind.in_(sorted(TELLING_APART)),
+                KEY.id.in_(ids))):
         found[id].add(kind)
     return found
 

@@ -42,12 +42,12 @@ def judged(hub: Hub, of: Matching, theirs: Iterable[Remote]) -> dict[str, Judged
     pages = [listing[n:n + PAGE] for n in range(0, len(listing), PAGE)]
     for page in [*pages, *pages[-1:]]:  # the last one twice: as after a kill between its notes and the next position
         with hub.db.write() as session:
-            matching.note_theirs(session, hub.keyring, of, page)
+            matching.note(session, of, matching.noted_theirs(hub.keyring, of, page))
     found: dict[str, Judged] = {}
 
     def note(session: Session, after: str) -> str | None:
         page = session.execute(*queries.unbound(of.connection_id, of.entity, after, PAGE)).all()
-        matching.note_ours(session, hub.keyring, of, page)
+        matching.note(session, of, matching.noted_ours(hub.keyring, of, page))
         return page[-1].id if page else None
 
     def pair(session: Session, after: str) -> str | None:
@@ -143,7 +143,7 @@ def test_nothing_of_a_person_stands_in_clear(hub: Hub, target: FakeTarget) -> No
 
 def test_every_step_is_answered_by_an_index(hub: Hub, target: FakeTarget) -> None:
     of = opened(hub, target)
-    hashes = sorted(new_id() for _ in range(2000))
+    hashes = [f"{n:022}" for n in range(2000)]
     with hub.db.write() as session:
         session.execute(sa.insert(MatchKey), [
             {"run_id": of.run_id, "hash": hash, "side": side, "id": f"{side}-{n}", "kind": "code"}

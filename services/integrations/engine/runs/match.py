@@ -6,8 +6,10 @@ new. No step but the listings calls the target, and none changes anything there.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -23,8 +25,8 @@ from services.integrations.engine.targets import Target
 from services.integrations.engine.turns import Asked, CallFailed, Turn
 from services.integrations.operations import linking, matching
 from services.integrations.operations.findings import Found
-from services.integrations.operations.matching import Judged, Matching
-from services.integrations.operations.runs import Plan, Step
+from services.integrations.operations.matching import Judged, Matching, Noted
+from services.integrations.operations.runs import Effect, Plan, Step
 from services.integrations.operations.settlements import Failed
 from services.integrations.queries import matching as queries
 
@@ -68,23 +70,24 @@ def advance(turn: Turn) -> Step:
 
 def _theirs(turn: Turn, of: Matching) -> Step:
     page = _listed(turn)
-
-    def note(session: Session, now: Any) -> Mapping[str, int]:
-        return {"theirs": matching.note_theirs(session, keyring_of(session), of, page.items)}
-
-    return _next(page, "ours", note)
+    with turn.db.read() as session:
+        keyring = keyring_of(session)
+    noted = matching.noted_theirs(keyring, of, page.items)
+    return _next(page, "ours", partial(_noted, "theirs", of, noted))
 
 
 def _ours(turn: Turn, of: Matching) -> Step:
     with turn.db.read() as session:
         page = session.execute(*queries.unbound(of.connection_id, of.entity, _after(turn), RECORDS)).all()
-
-    def note(session: Session, now: Any) -> Mapping[str, int]:
-        return {"ours": matching.note_ours(session, keyring_of(session), of, page)}
-
+        keyring = keyring_of(session)
     if not page:
         return Step(phase="pairing", position={}, total=turn.run.counts.get("ours", 0))
-    return Step(position={"after": page[-1].id}, effect=note)
+    noted = matching.noted_ours(keyring, of, page)
+    return Step(position={"after": page[-1].id}, effect=partial(_noted, "ours", of, noted))
+
+
+def _noted(side: str, of: Matching, page: Sequence[Noted], session: Session, now: dt.datetime) -> Mapping[str, int]:
+    return {side: matching.note(session, of, page)}
 
 
 def _pairing(turn: Turn, of: Matching) -> Step:
@@ -93,11 +96,12 @@ def _pairing(turn: Turn, of: Matching) -> Step:
     if last is None:
         return Step(phase="judging", position={})
 
-    def pair(session: Session, now: Any) -> Mapping[str, int]:
-        matching.pair(session, of, _after(turn), last)
-        return {}
+    return Step(position={"after": last}, effect=partial(_paired, of, _after(turn), last))
 
-    return Step(position={"after": last}, effect=pair)
+
+def _paired(of: Matching, after: str, last: str, session: Session, now: dt.datetime) -> Mapping[str, int]:
+    matching.pair(session, of, after, last)
+    return {}
 
 
 def _judging(turn: Turn, of: Matching) -> Step:
@@ -131,25 +135,28 @@ def _shown(candidate: Candidate, known_by: KnownBy) -> dict[str, Any]:
 
 def _linking(turn: Turn, of: Matching) -> Step:
     page = _listed(turn)
+    return _next(page, "settling", partial(_linked, of, page.items))
 
-    def link(session: Session, now: Any) -> Mapping[str, int]:
-        return linking.link(session, of, page.items, now)
 
-    return _next(page, "settling", link)
+def _linked(of: Matching, page: Sequence[Remote], session: Session, now: dt.datetime) -> Mapping[str, int]:
+    return linking.link(session, of, page, now)
 
 
 def _settling(turn: Turn, of: Matching) -> Step:
     with turn.db.read() as session:
         ids = list(session.scalars(queries.unsettled(of.run_id, _after(turn), RECORDS)))
+    if not ids:
+        return Step(then="done", effect=partial(_released, of))
+    return Step(position={"after": ids[-1]}, effect=partial(_settled, of, ids))
 
-    def settle(session: Session, now: Any) -> Mapping[str, int]:
-        return linking.settle(session, of, ids, now)
 
-    def release(session: Session, now: Any) -> Mapping[str, int]:
-        linking.release(session, of, now)
-        return {}
+def _settled(of: Matching, ids: Sequence[str], session: Session, now: dt.datetime) -> Mapping[str, int]:
+    return linking.settle(session, of, ids, now)
 
-    return Step(position={"after": ids[-1]}, effect=settle) if ids else Step(then="done", effect=release)
+
+def _released(of: Matching, session: Session, now: dt.datetime) -> Mapping[str, int]:
+    linking.release(session, of, now)
+    return {}
 
 
 _PHASES: Mapping[str, Callable[[Turn, Matching], Step]] = {
@@ -174,7 +181,7 @@ def _listed(turn: Turn) -> Page[Remote]:
     return page
 
 
-def _next(page: Page[Remote], phase: str, effect: Any) -> Step:
+def _next(page: Page[Remote], phase: str, effect: Effect) -> Step:
     if page.complete:
         return Step(phase=phase, position={}, effect=effect)
     return Step(position={"cursor": page.next_cursor}, effect=effect)

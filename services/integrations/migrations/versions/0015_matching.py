@@ -11,6 +11,8 @@ from chassis.migrations import add_index
 revision = "0015"
 down_revision = "0014"
 
+STRONG = "kind IN ('code', 'email', 'phone', 'tax_number')"
+
 
 def upgrade() -> None:
     """Create the tables, and the index by which a finding is met again in a listing."""
@@ -18,12 +20,14 @@ def upgrade() -> None:
     op.create_table(
         "match_key",
         sa.Column("run_id", Id, sa.ForeignKey("run.id"), primary_key=True),
-        sa.Column("hash", sa.String(43), primary_key=True, comment="keyed, of kind and value"),
+        sa.Column("hash", sa.String(22), primary_key=True, comment="keyed, of kind and value: 128 bits"),
         sa.Column("side", sa.String(6), primary_key=True),
         sa.Column("id", sa.String(200), primary_key=True),
         sa.Column("kind", sa.String(10), nullable=False),
+        sqlite_with_rowid=False,
     )
-    op.create_index("ix_match_key_record", "match_key", ["run_id", "side", "kind", "id"])
+    op.create_index("ix_match_key_record", "match_key", ["run_id", "side", "kind", "id"],
+                    sqlite_where=sa.text(STRONG), postgresql_where=sa.text(STRONG))
     op.create_table(
         "match_remote",
         sa.Column("run_id", Id, sa.ForeignKey("run.id"), primary_key=True),
@@ -38,6 +42,7 @@ def upgrade() -> None:
         sa.Column("external_id", sa.String(200), primary_key=True),
         sa.Column("kind", sa.String(10), primary_key=True),
         sa.Column("others", sa.SmallInteger, nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_match_pair_external", "match_pair", ["run_id", "external_id", "local_id"])
 

@@ -45,13 +45,20 @@ OVERDUE_S = 5.0
 
 @dataclass
 class _Flight:
-    """A call on its way. `valid_until` is of the monotonic clock, which goes on while a process is stopped."""
+    """A call on its way, by the monotonic clock, which goes on while a process is stopped.
+
+    Attributes:
+        claimed: when its lease was taken.
+        valid_until: when that ends.
+        began: when a worker took it up; None before.
+    """
 
     job: Job
     target: Target
     started_at: dt.datetime
-    started: float
+    claimed: float
     valid_until: float
+    began: float | None = None
 
 
 class Dispatcher:
@@ -172,17 +179,19 @@ class Dispatcher:
             return None
 
     def _call(self, jobs: list[tuple[Job, Target]]) -> None:
-        now, started = self._clock(), self._elapsed()
+        now, claimed = self._clock(), self._elapsed()
         for job, target in jobs:
-            flight = _Flight(job, target, now, started, started + self._settings.lease_s)
+            flight = _Flight(job, target, now, claimed, claimed + self._settings.lease_s)
             self._flying[job.delivery_id, job.fence] = flight
             self._workers.do(partial(self._fly, flight))
 
     def _fly(self, flight: _Flight) -> None:
         """Make one call, on a worker's thread."""
-        if self._elapsed() >= flight.valid_until:
-            # This process was stopped between claim and call: the lease may be another's by now, and nothing has left.
-            log.warning("call_not_made", delivery_id=flight.job.delivery_id, reason="the lease has ended")
+        flight.started_at, flight.began = self._clock(), self._elapsed()
+        if flight.began + self._settings.call_deadline_s > flight.valid_until:
+            # This process was stopped between claim and call: before the call is over the lease may be another's, who
+            # finds nothing there yet and sends it again. Nothing has left.
+            log.warning("call_not_made", delivery_id=flight.job.delivery_id, reason="the lease ends too soon")
             self._flying.pop((flight.job.delivery_id, flight.job.fence), None)
             return
         target = flight.target
@@ -269,7 +278,7 @@ class Dispatcher:
         limit = self._settings.call_deadline_s + OVERDUE_S
         for flight in list(self._flying.values()):
             settled = any(o.job is flight.job for o in self._done)
-            if self._elapsed() - flight.started > limit and not settled:
+            if flight.began is not None and self._elapsed() - flight.began > limit and not settled:
                 log.error("call_overdue", delivery_id=flight.job.delivery_id, connection_id=flight.job.connection_id)
                 overdue = calls.unanswered(flight.target, flight.job, flight.started_at, self._clock(), limit)
                 self._keep([overdue], set())
@@ -279,12 +288,13 @@ class Dispatcher:
         if self._elapsed() - self._renewed < third:
             return
         self._renewed = began = self._elapsed()
-        flights = [flight for flight in self._flying.values() if began - flight.started > third / 2]
+        flights = [flight for flight in self._flying.values() if began - flight.claimed > third / 2]
         if not flights:
             return
         until = self._clock() + dt.timedelta(seconds=self._settings.lease_s)
         with self._db.write() as session:
-            ours = claims.renew(session, self._owner, [flight.job.delivery_id for flight in flights], until)
+            leases = [(flight.job.delivery_id, flight.job.fence) for flight in flights]
+            ours = claims.renew(session, self._owner, leases, until)
         for flight in flights:
-            if flight.job.delivery_id in ours:
+            if (flight.job.delivery_id, flight.job.fence) in ours:
                 flight.valid_until = began + self._settings.lease_s

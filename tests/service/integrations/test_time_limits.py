@@ -30,9 +30,9 @@ def take(hub: Hub, connection_id: str, owner: str) -> str:
     return job.delivery_id
 
 
-def renew(hub: Hub, owner: str, delivery_id: str, until: dt.datetime) -> set[str]:
+def renew(hub: Hub, owner: str, delivery_id: str, until: dt.datetime, fence: int = 1) -> set[tuple[str, int]]:
     with hub.db.write() as session:
-        return claims.renew(session, owner, [delivery_id], until)
+        return claims.renew(session, owner, [(delivery_id, fence)], until)
 
 
 # --- leases -------------------------------------------------------------------------------------------------------
@@ -45,8 +45,9 @@ def test_a_lease_is_renewed_by_the_process_that_holds_it_and_by_no_other(hub: Hu
     before, later = hub.deliveries(id)[0].lease_until, utcnow() + dt.timedelta(seconds=300)
 
     assert renew(hub, "another process", delivery_id, later) == set()
+    assert renew(hub, "me", delivery_id, later, fence=0) == set()
     assert hub.deliveries(id)[0].lease_until == before
-    assert renew(hub, "me", delivery_id, later) == {delivery_id}
+    assert renew(hub, "me", delivery_id, later) == {(delivery_id, 1)}
     assert hub.deliveries(id)[0].lease_until == later
 
 
@@ -59,21 +60,6 @@ def test_a_lease_that_was_taken_back_is_not_renewed(hub: Hub, target: FakeTarget
 
     assert renew(hub, "me", delivery_id, utcnow() + dt.timedelta(seconds=300)) == set()
     assert hub.states(id) == ["in_doubt"]
-
-
-def test_a_call_that_takes_longer_than_a_lease_keeps_it_and_is_made_once(
-    make_hub: Callable[..., Hub], target: FakeTarget
-) -> None:
-    hub = make_hub(lease_s=3.0, sweep_every_s=0.1)
-    hub.connect(target, "customer")
-    target.fail(method="POST", delay_s=4.5)
-    hub.run()
-
-    hub.until(id := hub.customer(), "leased")
-    hub.until(id, "delivered")
-
-    assert [(a.action, a.outcome) for a in hub.attempts(id)] == [("write", "succeeded")]
-    assert len(target.calls("POST")) == 1
 
 
 # --- calls --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from services.integrations.engine.runs import backfill
 from services.integrations.models import Binding, Delivery
 from services.integrations.operations import runs
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
+from tests.service.integrations.test_reconciling import World
 from tests.support.fake_target import FakeTarget
 from tests.support.plugged import plug_in
 from tests.support.processes import Process, Processes, eventually
@@ -147,3 +148,24 @@ def test_a_kill_between_two_pages_of_linking_loses_and_doubles_nothing(
     assert {row.local_id: row.external_id for row in hub.rows(Binding)} == {
         id: row.id for id, row in zip(ours, rows, strict=True)}
     assert len(target.rows) == 9
+
+
+@on_sqlite
+def test_a_reconciliation_killed_between_two_pages_goes_on_and_mends_once(
+    hub: Hub, target: FakeTarget, start: Start
+) -> None:
+    world = World(hub, target, many=2 * FIRST_PAGE)
+    world.edit(edited := world.ids[0])
+    doomed = start(HUB_FAILPOINTS="runs.between_pages=kill")
+    run_id = hub.start_run(world.connection_id, "reconcile")
+    eventually(lambda: not doomed.alive(), 30)
+    assert (hub.the_run(run_id).phase, hub.the_run(run_id).counts["listed"]) == ("listing", FIRST_PAGE)
+
+    start()
+
+    assert hub.until_run(run_id, "awaiting_approval").counts["listed"] == 2 * FIRST_PAGE
+    with hub.db.write() as session:
+        runs.approve(session, {"id": run_id, "count": 1}, utcnow(), by=ADMIN)
+    hub.until_run(run_id, "completed")
+    hub.until(edited, "delivered")
+    assert world.standing() == {(id, f"n{n}"): 1 for n, id in enumerate(world.ids)}

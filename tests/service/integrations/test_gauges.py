@@ -9,15 +9,16 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from chassis.database import utcnow
-from services.integrations.models import Connection, Delivery
-from services.integrations.queries.gauges import ConnectionGauges
+from chassis.gauges import Gauges
+from services.integrations.models import Connection, Delivery, Run
+from services.integrations.queries.gauges import ConnectionGauges, ReconciliationGauges
 from tests.service.integrations.conftest import Hub
 from tests.support.fake_target import FakeTarget
 
 
-def told(hub: Hub) -> dict[tuple[str, ...], float]:
+def told(hub: Hub, kind: type[Gauges] = ConnectionGauges) -> dict[tuple[str, ...], float]:
     """What a scrape reads now: the gauge's name and its labels, then the value."""
-    gauges = ConnectionGauges(cast(Any, SimpleNamespace(db=hub.db)))
+    gauges = kind(cast(Any, SimpleNamespace(db=hub.db)))
     return {(name, *labels[1:]): value for name, labels, value in gauges.read()}
 
 
@@ -60,3 +61,21 @@ def test_a_target_to_which_nothing_has_to_go_is_not_behind_whatever_has_failed_b
     assert seen["sync_lag_seconds",] == 0
     assert seen["connection_last_success_timestamp_seconds",] > 0
     assert hub.states(id) == ["delivered"]
+
+
+def test_a_target_that_was_compared_tells_how_far_it_was_off_and_since_when(hub: Hub, target: FakeTarget) -> None:
+    connection_id, now = hub.connect(target, "customer", adapter="fake_listed"), utcnow()
+    with hub.db.write() as session:
+        for n, (state, counts) in enumerate([("completed", {"compared": 10}), ("completed", {
+                "compared": 50, "mismatch": 2, "missing_remote": 3, "known": 9}), ("failed", {})]):
+            ended = now - dt.timedelta(hours=2 - n)
+            session.add(Run(connection_id=connection_id, entity="customer", kind="reconcile", state=state, filter={},
+                            options={"every_h": 24}, position={}, counts=counts, created_by="u", due_at=now,
+                            created_at=now, ended_at=ended))
+            session.flush()
+
+    seen = told(hub, ReconciliationGauges)
+    assert seen == {
+        ("reconciliation_drift_ratio", "customer"): 0.1,
+        ("reconciliation_last_complete_timestamp_seconds", "customer"): (now - dt.timedelta(hours=1)).timestamp(),
+        ("reconciliation_interval_seconds", "customer"): 86_400.0}

@@ -11,13 +11,25 @@ import sqlalchemy as sa
 
 from chassis.database import utcnow
 from chassis.outbox import OUTBOX
-from services.integrations.models import Attempt, Binding, Connection, Delivery, LedgerRow, Record, Sighting
-from services.integrations.operations import connections, inbound
+from services.integrations.domain import reconciliation
+from services.integrations.models import (
+    Attempt,
+    Binding,
+    Connection,
+    Delivery,
+    Finding,
+    LedgerRow,
+    Record,
+    Run,
+    Sighting,
+)
+from services.integrations.operations import connections, inbound, runs
 from services.integrations.operations.inbound import News, Reading
 from services.integrations.queries.statements import table_of
 from tests.service.integrations.conftest import ADMIN, UPDATED, Hub, on_sqlite
 from tests.service.integrations.test_out_of_order import SNAPSHOT
 from tests.support.fake_target import FakeTarget
+from tests.support.processes import eventually
 
 KEPT = (Delivery, Attempt, Binding, Record, LedgerRow)
 Backup = Mapping[Any, list[dict[str, Any]]]
@@ -74,6 +86,55 @@ def test_a_waiting_version_of_a_restored_database_never_overwrites_the_newer_one
         hub.tell(UPDATED, id, version, name=f"v{version}")
     hub.until(id, "delivered", "delivered", "skipped", "skipped")
     assert (row.source_version, hub.ledger(connection_id).balanced) == (3, True)
+
+
+def test_after_an_older_database_was_restored_a_reconciliation_tells_the_drift_and_mends_it_without_a_double(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer", adapter="fake_listed")
+    hub.run()
+    hub.start(hub.engine.runner)
+    hub.until(changed := hub.customer(), "delivered")
+    with hub.db.write() as session:
+        connections.pause(session, {"id": connection_id, "reason": ""}, by=ADMIN)
+    lost = hub.customer()
+    backup = back_up(hub)
+    resume(hub, connection_id)
+    hub.until(lost, "delivered")
+    made_since = hub.customer()
+    hub.customer(2, changed)
+    hub.until(made_since, "delivered")
+    hub.until(changed, "delivered", "delivered")
+    target.remove(hub.binding(changed).external_id or "")  # and what has gone since is to be seen as well
+    stands = {row.key: row.id for row in target.of("customer")}
+
+    restore(hub, backup)
+    with hub.db.write() as session:  # what was to be sent may be told by its owner, or not: here nothing is
+        session.execute(sa.update(Delivery).where(Delivery.local_id == lost).values(state="cancelled"))
+    hub.tell(SNAPSHOT, changed, 2, name="v2")
+    hub.tell(SNAPSHOT, made_since, 1, name="v1")
+    resume(hub, connection_id)
+
+    def reconcile(**options: Any) -> tuple[Run, dict[str, str]]:
+        run_id = hub.start_run(connection_id, "reconcile", **options)
+        hub.engine.runner.wake()
+        eventually(lambda: hub.the_run(run_id).state not in ("pending", "running"), 30)
+        return hub.the_run(run_id), {row.local_id: row.kind for row in hub.rows(Finding, Finding.run_id == run_id)}
+
+    run, found = reconcile(vanished_most=1)
+    assert (run.state, found) == ("awaiting_approval", {
+        changed: "missing_remote", lost: "stale_binding", made_since: "stale_binding"})
+    assert reconciliation.drift(run.counts) == 1
+    with hub.db.write() as session:
+        runs.approve(session, {"id": run.id, "count": 3}, utcnow(), by=ADMIN)
+    hub.until_run(run.id, "completed")
+    eventually(lambda: hub.ledger(connection_id).open == 0, 30)
+
+    assert sorted(row.key for row in target.of("customer")) == sorted([changed, lost, made_since])
+    assert stands.items() <= {row.key: row.id for row in target.of("customer")}.items()
+    assert {row.body["name"] for row in target.of("customer") if row.key == changed} == {"v2"}
+    again, found = reconcile()
+    assert (again.state, found, hub.ledger(connection_id).balanced) == ("completed", {}, True)
 
 
 @on_sqlite

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from chassis.database import utcnow
+from chassis.database import new_id, utcnow
 from hub_adapter.port import Change, Context, Page
 from services.integrations.adapters import registry
 from services.integrations.models import Conflict, Cursor, OwnWrite
 from services.integrations.operations import inbound
-from tests.service.integrations.conftest import Hub
-from tests.service.integrations.test_two_ways import connect, row_of, task, told
-from tests.support.fake_target import FakeTarget
+from tests.service.integrations.conftest import CONFIRMED, CREATED, Hub
+from tests.service.integrations.test_consent import GRANTED, REFUSED, contact
+from tests.service.integrations.test_two_ways import connect, task, told
+from tests.support import two_way
+from tests.support.fake_target import FakeTarget, Row
 from tests.support.two_way import TwoWayAdapter
 
-POLLS_A_DAY = 24 * 60
+EVERY = dt.timedelta(minutes=15)
+POLLS_A_DAY = dt.timedelta(days=1) // EVERY
+CUSTOMER = new_id()
 
 
 class OverlappingAdapter(TwoWayAdapter):
     """Tells everything at each poll, as an overlap does that is longer than the day."""
+
+    spec = type(TwoWayAdapter.spec)(**(vars(TwoWayAdapter.spec) | {
+        "entities": (*TwoWayAdapter.spec.entities, "order"), "pulled": ("task", "order", "contact")}))
 
     def changes(self, ctx: Context, entity: str, checkpoint: str | None, limit: int) -> Page[Change]:
         return super().changes(ctx, entity, None, limit)
@@ -35,51 +43,89 @@ class AtOnce:
         work()
 
 
-@pytest.mark.parametrize("db_uri", ["sqlite"], indirect=True)
+def confirm(hub: Hub, version: int, id: str) -> None:
+    hub.tell(CONFIRMED, id, version, number="SO-1", customer_id=CUSTOMER, note=f"第 {version} 次")
+
+
+def consent(state: str) -> dict[str, Any]:
+    return {"consent": {"email": {"state": state}}}
+
+
+WRITTEN: dict[str, Callable[[Hub, int, str], object]] = {
+    "task": lambda hub, version, id: task(hub, version, id, title=f"第 {version} 次"),
+    "order": confirm,
+    "contact": lambda hub, version, id: contact(hub, version, id, consent=GRANTED if version % 2 else REFUSED),
+}
+"""How the hub changes a record of each kind, version by version; every second one of a contact is a refusal."""
+CHANGED: dict[str, Callable[[int], dict[str, Any]]] = {
+    "task": lambda n: {"progress": n},
+    "order": lambda n: {"shipments": n},
+    "contact": lambda n: consent("refused" if n % 2 else "granted"),
+}
+"""What people at the target make of a record, time after time."""
+
+
+def row_of(target: FakeTarget, entity: str, id: str) -> Row:
+    [row] = [row for row in target.of(entity) if row.key == id]
+    return row
+
+
 def test_in_a_day_of_polls_each_foreign_change_comes_once_and_none_of_our_own(
-    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+    make_hub: Callable[..., Hub], target: FakeTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(registry.OURS, "two_way", f"{__name__}:OverlappingAdapter")
+    monkeypatch.setitem(two_way.KEPT, "order", ("number", "note", "shipments"))
     registry.load.cache_clear()
-    connection_id = connect(hub, target, "task")
-    ours, theirs = task(hub), task(hub)
+    hub = make_hub(poll_every_s=EVERY.total_seconds())
+    connection_id = connect(hub, target, *WRITTEN)
+    hub.route(connection_id, "customer")
     poller = hub.engine.poller
     monkeypatch.setattr(poller, "run", lambda: None)  # it goes by the test's clock, not in the background
     hub.run()
-    for id in (ours, theirs):
-        hub.until(id, "delivered")
+    hub.tell(CREATED, CUSTOMER, name="李雷")
+    ours, theirs = ({entity: new_id() for entity in WRITTEN} for _ in range(2))
+    for entity, write in WRITTEN.items():
+        for id in (ours[entity], theirs[entity]):
+            write(hub, 1, id)
+            hub.until(id, "delivered")
     now = utcnow()
     monkeypatch.setattr(poller, "_clock", lambda: now)
     monkeypatch.setattr(poller, "_workers", AtOnce())
-    assert hub.settings.poll_every_s * POLLS_A_DAY == dt.timedelta(days=1).total_seconds()
     written, changed = 1, 0
-    for minute in range(1, POLLS_A_DAY + 1):
-        now += dt.timedelta(minutes=1)
-        if minute % 180 == 0:
+    for number in range(1, POLLS_A_DAY + 1):
+        now += EVERY
+        if number % 12 == 0:
             written += 1
-            task(hub, written, ours, title=f"第 {written} 次")
-            hub.until(ours, *["delivered"] * written)
-        if minute % 97 == 0:
+            for entity, write in WRITTEN.items():
+                write(hub, written, ours[entity])
+                hub.until(ours[entity], *["delivered"] * written)
+        if number % 7 == 0:
             changed += 1
-            target.put("task", theirs, row_of(target, theirs).body | {"progress": changed})
+            for entity, change in CHANGED.items():
+                target.put(entity, theirs[entity], row_of(target, entity, theirs[entity]).body | change(changed))
         poller.start_due()
-        if minute % 60 == 0:
+        if number % 4 == 0:
             with hub.db.write() as session:
                 inbound.forget(session, now)
 
-    assert [one["record"]["progress"] for one in told(hub)] == list(range(1, changed + 1))
-    assert {one["keys"]["id"] for one in told(hub)} == {theirs}
-    assert (len(hub.deliveries(ours)), len(hub.deliveries(theirs))) == (written, 1)
-    assert row_of(target, ours).body["title"] == f"第 {written} 次"
-    assert row_of(target, theirs).body["progress"] == changed
+    for entity, change in CHANGED.items():
+        news = [one for one in told(hub) if one["entity"] == entity]
+        assert {one["keys"]["id"] for one in news} == {theirs[entity]}
+        assert [{name: one["record"][name] for name in change(0)} for one in news] == [
+            change(n) for n in range(1, changed + 1)]
+        assert (len(hub.deliveries(ours[entity])), len(hub.deliveries(theirs[entity]))) == (written, 1)
+        assert change(changed).items() <= row_of(target, entity, theirs[entity]).body.items()
+    assert row_of(target, "task", ours["task"]).body["title"] == f"第 {written} 次"
+    assert row_of(target, "order", ours["order"]).body["note"] == f"第 {written} 次"
+    assert written % 2, "the last word of the hub is a grant"
+    assert row_of(target, "contact", ours["contact"]).body["consent"] == GRANTED
     assert hub.rows(Conflict) == []
     assert hub.ledger(connection_id).balanced
-    [cursor] = hub.rows(Cursor)
-    assert (cursor.failures, cursor.last_success_at) == (0, now)
+    assert {(cursor.failures, cursor.last_success_at) for cursor in hub.rows(Cursor)} == {(0, now)}
     # A day later nothing tells our writes any more but the state that was seen; it suffices.
     now += dt.timedelta(days=1)
     with hub.db.write() as session:
         inbound.forget(session, now)
     assert hub.rows(OwnWrite) == []
     poller.start_due()
-    assert len(told(hub)) == changed
+    assert len(told(hub)) == changed * len(CHANGED)

@@ -22,6 +22,9 @@ IN_FLIGHT: tuple[State, ...] = ("leased", "in_doubt")
 """On the wire, or possibly at the target; a lane has at most one delivery among these."""
 OPEN: tuple[State, ...] = (*WAITING, *IN_FLIGHT)
 
+DECIDED = ("reconcile", "forced")
+"""Origins of what a person decided: it goes although the target was brought that version before."""
+
 STEPS: dict[State, tuple[State, ...]] = {
     "pending": ("leased", "superseded", "cancelled"),
     "retry_wait": ("leased", "superseded", "cancelled"),

@@ -16,7 +16,7 @@ from chassis.database import new_id
 from hub_adapter.port import AdapterSpec
 from services.integrations.adapters import registry
 from services.integrations.domain import failures, retry
-from services.integrations.domain.deliveries import TERMINAL, is_stale
+from services.integrations.domain.deliveries import DECIDED, TERMINAL, is_stale
 from services.integrations.domain.gates import barring
 from services.integrations.domain.mapping import Unmappable
 from services.integrations.models import Attempt, Binding, Connection, Delivery, Route
@@ -236,7 +236,7 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         return _end(row, "dead", "our copy of the record is missing or does not open", failures.INVALID)
     acked = binding.acked_version if binding is not None and external_id else None
     # What a person decided goes, although the target was brought this version before.
-    if row.op == "upsert" and row.origin != "reconcile" and is_stale(version, acked):
+    if row.op == "upsert" and row.origin not in DECIDED and is_stale(version, acked):
         return _end(row, "skipped", f"the target has version {acked}")
     barred = barring(spec, row.entity, copy[1]) if row.op == "upsert" and copy else None
     if barred is not None and _is_away(binding):

@@ -1,4 +1,4 @@
-"""Sending a dead delivery again: as a delivery of its own, for a settled one never changes."""
+"""Sending a settled delivery again: as a delivery of its own, for a settled one never changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,12 +17,12 @@ from chassis.sealed import keyring_of
 from contracts.errors import Conflict, InvalidTransition
 from services.integrations.adapters import registry
 from services.integrations.domain import failures
-from services.integrations.domain.deliveries import Op
+from services.integrations.domain.deliveries import DECIDED, Op
 from services.integrations.models import Connection, Delivery
 from services.integrations.operations import intake
 from services.integrations.operations.claims import sought_before
 from services.integrations.operations.locks import lock
-from services.integrations.queries import deliveries, lanes
+from services.integrations.queries import deliveries, lanes, walks
 
 log = telemetry.logger(__name__)
 
@@ -92,6 +93,36 @@ def retry_dead(session: Session, request: Mapping[str, Any], now: dt.datetime, *
     return told | {"accepted": len(sent)}
 
 
+def send_again(session: Session, connection_id: str, ids: Sequence[str], now: dt.datetime, *,
+               force: bool = False) -> dict[str, int]:
+    """Accept deliveries in the place of these, behind the events; return how many, and how many needed none any more.
+
+    Args:
+        session: the transaction.
+        connection_id: of all of them.
+        ids: of settled deliveries.
+        now: when.
+        force: whether they go although the target was brought their version, and under a key of their own.
+    """
+    chosen = sa.select(Delivery).where(Delivery.id.in_(ids))
+    keys = {(one.entity, one.local_id) for one in session.scalars(chosen)}
+    for entity in sorted({entity for entity, _ in keys}):
+        # Locked, so that an event of one of these records is wholly before this page or wholly behind it.
+        session.execute(*walks.locked(entity, [id for kind, id in keys if kind == entity])).all()
+    lock(session, [connection_id])
+    last = list(session.scalars(deliveries.last_of_lane({"connection_id": connection_id}).where(Delivery.id.in_(ids))))
+    known = lanes.records(session, keys)
+    sent = [one for one in last if one.op != "upsert" or (one.entity, one.local_id) in known]
+    plans = [plan | {"priority": lanes.BACKGROUND} | (_forced(plan) if force else {})
+             for plan in _plans(session, sent, known, now)]
+    intake.add(session, plans)
+    return {"accepted": len(sent), "overtaken": len(ids) - len(last), "no_copy": len(last) - len(sent)}
+
+
+def _forced(plan: Mapping[str, Any]) -> dict[str, str]:
+    return {"origin": "forced", "idempotency_key": f"{plan['idempotency_key']}-{plan['id']}"[:160]}
+
+
 def _accept(session: Session, plans: Sequence[Mapping[str, Any]]) -> None:
     # An event takes no turn: it may have been accepted since we looked, and its delivery says all that ours would.
     try:
@@ -116,7 +147,7 @@ def _plan(dead: Delivery, known: Any, now: dt.datetime) -> dict[str, Any]:
     plan = intake.plan(*_lane(dead), cast("Op", dead.op), known.version if known else dead.source_version, now)
     plan |= {"origin": "replay", "replay_of": dead.id, "doubt_since": None}
     # What a person decided stays a decision: it goes although the target was brought that version, and by its own key.
-    decided = {"origin": dead.origin, "idempotency_key": dead.idempotency_key} if dead.origin == "reconcile" else {}
+    decided = {"origin": dead.origin, "idempotency_key": dead.idempotency_key} if dead.origin in DECIDED else {}
     return plan | decided
 
 

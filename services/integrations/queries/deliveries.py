@@ -57,13 +57,17 @@ def unanswered(session: Session, asked: Mapping[str, Any], subject: Subject, mos
         NotFound: the connection is out of reach.
     """
     connections.get(session, asked["connection_id"], subject)
+    query = last_of_lane(asked, but).where(visible(subject, "operate")).options(undefer(Delivery.external_id))
+    return list(session.scalars(query.order_by(Delivery.id).limit(most)))
+
+
+def last_of_lane(asked: Mapping[str, Any], but: Collection[str] = ()) -> sa.Select[Delivery]:
+    """Select deliveries by filters, without those of error classes `but` and what has a newer one behind it."""
     later = aliased(Delivery)
     newer = sa.select(1).where(later.local_id == Delivery.local_id, later.id > Delivery.id,
                                later.connection_id == Delivery.connection_id, later.entity == Delivery.entity).exists()
-    query = filtered(asked).where(visible(subject, "operate"), ~newer).options(undefer(Delivery.external_id))
-    if but:
-        query = query.where(sa.or_(Delivery.error_class.is_(None), Delivery.error_class.not_in(but)))
-    return list(session.scalars(query.order_by(Delivery.id).limit(most)))
+    query = filtered(asked).where(~newer)
+    return query.where(sa.or_(Delivery.error_class.is_(None), Delivery.error_class.not_in(but))) if but else query
 
 
 def last_op(session: Session, connection_id: str, entity: str, local_id: str) -> str | None:

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from chassis import telemetry
 from contracts.errors import HubError, Invalid
-from contracts.schema import Request, load
-from services.integrations.engine.runs import backfill, dry_run, match, reconcile
+from contracts.schema import Request, dump, load
+from services.integrations.engine.runs import backfill, dry_run, match, reconcile, replay
 from services.integrations.engine.turns import Asked, Kind
 from services.integrations.models import Connection, Run
 from services.integrations.operations import runs
@@ -22,6 +22,7 @@ log = telemetry.logger(__name__)
 KINDS: Mapping[str, Kind] = {
     "match": match,
     "backfill": backfill,
+    "replay": replay,
     "dry_run": dry_run,
     "reconcile": reconcile,
 }
@@ -65,7 +66,7 @@ def repeat(session: Session, now: dt.datetime) -> None:
 
 def _checked(name: str, schema: type[Request], request: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return load(schema, request[name])
+        return dump(schema, load(schema, request[name]))
     except Invalid as error:
         raise Invalid(error.message, errors=[
             {**one, "pointer": f"/{name}{one['pointer']}"} for one in error.fields["errors"]]) from error

@@ -6,7 +6,7 @@ The target is only asked; the session that the adapter is lent refuses any call 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -81,29 +81,38 @@ def plan(session: Session, asked: Asked) -> Plan:
 
 def advance(turn: Turn) -> Step:
     """Look at the next page of records; a page that takes long, or whose target stops answering, ends early."""
-    spec = turn.target().adapter.spec
     with turn.db.read() as session:
         ids = _next_ids(session, turn)
-        ours = _opened(session, turn, ids)
-        sent = bodies.of(session, session.get_one(Connection, turn.run.connection_id))
-    found: list[Found] = []
     counts: Counter[str] = Counter()
-    looked = 0
-    for id in ids:
-        try:
-            kind, finding = _looked_at(turn, spec, sent, ours[id]) if id in ours else ("deleted", None)
-        except CallFailed:
-            if not looked:
-                raise
-            break
-        looked += 1
+    found: list[Found] = []
+    for kind, finding in rehearsed(turn, ids):
         counts.update(("seen", kind))
         found += [finding] if finding else []
         if turn.is_over:
             break
+    looked = counts["seen"]
     done = looked == len(ids) and _is_last(turn, ids)
     return Step(then="done" if done else "go_on", counts=counts, findings=found,
                 position={"after": ids[looked - 1]} if looked else None)
+
+
+def rehearsed(turn: Turn, ids: Sequence[str]) -> Iterator[tuple[str, Found | None]]:
+    """Yield what would become of each of these records, and the finding where that is worth one.
+
+    Raises:
+        CallFailed: the target cannot be asked of the first; where it fails later, the others are left out.
+    """
+    spec = turn.target().adapter.spec
+    with turn.db.read() as session:
+        ours = _opened(session, turn, ids)
+        sent = bodies.of(session, session.get_one(Connection, turn.run.connection_id))
+    for n, id in enumerate(ids):
+        try:
+            yield _looked_at(turn, spec, sent, ours[id]) if id in ours else ("deleted", None)
+        except CallFailed:
+            if n == 0:
+                raise
+            return
 
 
 def _next_ids(session: Session, turn: Turn) -> list[str]:

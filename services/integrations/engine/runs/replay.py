@@ -1,0 +1,110 @@
+"""Replay: sends settled deliveries again that a filter finds, once their number is confirmed, as their records are now.
+
+It counts first, and rehearses some of them against the target. What it accepts goes behind the events, and takes a
+quarter of the connection's rate at most.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from marshmallow import fields, validate
+from sqlalchemy.orm import Session
+
+from chassis.database import new_id
+from contracts.schema import OneOf, Request, Timestamp, load
+from services.integrations.engine.runs import dry_run
+from services.integrations.engine.runs.backfill import WAIT_S, WAITING_MOST
+from services.integrations.engine.turns import Asked, CallFailed, Turn
+from services.integrations.models import Connection, Delivery
+from services.integrations.operations import replays
+from services.integrations.operations.findings import Found
+from services.integrations.operations.runs import Plan, Step
+from services.integrations.queries import deliveries, walks
+
+PAGE, SAMPLE = 500, 10
+SHARE = 0.25
+"""Of the connection's rate."""
+BREATH_S = 5.0
+"""So much of that rate is accepted at once."""
+
+
+class Filter(Request):
+    """Which deliveries of the entity are sent again; the dead ones by default.
+
+    What may have arrived (`ambiguous`, `unresolvable`) is left out unless `error_class` names it.
+    """
+
+    state = fields.String(load_default="dead", validate=OneOf("dead", "delivered", "skipped"))
+    error_class = fields.String(validate=validate.Length(max=40))
+    local_id = fields.String(validate=validate.Length(max=64))
+    created_from = Timestamp()
+    created_to = Timestamp()
+
+
+class Options(Request):
+    """`force`: they go although the target was brought their version, and under keys of their own."""
+
+    force = fields.Boolean(load_default=False)
+
+
+def plan(session: Session, asked: Asked) -> Plan:
+    """Return how the replay begins: what was accepted before now is looked through."""
+    return Plan(phase="counting", position={"upto": new_id()})
+
+
+def advance(turn: Turn) -> Step:
+    """Go on counting, or sending."""
+    return _sent(turn) if turn.run.phase == "sending" else _counted(turn)
+
+
+def _counted(turn: Turn) -> Step:
+    run = turn.run
+    page = _page(turn, PAGE)
+    many = run.counts.get("to_confirm", 0) + len(page)
+    told: dict[str, Any] = {"counts": {"to_confirm": len(page)}, "total": many,
+                            "findings": [] if "after" in run.position else _sample(turn, page)}
+    if len(page) == PAGE:
+        return Step(position={**run.position, "after": page[-1].id}, **told)
+    return Step(then="ask" if many else "done", phase="sending", position={"upto": run.position["upto"]}, **told)
+
+
+def _sample(turn: Turn, page: Sequence[Delivery]) -> list[Found]:
+    """Rehearse the first few; a target that does not answer keeps nobody from being asked."""
+    ids = list(dict.fromkeys(one.local_id for one in page if one.op == "upsert"))[:SAMPLE]
+    try:
+        return [finding for _kind, finding in dry_run.rehearsed(turn, ids) if finding is not None]
+    except CallFailed:
+        return []
+
+
+def _sent(turn: Turn) -> Step:
+    run = turn.run
+    with turn.db.read() as session:
+        if walks.waiting(session, run.connection_id, WAITING_MOST) == WAITING_MOST:
+            return Step(then="wait", wait_s=WAIT_S)
+        rate_per_s = session.get_one(Connection, run.connection_id).rate_per_s * SHARE
+    room = max(1, min(PAGE, int(rate_per_s * BREATH_S)))
+    page = _page(turn, room)
+    if not page:
+        return Step(then="done")
+    return Step(then="wait" if len(page) == room else "done", wait_s=len(page) / rate_per_s,
+                counts={"seen": len(page)}, position={**run.position, "after": page[-1].id},
+                effect=partial(_send, run.connection_id, [one.id for one in page], run.options["force"]))
+
+
+def _send(connection_id: str, ids: Sequence[str], force: bool, session: Session, now: dt.datetime) -> Mapping[str, int]:
+    return Counter(replays.send_again(session, connection_id, ids, now, force=force))
+
+
+def _page(turn: Turn, limit: int) -> list[Delivery]:
+    run = turn.run
+    asked = {"connection_id": run.connection_id, "entity": run.entity, **load(Filter, run.filter)}
+    query = deliveries.last_of_lane(asked, () if asked.get("error_class") else replays.DOUBTED).where(
+        Delivery.id > run.position.get("after", ""), Delivery.id <= run.position["upto"])
+    with turn.db.read() as session:
+        return list(session.scalars(query.order_by(Delivery.id).limit(limit)))

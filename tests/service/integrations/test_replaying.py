@@ -1,0 +1,104 @@
+"""A replay counts what a filter finds, asks, and sends it again: once, slowly, and nothing that was replaced since."""
+
+from __future__ import annotations
+
+import pytest
+
+from chassis.database import utcnow
+from contracts.errors import Conflict
+from services.integrations.models import Delivery, Run
+from services.integrations.operations import runs
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
+from tests.service.integrations.test_backfill import page, take
+from tests.support.fake_target import FakeTarget
+
+
+def approve(hub: Hub, run: str, count: int) -> None:
+    with hub.db.write() as session:
+        runs.approve(session, {"id": run, "count": count}, utcnow(), by=ADMIN)
+    hub.engine.runner.wake()
+
+
+def test_what_is_dead_is_counted_rehearsed_and_sent_again_once_that_number_is_confirmed(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    hub.run()
+    hub.start(hub.engine.runner)
+    target.fail(method="POST", status=422, times=3)
+    ids = sorted(hub.customer() for _ in range(3))
+    for id in ids:
+        hub.until(id, "dead")
+    hub.customer(2, ids[2])
+    hub.until(ids[2], "dead", "delivered")
+
+    run = hub.start_run(connection_id, "replay", filter={"error_class": "invalid"}, reason="the codes are known now")
+    asking = hub.until_run(run, "awaiting_approval")
+    assert (asking.counts, asking.total) == ({"to_confirm": 2}, 2)
+    with pytest.raises(Conflict, match="would do 2, not 3"):
+        approve(hub, run, 3)
+    assert [len(hub.deliveries(id)) for id in ids] == [1, 1, 2]
+    approve(hub, run, 2)
+
+    done = hub.until_run(run, "completed")
+    assert done.counts == {"accepted": 2, "no_copy": 0, "overtaken": 0, "seen": 2, "to_confirm": 2}
+    for id in ids[:2]:
+        hub.until(id, "dead", "delivered")
+        dead, again = hub.deliveries(id)
+        assert (again.replay_of, again.origin, again.idempotency_key) == (dead.id, "replay", dead.idempotency_key)
+    assert hub.ledger(connection_id).balanced
+    nothing = hub.until_run(hub.start_run(connection_id, "replay"), "completed")
+    assert nothing.counts == {"to_confirm": 0}
+
+
+@on_sqlite
+def test_what_was_delivered_goes_again_only_by_force_and_then_under_a_key_of_its_own(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    hub.run()
+    hub.start(hub.engine.runner)
+    hub.until(id := hub.customer(), "delivered")
+    [row] = target.of("customer")
+    row.body = {"name": "restored from an old backup"}
+
+    def replayed(**options: bool) -> None:
+        run = hub.start_run(connection_id, "replay", filter={"state": "delivered", "local_id": id}, **options)
+        hub.until_run(run, "awaiting_approval")
+        approve(hub, run, 1)
+        hub.until_run(run, "completed")
+
+    replayed()
+    hub.until(id, "delivered", "skipped")
+    again = hub.start_run(connection_id, "replay", filter={"state": "delivered"})
+    assert hub.until_run(again, "completed").counts == {"to_confirm": 0}  # something newer has come after it
+    run = hub.start_run(connection_id, "replay", filter={"state": "skipped"}, force=True)
+    hub.until_run(run, "awaiting_approval")
+    approve(hub, run, 1)
+    hub.until(id, "delivered", "skipped", "delivered")
+    assert row.body["name"] == "v1"
+    forced = hub.deliveries(id)[2]
+    assert (forced.origin, forced.idempotency_key) == ("forced", f"customer-{id}-1-upsert-{forced.id}")
+
+
+@on_sqlite
+def test_no_more_than_a_quarter_of_the_connections_rate_is_accepted(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer", rate_per_s=4.0, burst=1000)
+    hub.run()
+    target.fail(method="POST", status=422, times=7)
+    ids = [hub.customer() for _ in range(7)]
+    for id in ids:
+        hub.until(id, "dead")
+    run = hub.start_run(connection_id, "replay")
+    assert page(hub, take(hub)) is None
+    approve(hub, run, 7)
+    before = utcnow()
+    assert page(hub, take(hub)) is None
+    waits = hub.the_run(run)
+    assert (waits.state, waits.counts["accepted"]) == ("running", 5)  # five seconds of one call each
+    assert 5 <= (waits.due_at - before).total_seconds() < 65
+    with hub.db.write() as session:
+        session.get_one(Run, run).due_at = before
+    assert page(hub, take(hub)) is None
+    assert hub.the_run(run).state == "completed"
+    assert {row.priority for row in hub.rows(Delivery, Delivery.origin == "replay")} == {1}

@@ -2,8 +2,10 @@
 
 # eventlet must replace the blocking calls before anything else is imported. That it is near its end is known, and
 # docs/decisions/nameko-and-eventlet.md says what follows: an operator's log need not open with it.
+import os
 import warnings
 
+os.environ["EVENTLET_NO_GREENDNS"] = "yes"  # see chassis.resolver
 warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
 import eventlet
 
@@ -11,7 +13,6 @@ eventlet.monkey_patch()
 
 # ruff: noqa: E402
 import importlib
-import os
 import signal
 import sys
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 from eventlet.event import Event
 from eventlet.hubs import trampoline
 
-from chassis import broker, failpoints, revision, telemetry, tracing
+from chassis import broker, failpoints, resolver, revision, telemetry, tracing
 from chassis.config import ConfigError, Settings
 from chassis.container import RUNTIME, HubContainer
 from chassis.crypto import MasterKeyError
@@ -31,6 +32,7 @@ from chassis.sealed import sealed_columns
 from contracts.errors import HubError, Unavailable
 
 log = telemetry.logger(__name__)
+resolver.install()
 
 
 def room_module(room: str) -> Any:

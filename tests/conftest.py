@@ -1,3 +1,6 @@
+import os
+
+os.environ["EVENTLET_NO_GREENDNS"] = "yes"
 import eventlet
 
 eventlet.monkey_patch()
@@ -7,12 +10,15 @@ eventlet.monkey_patch()
 eventlet is patched before anything else is imported, as the launcher does it in a real process.
 """
 
-import os
 from collections.abc import Iterator
 
 import pytest
 from eventlet.hubs import get_hub
 from eventlet.hubs.hub import READ
+
+from chassis import resolver
+
+resolver.install()
 
 pytest_plugins = [
     "tests.support.processes",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import amqp
@@ -16,7 +16,9 @@ import kombu
 import kombu.serialization
 from amqp.exceptions import AMQPError, MessageNacked
 from amqp.exceptions import NotFound as QueueNotFound
+from eventlet.hubs import get_hub
 from eventlet.timeout import Timeout
+from greenlet import getcurrent
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
@@ -32,6 +34,8 @@ PARKED_FOR_MS = 24 * 3600 * 1000
 CONNECT_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 1.0
 HEARTBEAT_S = 15
+LISTEN_S = 1.0
+"""Seconds between two heartbeat ticks of a connection on which nothing comes."""
 READ_AHEAD = 16_384
 """Bytes asked of the socket at once: py-amqp would take each frame in three turns through the event loop."""
 CRASH_LIMIT = 20
@@ -83,8 +87,57 @@ def _read_in_one_place(link: amqp.Connection) -> None:
     """
     link.client_properties.get("capabilities", {}).pop("connection.blocked", None)
     transport: Any = link.transport
-    receive = transport._quick_recv  # a private name of py-amqp 5; it keeps what is more than it needs now
-    transport._quick_recv = lambda size: receive(max(size, READ_AHEAD))
+    # A private name of py-amqp 5, which keeps what is more than it needs now.
+    transport._quick_recv = _Reader(transport._quick_recv)
+
+
+class _Reader:
+    """Reads a connection's socket. The wait of whoever listens can be ended, not that for an answer of the broker."""
+
+    def __init__(self, receive: Callable[[int], bytes]) -> None:
+        self.listening = False
+        self._receive = receive
+        self._waiting: Any = None
+
+    def __call__(self, size: int) -> bytes:
+        self._waiting = getcurrent()
+        try:
+            return self._receive(max(size, READ_AHEAD))
+        finally:
+            self._waiting = None
+
+    def wake(self) -> None:
+        if self.listening and self._waiting is not None:
+            get_hub().schedule_call_global(0, self._end_wait, self._waiting)
+
+    def _end_wait(self, waiting: Any) -> None:
+        # Bytes may have come meanwhile: then nobody waits here any more, or for something else.
+        if self.listening and self._waiting is waiting:
+            waiting.throw(TimeoutError("woken"))
+
+
+def listen(link: amqp.Connection) -> None:
+    """Take what the broker sends next on a connection that `connected` has opened; return after `LISTEN_S` at most.
+
+    Whoever has something else to tell the listener ends its wait (`wake`), so that it need not look all the time.
+
+    Raises:
+        one of CONNECTION_ERRORS: the broker has gone.
+    """
+    reader = link.transport._quick_recv
+    reader.listening = True
+    try:
+        with suppress(TimeoutError):
+            link.drain_events(timeout=LISTEN_S)
+    finally:
+        reader.listening = False
+
+
+def wake(link: amqp.Connection) -> None:
+    """Let whoever listens return at once."""
+    transport: Any = link.transport
+    if transport is not None:
+        transport._quick_recv.wake()
 
 
 def close(link: amqp.Connection) -> None:

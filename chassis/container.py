@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -130,6 +129,7 @@ class DrainingConsumer(SharedExtension):
         self._leaving: set[Any] = set()
         self._consumers: dict[Any, Consumer] = {}
         self._in_hand: set[Message] = set()
+        self._link: Any = None
         self._first_time = Event()
         self._stopping = False
         self._thread: Any = None
@@ -155,6 +155,7 @@ class DrainingConsumer(SharedExtension):
     def unregister_provider(self, provider: Any) -> None:
         """Consume the provider's queue no more; what is in hand is still finished and settled."""
         self._leaving.add(provider)
+        self._look_up()
         while provider in self._consumers:
             eventlet.sleep(0.02)
 
@@ -167,6 +168,7 @@ class DrainingConsumer(SharedExtension):
     def stop(self) -> None:
         """Settle what is in hand, then close."""
         self._stopping = True
+        self._look_up()
         if self._thread is not None:
             with AtMost(5.0):
                 self._thread.wait()
@@ -177,6 +179,11 @@ class DrainingConsumer(SharedExtension):
         """Close at once; the broker gives out again what was in hand."""
         if self._thread is not None:
             self._thread.kill()
+
+    def _look_up(self) -> None:
+        """Let the reader look what it is asked to do now."""
+        if self._link is not None:
+            broker.wake(self._link)
 
     def _done(self) -> bool:
         return (self._stopping or self._leaving.issuperset(self._providers)) and not self._in_hand
@@ -194,6 +201,7 @@ class DrainingConsumer(SharedExtension):
                     pause = 0.2 if self._consumers else min(pause * 1.5, 2.0)
                     self._lost(error, pause)
                 finally:
+                    self._link = None
                     self._consumers.clear()
                     self._in_hand.clear()  # the broker gives them out again
                 if not self._done():
@@ -234,15 +242,14 @@ class DrainingConsumer(SharedExtension):
         self._runtime.health.report(self.name, None)
         if not self._first_time.ready():
             self._first_time.send(None)
-        tick_at = 0.0
+        self._link, tick_at = link, 0.0
         while not self._done() and not self._interrupted():
             self._cancel_the_leaving()
-            with suppress(TimeoutError):
-                link.drain_events(timeout=0.25)
+            broker.listen(link)
             # Also while messages pour in: only what we send keeps the broker from giving us up.
             if time.monotonic() >= tick_at:
                 link.heartbeat_tick()
-                tick_at = time.monotonic() + 0.5
+                tick_at = time.monotonic() + broker.LISTEN_S / 2
 
     def _interrupted(self) -> bool:
         return False
@@ -312,6 +319,8 @@ class DrainingConsumer(SharedExtension):
             log.warning("ack_lost", error=type(error).__name__)
         finally:
             self._in_hand.discard(message)
+            if self._done():
+                self._look_up()
 
 
 class EventConsumer(DrainingConsumer):
@@ -375,6 +384,7 @@ class EventConsumer(DrainingConsumer):
         outage over a weekend must count as one.
         """
         self._database_gone = True
+        self._look_up()
 
     def _interrupted(self) -> bool:
         return self._database_gone

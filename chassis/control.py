@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import Any
 
 import amqp
@@ -49,10 +48,13 @@ class Listener:
         self._queue = broker.control_queue(service)
         self._snapshots = snapshots
         self._stopping = False
+        self._link: Any = None
 
     def stop(self) -> None:
         """End `run` within a second."""
         self._stopping = True
+        if self._link is not None:
+            broker.wake(self._link)
 
     def run(self) -> None:
         """Listen until stopped, over any number of broker outages."""
@@ -63,12 +65,13 @@ class Listener:
                     consumer = Consumer(connection.default_channel, [self._queue], callbacks=[self._take],
                                         accept=broker.ACCEPT, prefetch_count=1, on_decode_error=_unreadable)
                     consumer.consume()
+                    self._link = connection.connection
                     while not self._stopping:
-                        with suppress(TimeoutError):
-                            connection.connection.drain_events(timeout=0.5)
-                        connection.connection.heartbeat_tick()
+                        broker.listen(self._link)
+                        self._link.heartbeat_tick()
             except _INTERRUPTIONS as error:
                 log.warning("control_interrupted", error=type(error).__name__)
+                self._link = None
                 self._runtime.stopping.wait(1.0)
 
     def _take(self, body: Any, message: Message) -> None:

@@ -80,8 +80,7 @@ class _Link:
         """Take what the broker sends until `going_on` says no; then, or at an error, every waiter is told."""
         try:
             while going_on() and self.error is None:
-                with suppress(TimeoutError):
-                    self._amqp.drain_events(timeout=1.0)
+                broker.listen(self._amqp)
                 with self._writing:
                     self._amqp.heartbeat_tick()
             self.fail(BrokerAway("the connection was closed"))

@@ -136,6 +136,21 @@ def record_all(
 
 
 _INSERT = OUTBOX.insert()
+_FREE = (
+    sa.select(OUTBOX.c.id)
+    .where(OUTBOX.c.sent_at.is_(None), OUTBOX.c.due_at <= sa.bindparam("now"),
+           sa.or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < sa.bindparam("now")))
+    .order_by(OUTBOX.c.due_at, OUTBOX.c.id).limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+    # As a plain sub-select PostgreSQL may run it once per row, skip what it has just locked, and lease them all.
+    .cte("free").prefix_with("MATERIALIZED", dialect="postgresql")
+)
+_CLAIM = (
+    OUTBOX.update().where(OUTBOX.c.id.in_(sa.select(_FREE.c.id)))
+    .values(lease_owner=sa.bindparam("me"), lease_until=sa.bindparam("until"))
+    .returning(OUTBOX.c.id, OUTBOX.c.exchange, OUTBOX.c.routing_key, OUTBOX.c.mandatory, OUTBOX.c.body,
+               OUTBOX.c.attempts)
+)
 _MARK = (
     OUTBOX.update()
     # Made after `at` and never asked for again: published after both, for the caller has its confirm.
@@ -196,20 +211,8 @@ class _Offer:
 def claim(session: Session, owner: str, limit: int) -> list[Pending]:
     """Lease up to `limit` due rows that nobody holds, oldest first."""
     now = now_of(session)
-    free = (
-        sa.select(OUTBOX.c.id)
-        .where(OUTBOX.c.sent_at.is_(None), OUTBOX.c.due_at <= now,
-               sa.or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < now))
-        .order_by(OUTBOX.c.due_at, OUTBOX.c.id).limit(limit).with_for_update(skip_locked=True)
-        # As a plain sub-select PostgreSQL may run it once per row, skip what it has just locked, and lease them all.
-        .cte("free").prefix_with("MATERIALIZED", dialect="postgresql")
-    )
     rows = session.execute(
-        OUTBOX.update().where(OUTBOX.c.id.in_(sa.select(free.c.id)))
-        .values(lease_owner=owner, lease_until=now + dt.timedelta(seconds=LEASE_S))
-        .returning(OUTBOX.c.id, OUTBOX.c.exchange, OUTBOX.c.routing_key, OUTBOX.c.mandatory, OUTBOX.c.body,
-                   OUTBOX.c.attempts)
-    ).all()
+        _CLAIM, {"me": owner, "now": now, "until": now + dt.timedelta(seconds=LEASE_S), "most": limit}).all()
     return sorted((Pending(*row) for row in rows), key=lambda row: row.id)
 
 

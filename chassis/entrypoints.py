@@ -26,6 +26,7 @@ from nameko.extensions import DependencyProvider, Entrypoint
 from sqlalchemy.orm import Session
 
 from chassis import broker, control, inbox, metrics, parking, telemetry, tracing
+from chassis.audit import trail
 from chassis.audit.chain import Keys
 from chassis.audit.sealer import Sealer
 from chassis.container import RUNTIME, EventConsumer
@@ -34,7 +35,7 @@ from chassis.failpoints import failpoint
 from chassis.patience import AtMost
 from chassis.rpc import Call, exposes
 from chassis.runtime import Runtime, prune
-from chassis.snapshot import Snapshots, SnapshotSource
+from chassis.snapshot import SNAPSHOTS, Snapshots, SnapshotSource
 from contracts.envelope import Envelope, MalformedEnvelope
 from contracts.errors import HubError, Invalid, Unavailable
 from contracts.event import EventType
@@ -312,6 +313,7 @@ class _Workers(DependencyProvider):
         service = self.container.service_cls
         snapshots = Snapshots(runtime.db, service.name, service.snapshots)
         sealer = Sealer(runtime.db, Keys(runtime.master, service.name), service.name, runtime.settings.audit_dir)
+        runtime.db.info |= {trail.SEALER: sealer, SNAPSHOTS: snapshots}
         workers: list[Worker] = [runtime.relay, snapshots, _Pruning(runtime), sealer,
                                  control.Listener(runtime, service.name, snapshots)]
         workers += [make(runtime) for make in service.background]

@@ -15,13 +15,15 @@ from sqlalchemy.orm import Session
 
 from chassis import outbox, telemetry
 from chassis.context import Subject
-from chassis.database import CHASSIS, Database, UtcDateTime, utcnow
+from chassis.database import CHASSIS, Database, UtcDateTime, after_commit, utcnow
 from contracts.errors import Unavailable
 from contracts.event import EventType
 
 log = telemetry.logger(__name__)
 
 PAGE = 200
+LOOK_EVERY_S = 5.0
+"""Seconds between two looks for a snapshot that a process which is gone has left unfinished."""
 PAUSE_S = 0.05
 """Between pages, so that a snapshot of a million records leaves room for everyday work."""
 
@@ -33,6 +35,9 @@ SNAPSHOT_RUN = sa.Table(
     sa.Column("requested_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
 )
+SNAPSHOTS = "snapshots"
+"""The key of a database's `info` under which the `Snapshots` of this process are found, to be told of a request."""
+_OPEN = sa.select(SNAPSHOT_RUN.c.entity).where(SNAPSHOT_RUN.c.finished_at.is_(None))
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ def request(session: Session, entity: str) -> None:
     known: Any = session.execute(SNAPSHOT_RUN.update().where(SNAPSHOT_RUN.c.entity == entity).values(**values))
     if not known.rowcount:
         session.execute(SNAPSHOT_RUN.insert().values(entity=entity, **values))
+    if SNAPSHOTS in session.info:
+        after_commit(session, session.info[SNAPSHOTS].wake)
 
 
 class Snapshots:
@@ -72,7 +79,8 @@ class Snapshots:
         self._db = db
         self._by_entity = {source.event.entity: source for source in sources}
         self._by = Subject.service(service)
-        self._stopped = Event()
+        self._stopping = False
+        self._asked = Event()
 
     def knows(self, entity: str) -> bool:
         """Tell whether this service owns `entity`."""
@@ -80,24 +88,32 @@ class Snapshots:
 
     def stop(self) -> None:
         """End `run` after the page at hand."""
-        self._stopped.set()
+        self._stopping = True
+        self._asked.set()
+
+    def wake(self) -> None:
+        """Say that a snapshot has been requested."""
+        self._asked.set()
 
     def run(self) -> None:
         """Carry out requested snapshots until stopped."""
-        while not self._stopped.is_set():
+        while not self._stopping:
+            self._asked.clear()
             try:
-                busy = any([self.step(entity) for entity in self._by_entity])
+                busy = any([self.step(entity) for entity in self._asked_for()])
             except Unavailable:
                 busy = False
-            self._stopped.wait(PAUSE_S if busy else 1.0)
+            self._asked.wait(PAUSE_S if busy else LOOK_EVERY_S)
+
+    def _asked_for(self) -> list[str]:
+        if not self._by_entity:
+            return []
+        with self._db.read() as session:
+            return [entity for entity in session.scalars(_OPEN) if entity in self._by_entity]
 
     def step(self, entity: str) -> bool:
         """Announce one page; return whether there was one."""
         source, table = self._by_entity[entity], SNAPSHOT_RUN
-        with self._db.read() as session:
-            open_run = sa.select(table.c.after_id).where(table.c.entity == entity, table.c.finished_at.is_(None))
-            if session.execute(open_run).first() is None:
-                return False
         with self._db.write() as session:
             run = session.execute(
                 sa.select(table.c.after_id).where(table.c.entity == entity, table.c.finished_at.is_(None))

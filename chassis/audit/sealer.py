@@ -27,8 +27,10 @@ from contracts.errors import Unavailable
 
 log = telemetry.logger(__name__)
 
-LOOK_EVERY_S = 0.5
-"""Seconds between two looks for what is not sealed; an entry is part of the chain within a second of its commit."""
+LOOK_EVERY_S = 1.0
+"""Seconds between two looks for what another process has left unsealed; of its own entries a sealer is told."""
+GATHER_S = 0.5
+"""Seconds that entries gather: each is part of the chain within a second of its commit."""
 
 BATCH = 200
 """Entries of one transaction: some twenty milliseconds, during which a process on SQLite does nothing else."""
@@ -63,18 +65,26 @@ class Sealer:
         self._keys = keys
         self._service = service
         self._file = witness.path_of(folder, service)
-        self._stopped = Event()
+        self._stopped, self._told_of = Event(), Event()
         self._owed: Checkpoint | None = None
         self._told = 0
 
     def stop(self) -> None:
         """End `run` after the batch at hand."""
         self._stopped.set()
+        self._told_of.set()
+
+    def wake(self) -> None:
+        """Say that this process has committed an entry."""
+        self._told_of.set()
 
     def run(self) -> None:
         """Seal until stopped, and once more then."""
         self._owed = self._unwitnessed()
-        while not self._stopped.wait(LOOK_EVERY_S):
+        while not self._stopped.is_set():
+            if self._told_of.wait(LOOK_EVERY_S):
+                self._stopped.wait(GATHER_S)
+                self._told_of.clear()
             self.catch_up()
         self.catch_up()
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from chassis import telemetry
 from chassis.audit.tables import AUDIT_ENTRY
 from chassis.context import Subject
-from chassis.database import new_id, utcnow
+from chassis.database import after_commit, new_id, utcnow
 from contracts.operation import Operation
 from contracts.schema import Sensitive, SensitiveObject, instance_of
 
@@ -28,6 +28,8 @@ Outcome = Literal["done", "denied"]
 SEALED: Mapping[str, bool] = {"sealed": True}
 """What the trail says of a value that the hub keeps as ciphertext: that there was one."""
 
+SEALER = "sealer"
+"""The key of a database's `info` under which the sealer of this process is found, to be told of each entry."""
 _BEFORE, _UNCHANGED = "audit_before", "audit_unchanged"
 _EXACT = 2**53 - 1
 _INSERT = AUDIT_ENTRY.insert()
@@ -61,6 +63,8 @@ def record(
         "request_id": _shown(request_id or telemetry.current("request_id"), 200),
         "details": rfc8785.dumps(_plain(details or {})).decode(),
     })
+    if SEALER in session.info:
+        after_commit(session, session.info[SEALER].wake)
 
 
 def before(session: Session, **values: Any) -> None:

@@ -90,7 +90,7 @@ def keys(told: KnownBy, region: str) -> frozenset[Key]:
         region: ISO 3166 country whose rules read a phone number without a prefix.
     """
     found = {Key(kind, value) for kind, normalise in _NORMALISED.items()
-             for given in told.get(kind, ()) if (value := normalise(given, region))}
+             for given in told.get(kind, ()) if given and (value := normalise(given, region))}
     near = {Key("near_name", variant) for key in found if key.kind == "name" for variant in _near(key.value)}
     return frozenset(found | near)
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from chassis.database import new_id, utcnow
-from services.integrations.engine import checks
+from services.integrations.engine import checks, runner
 from services.integrations.models import Binding, Connection, Finding
 from services.integrations.operations import connections, credentials, findings, runs
 from tests.service.integrations.conftest import ADMIN, Hub
@@ -106,10 +106,14 @@ def matched(hub: Hub, connection_id: str, town: Town) -> None:
 
 @pytest.mark.parametrize("many", [
     pytest.param(40, id="40"), pytest.param(800, id="800", marks=[pytest.mark.faults, pytest.mark.timeout(600)])])
-def test_the_first_sync_makes_exactly_the_parties_that_are_missing(erp: Erp, tmp_path: Path, many: int) -> None:
+def test_the_first_sync_makes_exactly_the_parties_that_are_missing(
+    erp: Erp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr(runner, "LOOK_EVERY_S", 0.05)
     town, before = Town.of(many), len(parties(erp))
     rows = [party for _how, _customer, party in town.there()]
-    erp.ask("party.party/create", {"vlist": rows})
+    for n in range(0, len(rows), 50):
+        erp.ask("party.party/create", {"vlist": rows[n:n + 50]})
     hub = Hub(tmp_path, f"sqlite:///{tmp_path / 'integrations.sqlite'}", sweep_every_s=0.5)
     try:
         with hub.db.write() as session:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r'^```python (\S+)(?: after: "([^\n]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-COPIED = ("contracts", "chassis", "hub_adapter", "services", "gateway", "deploy", "tests", "pyproject.toml")
+COPIED = ("contracts", "chassis", "hub_adapter", "services", "gateway", "hub", "deploy", "tests",
+          "pyproject.toml")
 
 
 def follow(guide: str, root: Path) -> list[str]:

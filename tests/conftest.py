@@ -15,10 +15,15 @@ from collections.abc import Iterator
 import pytest
 from eventlet.hubs import get_hub
 from eventlet.hubs.hub import READ
+from hypothesis import HealthCheck, settings
 
 from chassis import resolver
 
 resolver.install()
+
+# An example may take as long as a busy machine stands still.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 pytest_plugins = [
     "tests.support.processes",

@@ -62,14 +62,11 @@ def test_what_was_delivered_goes_again_only_by_force_and_then_under_a_key_of_its
     [row] = target.of("customer")
     row.body = {"name": "restored from an old backup"}
 
-    def replayed(**options: bool) -> None:
-        run = hub.start_run(connection_id, "replay", filter={"state": "delivered", "local_id": id}, **options)
-        hub.until_run(run, "awaiting_approval")
-        approve(hub, run, 1)
-        hub.until_run(run, "completed")
-
-    replayed()
+    run = hub.start_run(connection_id, "replay", filter={"state": "delivered", "local_id": id})
+    hub.until_run(run, "awaiting_approval")
+    approve(hub, run, 1)
     hub.until(id, "delivered", "skipped")
+    hub.until_run(run, "completed")
     again = hub.start_run(connection_id, "replay", filter={"state": "delivered"})
     assert hub.until_run(again, "completed").counts == {"to_confirm": 0}  # something newer has come after it
     run = hub.start_run(connection_id, "replay", filter={"state": "skipped"}, force=True)

@@ -32,7 +32,7 @@ from services.integrations.queries import matching as queries
 
 ENTITIES = ("customer", "contact")
 """Those that are known by more than our id: people and companies."""
-RECORDS, HASHES = 200, 2000
+RECORDS, HASHES = 100, 2000
 """Records, or hashes of what they are known by, of one page."""
 DECIDED = {"certain": "link", "new": "create"}
 """What is done about a finding unless a person decides otherwise; what is doubtful is left out."""

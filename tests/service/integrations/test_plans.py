@@ -42,7 +42,7 @@ OF_CONFLICTS: dict[str, Any] = {"connection_id": CONNECTIONS[1], "entity": "orde
 OF_RUNS: dict[str, Any] = {"connection_id": CONNECTIONS[1], "kind": "match", "state": "failed"}
 OF_FINDINGS: dict[str, Any] = {"id": new_id(), "kind": "doubtful", "state": "open"}
 """Filter → a value that few rows have; what is found lies under its run."""
-WHOLE = {"list_connections": "set up by a person, dozens", "list_routes": "set up by a person, dozens"}
+WHOLE = dict.fromkeys(("list_connections", "list_routes", "list_mappings"), "set up by a person, dozens")
 """Lists whose tables do not grow with use, and may be read whole."""
 OF_ONE_RECORD = {"entity": OF_DELIVERIES["entity"], "local_id": OF_DELIVERIES["local_id"]}
 FILTERED: dict[str, dict[str, Any]] = {

@@ -69,31 +69,34 @@ def read_since(session: Session, connection_id: str, entity: str, moment: dt.dat
 def listed_as(session: Session, run_id: str, *, external_ids: Collection[str], own_keys: Collection[str]) -> list[Any]:
     """Return the listed rows that have one of these ids, or carry one of these keys."""
     found: dict[int, Any] = {}
-    for rows in (session.execute(*_by_external(run_id, list(external_ids))),
-                 session.execute(*_by_own_key(run_id, list(own_keys)))):
+    for rows in (session.execute(*by_external(run_id, list(external_ids))),
+                 session.execute(*by_own_key(run_id, list(own_keys)))):
         found |= {row.n: row for row in rows}
     return list(found.values())
 
 
 @built_once
-def _by_external(run_id: str, external_ids: Collection[str]) -> Asked:
+def by_external(run_id: str, external_ids: Collection[str]) -> Asked:
+    """Select the listed rows with these ids."""
     return sa.select(*_LISTED).where(_LISTED.run_id == run_id, _LISTED.external_id.in_(external_ids))
 
 
 @built_once
-def _by_own_key(run_id: str, own_keys: Collection[str]) -> Asked:
+def by_own_key(run_id: str, own_keys: Collection[str]) -> Asked:
+    """Select the listed rows that carry these keys."""
     return sa.select(*_LISTED).where(_LISTED.run_id == run_id, _LISTED.own_key.in_(own_keys))
 
 
 def copies(session: Session, run_id: str, contents: Collection[str]) -> list[Any]:
     """Return the listed rows that are bound to nothing and have one of these contents."""
-    return list(session.execute(*_copies(run_id, list(contents))))
+    return [row for row in session.execute(*_copies(run_id, list(contents))) if row.own_key is None]
 
 
 @built_once
 def _copies(run_id: str, contents: Collection[str]) -> Asked:
+    # Not `own_key IS NULL`: a planner would walk the index of the keys, where most of what is not ours has none.
     return sa.select(*_LISTED).where(_LISTED.run_id == run_id, _LISTED.content.in_(contents),
-                                     _LISTED.local_id.is_(None), _LISTED.own_key.is_(None))
+                                     _LISTED.local_id.is_(None))
 
 
 def suspects(session: Session, run_id: str, limit: int) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hub_adapter.failure import AuthRefused
 from hub_adapter.port import Capability, Change, Context, Page, Write, Written
-from tests.support.fake_target import FakeAdapter, Row
+from tests.support.fake_target import FakeAdapter, ListedAdapter, Row
 
 HOOK = "the-hook-secret"
 STAMP_S = 300
@@ -29,7 +29,13 @@ class TwoWayAdapter(FakeAdapter):
     spec = type(FakeAdapter.spec)(**(vars(FakeAdapter.spec) | {
         "name": "two_way", "secret_fields": ("key", "hook"), "entities": tuple(KEPT), "pulled": tuple(KEPT),
         "accounts": ("task",), "consent": {"contact": "email"},
-        "capabilities": FakeAdapter.spec.capabilities | {Capability.CONDITIONAL_WRITE, Capability.WEBHOOK}}))
+        "capabilities": FakeAdapter.spec.capabilities | {
+            Capability.CONDITIONAL_WRITE, Capability.WEBHOOK, Capability.LIST_COMPLETE}}))
+
+    list = ListedAdapter.list
+
+    def expected(self, ctx: Context, entity: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return kept(entity, body)
 
     def write(self, ctx: Context, entity: str, cmd: Write) -> Written:
         given = {"key": cmd.local_id, "body": kept(entity, cmd.body), "source_version": cmd.source_version,

@@ -34,8 +34,10 @@ def test_five_planted_faults_in_calendars_are_found_and_mended_and_the_second_ru
             session.execute(sa.update(Binding).where(Binding.local_id == stale).values(external_id="as it once was"))
         never_sent = side.tell("snapshot", a_task(assignee_id=ann, title="从未发送"))
 
-        run = side.run()
+        stopped, run = side.run(), side.run(vanished_most=1)
 
+        assert (stopped.state, side.found(stopped)) == ("failed", {})
+        assert f"1 of {KNOWN} records have vanished" in (stopped.error or "")
         assert run.state == "awaiting_approval", run.error
         found = side.found(run)
         assert {id: one.kind for id, one in found.items()} == {

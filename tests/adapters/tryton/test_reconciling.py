@@ -31,8 +31,10 @@ def test_five_planted_faults_in_the_erp_are_found_and_mended_and_the_second_run_
         anew = adapter.write(ctx(), "customer", as_write(customers[stale])).external_id
         never_sent = side.tell("snapshot", a_customer(name=f"从未发送 {tmp_path.name}"))
 
-        run = side.run()
+        stopped, run = side.run(), side.run(vanished_most=1)
 
+        assert (stopped.state, side.found(stopped)) == ("failed", {})
+        assert f"1 of {KNOWN} records have vanished" in (stopped.error or "")
         assert run.state == "awaiting_approval", run.error
         found = side.found(run)
         assert {id: one.kind for id, one in found.items()} == {

@@ -121,14 +121,15 @@ def next_step(state: str, error_class: str | None, connection: Standing) -> Word
     """
     if state == "dead":
         return OF_THE_DEAD.get(error_class or "", BY_STATE["dead"])
-    if state == "skipped" and error_class in OF_THE_UNMATCHED:
-        return OF_THE_UNMATCHED[error_class]
+    unmatched = OF_THE_UNMATCHED.get(error_class or "")
+    if state == "skipped" and unmatched is not None:
+        return unmatched
     if state not in OPEN or state == "leased":
         return BY_STATE[state]
     if connection.desired_state == "stopped":
         return STOPPED
     if connection.desired_state != "active":
         return next((words for code, words in ADVICE.items() if code == connection.pause_code), PAUSED)
-    if state == "retry_wait" and error_class in OF_THE_UNMATCHED:
-        return OF_THE_UNMATCHED[error_class]
+    if state == "retry_wait" and unmatched is not None:
+        return unmatched
     return {"open": AWAY, "half_open": AWAY, "throttled": THROTTLED}.get(connection.health, BY_STATE[state])

@@ -187,10 +187,12 @@ class Hub:
         return sorted(self.rows(Attempt, Attempt.delivery_id.in_(ids)), key=lambda attempt: attempt.started_at)
 
     def binding(self, local_id: str) -> Binding:
-        return self.rows(Binding, Binding.local_id == local_id)[0]
+        found: Binding = self.rows(Binding, Binding.local_id == local_id)[0]
+        return found
 
     def connection(self, id: str) -> Connection:
-        return self.rows(Connection, Connection.id == id)[0]
+        found: Connection = self.rows(Connection, Connection.id == id)[0]
+        return found
 
     def ledger(self, connection_id: str) -> Any:
         with self.db.read() as session:

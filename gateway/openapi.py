@@ -134,7 +134,10 @@ _PROBLEM: dict[str, Any] = {
         "errors": {"type": "array", "description": "Every refused field.", "items": {
             "type": "object", "required": ["pointer", "code", "message"], "properties": {
                 "pointer": {"type": "string", "description": "JSON pointer into the body, or `?name` of the query."},
-                "code": {"type": "string"}, "message": {"type": "string"}}}},
+                "code": {"type": "string"}, "message": {"type": "string"},
+                "line": {"type": "integer", "description": "Of a text, such as a mapping; from 1, as `column`."},
+                "column": {"type": "integer"},
+                "at": {"type": "string", "description": "JSON pointer through what the text says."}}}},
         "details": {"type": "object", "description": "Facts that a program may act on.", "additionalProperties": True},
     },
 }

@@ -1,8 +1,8 @@
 """JMESPath over our records: which fields an expression names, and evaluation whose time and size are bounded.
 
 JMESPath has no loops, but a pipe of multi-selects doubles its value with every few characters, and `join` multiplies
-two lengths. So each step is counted together with the values that it yields, up to `WORK`, and each text that is made,
-and what comes out at last, may have `MOST_CHARACTERS`.
+two lengths. So each step is counted together with the values that it yields, up to `WORK` for all that is made of one
+record, and each text that is made, and what comes out at last, may have `MOST_CHARACTERS`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Codes = Callable[[str, str], Any]
 LONGEST = 1000
 """Characters of an expression."""
 WORK = 200_000
-"""Steps of one evaluation, and values yielded by them: tens of milliseconds. An order of 500 lines takes a tenth."""
+"""Steps over one record, and values yielded by them: tens of milliseconds. An order of 500 lines takes a tenth."""
 MOST_CHARACTERS = 1_000_000
 _TOO_MUCH = "it takes more work, or yields more, than a record needs"
 ANY: Schema = {}
@@ -51,6 +51,13 @@ class UnmappedCode(ExpressionError):
         self.table, self.code = table, code
 
 
+@dataclass
+class Budget:
+    """The work that is left for one record."""
+
+    left: int = WORK
+
+
 @dataclass(frozen=True)
 class Expression:
     """One expression, parsed."""
@@ -58,7 +65,7 @@ class Expression:
     text: str
     tree: Any
 
-    def value(self, record: Mapping[str, Any], codes: Codes) -> Any:
+    def value(self, record: Mapping[str, Any], codes: Codes, budget: Budget | None = None) -> Any:
         """Evaluate it.
 
         Raises:
@@ -66,7 +73,7 @@ class Expression:
             ExpressionError: a function was given what it does not take, or the work is beyond bounds.
         """
         try:
-            return _bearable(_Bounded(codes).visit(self.tree, record))
+            return _bearable(_Bounded(codes, budget or Budget()).visit(self.tree, record))
         except exceptions.JMESPathTypeError as error:
             # Not its own words: they repeat the value, and errors go where values may not.
             raise ExpressionError(f"{error.function_name}() takes {' or '.join(error.expected_types)}, "
@@ -126,16 +133,16 @@ class _Functions(functions.Functions):  # type: ignore[misc]
 
 
 class _Bounded(TreeInterpreter):  # type: ignore[misc]
-    """Evaluates one expression once, and stops when that takes too much."""
+    """Evaluates one expression once, and stops when the budget is used up."""
 
-    def __init__(self, codes: Codes) -> None:
+    def __init__(self, codes: Codes, budget: Budget) -> None:
         super().__init__(Options(custom_functions=_Functions(codes)))
-        self._left = WORK
+        self._budget = budget
 
     def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
         value = super().visit(node, *args, **kwargs)
-        self._left = _spent(value, self._left - 1, list | dict)
-        if self._left <= 0:
+        self._budget.left = _spent(value, self._budget.left - 1, list | dict)
+        if self._budget.left <= 0:
             raise ExpressionError(_TOO_MUCH)
         return value
 

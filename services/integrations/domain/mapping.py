@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.integrations.domain import expressions, plain_yaml
-from services.integrations.domain.expressions import Codes, Expression, ExpressionError
+from services.integrations.domain.expressions import Budget, Codes, Expression, ExpressionError
 from services.integrations.domain.plain_yaml import Document, Fault, Faulty
 
 ALWAYS = frozenset({"consent"})
@@ -55,14 +55,14 @@ class Rule:
     required: bool = False
     only_on_create: bool = False
 
-    def filled(self, record: Map[str, Any], codes: Codes) -> Any:
+    def filled(self, record: Map[str, Any], codes: Codes, budget: Budget) -> Any:
         """Return the field's value.
 
         Raises:
             Unmappable: there is none, or a code of ours has no counterpart there.
         """
         try:
-            value = self.value if self.source is None else self.source.value(record, codes)
+            value = self.value if self.source is None else self.source.value(record, codes, budget)
         except ExpressionError as error:
             raise Unmappable(self.target, str(error)) from error
         if value is None and self.has_default:
@@ -96,8 +96,8 @@ class Mapping:
         Raises:
             Unmappable: a field cannot be filled.
         """
-        kept = {name: record[name] for name in ALWAYS if name in record}
-        return kept | {rule.target: rule.filled(record, codes) for rule in self.rules
+        kept, budget = {name: record[name] for name in ALWAYS if name in record}, Budget()
+        return kept | {rule.target: rule.filled(record, codes, budget) for rule in self.rules
                        if creating or not rule.only_on_create}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from services.integrations.domain import canonical, expressions
-from services.integrations.domain.expressions import ExpressionError
+from services.integrations.domain.expressions import Budget, ExpressionError
 from services.integrations.domain.mapping import Mapping as RecordMapping
 from services.integrations.domain.mapping import Rule, Unmappable, pointer_of
 from services.integrations.domain.plain_yaml import Fault, Faulty
@@ -44,9 +44,9 @@ def require_sound(mapping: RecordMapping, source: Json, target: Json | None, tab
                 faults.append(Fault(mapping.document.place(pointer_of(name)), "required",
                                     f"The target needs `{name}` with every change, and nothing fills it."))
     if not faults:
-        made_up = canonical.examples(source)
+        tried = [(record, Budget()) for record in (*canonical.examples(source), *records)]
         faults += [fault for rule in mapping.rules
-                   if (fault := _wrong_type(mapping, rule, _schema(target, rule), tables, [*made_up, *records]))]
+                   if (fault := _wrong_type(mapping, rule, _schema(target, rule), tables, tried))]
     if faults:
         raise Faulty(*faults)
 
@@ -72,7 +72,7 @@ def _schema(target: Json | None, rule: Rule) -> Json:
 
 
 def _wrong_type(mapping: RecordMapping, rule: Rule, schema: Json, tables: Tables,
-                records: list[Json]) -> Fault | None:
+                records: Iterable[tuple[Json, Budget]]) -> Fault | None:
     """Return the first value, of any record, that the target does not take. It is told by its kind, not shown."""
 
     def codes(table: str, code: str) -> Any:
@@ -83,9 +83,9 @@ def _wrong_type(mapping: RecordMapping, rule: Rule, schema: Json, tables: Tables
 
     place = mapping.document.place(pointer_of(rule.target))
     validator = Draft202012Validator(dict(schema))
-    for record in records:
+    for record, budget in records:
         try:
-            value = rule.filled(record, codes)
+            value = rule.filled(record, codes, budget)
         except _Unknown:
             continue
         except Unmappable as error:

@@ -41,6 +41,7 @@ class Connection(Base):
     config: Mapped[dict[str, Any]] = mapped_column(Json)
     credential_id: Mapped[str | None] = mapped_column(Id)
     mapping_version: Mapped[int | None]
+    """Rises with every change of its mappings and code tables; None while it has had neither."""
     rate_per_s: Mapped[float] = mapped_column(sa.Float)
     burst: Mapped[int]
     max_in_flight: Mapped[int]

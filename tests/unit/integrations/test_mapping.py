@@ -144,6 +144,14 @@ def test_an_expression_that_grows_without_end_is_stopped_at_once(expression: str
         expressions.parse(expression).value(record, Lookup({}))
 
 
+def test_all_fields_of_a_record_share_one_budget() -> None:
+    dear = "|".join(["[@,@]"] * 12)
+    fields = "\n".join(f"  f{n}: \"{dear}\"" for n in range(40))
+    with pytest.raises(Unmappable):
+        filled(f"fields:\n{fields}\n", {})
+    assert len(filled(f"fields:\n  f: \"{dear}\"\n", {})["f"]) == 2
+
+
 def test_an_order_with_as_many_lines_as_there_may_be_is_well_within_bounds() -> None:
     line = {"sku": "s" * 100, "name": "n" * 200, "quantity": "1", "unit_price": "1.00", "tax_code": "V", "line": 1}
     text = "fields: {lines: \"lines[].{sku: sku, name: name, quantity: quantity, tax: code('taxes', tax_code)}\"}"

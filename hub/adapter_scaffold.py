@@ -15,7 +15,7 @@ from hub.trouble import Trouble
 TEMPLATE = Path(__file__).parent / "adapter_template"
 PACKAGE, NAME, CLASS = "crm_hub_acme", "acme", "Acme"
 OURS = Path("services/integrations/adapters")
-PATTERN = re.compile(r"[a-z][a-z0-9_]{1,39}")
+PATTERN = re.compile(r"(?=.{2,40}\Z)[a-z][a-z0-9]*(_[a-z0-9]+)*")
 GUIDE = "docs/guides/write-an-adapter.md"
 
 Step = Mapping[str, str]
@@ -52,12 +52,12 @@ def make(name: str, into: Path, *, ours: bool) -> Made:
     """
     if not PATTERN.fullmatch(name) or keyword.iskeyword(name):
         raise Trouble(f"{name!r} is no name for an adapter",
-                      "take 2 to 40 small letters, digits and _, beginning with a letter")
+                      "take 2 to 40 small letters and digits, a letter first, words parted by one _")
     if (ROOT / OURS / name).exists():
         raise Trouble(f"the hub has an adapter {name} of its own", "take another name: it would never be loaded")
     package = ".".join((*OURS.parts, name)) if ours else f"crm_hub_{name}"
     written = {into / _place(file, name, ours=ours): _filled(file, name, package) for file in _template(ours=ours)}
-    folder = into / OURS / name if ours else into / f"crm-hub-{name.replace('_', '-')}"
+    folder = into / OURS / name if ours else into / _distribution(name)
     if taken := [place for place in (folder, *written) if place.exists()]:
         raise Trouble(f"{taken[0]} exists", "take another name, or remove it")
     for place, text in written.items():
@@ -68,21 +68,23 @@ def make(name: str, into: Path, *, ours: bool) -> Made:
 
 
 def _template(*, ours: bool) -> list[Path]:
-    files = (file.relative_to(TEMPLATE) for file in TEMPLATE.rglob("*") if file.is_file() and file.suffix != ".pyc")
-    return [file for file in files if not (ours and file.name == "pyproject.toml")]
+    files = [file.relative_to(TEMPLATE) for file in TEMPLATE.rglob("*") if file.is_file()]
+    left = {"pyproject.toml"} if ours else set()
+    return [file for file in files if file.name not in left and not str(file).startswith(".")
+            and "__pycache__" not in file.parts]
 
 
 def _place(file: Path, name: str, *, ours: bool) -> Path:
     """Where a file of the template goes."""
     if not ours:
-        return Path(f"crm-hub-{name.replace('_', '-')}") / str(file).replace(PACKAGE, f"crm_hub_{name}")
+        return Path(_distribution(name)) / str(file).replace(PACKAGE, f"crm_hub_{name}")
     return (Path("tests/adapters") if file.parts[0] == "tests" else OURS) / name / file.name
 
 
 def _filled(file: Path, name: str, package: str) -> str:
     words = {
         PACKAGE: package,
-        "crm-hub-acme": f"crm-hub-{name.replace('_', '-')}",
+        "crm-hub-acme": _distribution(name),
         "AcmeAdapter": f"{_class_of(name)}Adapter",
         "TestAcme": f"Test{_class_of(name)}",
         CLASS: name.replace("_", " ").capitalize(),
@@ -91,6 +93,10 @@ def _filled(file: Path, name: str, package: str) -> str:
     }
     pattern = re.compile("|".join(map(re.escape, words)))
     return pattern.sub(lambda found: words[found[0]], (TEMPLATE / file).read_text(encoding="utf-8"))
+
+
+def _distribution(name: str) -> str:
+    return f"crm-hub-{name.replace('_', '-')}"
 
 
 def _class_of(name: str) -> str:

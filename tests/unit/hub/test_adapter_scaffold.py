@@ -56,7 +56,8 @@ def test_one_of_ours_lies_beside_the_others_with_its_tests_and_passes_the_linter
     assert linted.returncode == 0, linted.stdout
 
 
-@pytest.mark.parametrize("name", ["", "a", "Cards", "1st", "card-index", "../cards", "import", "x" * 41, "卡片"])
+@pytest.mark.parametrize("name", ["", "a", "Cards", "1st", "card-index", "cards_", "card__index", "../cards", "import",
+                                  "x" * 41, "卡片"])
 def test_a_name_that_could_not_be_imported_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Trouble, match="no name for an adapter"):
         make(name, tmp_path, ours=False)

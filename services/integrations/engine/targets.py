@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -186,6 +186,11 @@ class Targets:
         return Target(
             connection_id=connection.id, name=connection.name, setup_version=connection.setup_version,
             config=dict(connection.config),
-            adapter=registry.load(connection.adapter), line=Line(Transport(HttpPolicy.of(connection.config))),
+            adapter=registry.load(connection.adapter), line=Line(Transport(_policy(connection))),
             secrets=credentials.secrets_of(session, self._keyring, connection.id),
             pace=Pace(connection.rate_per_s, connection.burst))
+
+
+def _policy(connection: Connection) -> HttpPolicy:
+    # A call that finds no idle connection in the pool makes a new one, and throws it away at its end.
+    return replace(HttpPolicy.of(connection.config), pool_size=connection.max_in_flight)

@@ -52,6 +52,14 @@ def test_a_target_that_is_replaced_is_closed(hub: Hub, target: FakeTarget, close
     assert closed == [old.line.transport]
 
 
+def test_as_many_connections_are_kept_open_as_calls_may_be_in_flight(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer", max_in_flight=40)
+    targets = Targets(hub.keyring)
+    with hub.db.read() as session:
+        assert targets.load(session, connection_id).line.transport.policy.pool_size == 40
+    targets.ready(connection_id).replace()
+
+
 def test_a_target_that_is_replaced_under_calls_is_closed_after_the_last_of_them(
     hub: Hub, target: FakeTarget, closed: list[Transport], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,13 +61,27 @@ class Scope:
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Our side of one record; `state` is empty where there is no copy, `account` the assignee's, if it is known."""
+    """Our side of one record.
+
+    Attributes:
+        state: empty where there is no copy.
+        account: the assignee's, if it is known.
+        last: the last delivery that is remembered.
+    """
 
     ours: Ours
     version: int = 0
     state: Mapping[str, Any] = field(default_factory=dict, repr=False)
     binding: Any = None
     account: str | None = None
+    last: Any = None
+
+    def is_as_written(self, remote: Remote) -> bool:
+        """Tell whether a record stands just as a repair of this version has left it: another would change nothing."""
+        last, binding = self.last, self.binding
+        return bool(last is not None and last.origin == "reconcile" and last.state == "delivered"
+                    and last.source_version == self.version and remote.version is not None
+                    and binding is not None and binding.remote_version == remote.version)
 
 
 def sides(session: Session, keyring: Keyring, scope: Scope, local_ids: Collection[str]) -> dict[str, Side]:
@@ -99,7 +113,7 @@ def sides(session: Session, keyring: Keyring, scope: Scope, local_ids: Collectio
         ours = Ours(local_id=id, external_id=external_id, wanted=_wanted(scope, copy, states[id], last),
                     settled=not (id in under_way or moved or forgotten or with_a_person or unreadable))
         found[id] = Side(ours=ours, version=copy.version if copy else 0, state=states[id] or {}, binding=binding,
-                         account=accounts.get(id))
+                         account=accounts.get(id), last=last)
     return found
 
 

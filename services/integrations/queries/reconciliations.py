@@ -31,7 +31,7 @@ def _newest(connection_id: str, entity: str, ids: Collection[str]) -> Asked:
     overtaken = sa.select(1).where(later.local_id == _DELIVERY.local_id, later.id > _DELIVERY.id,
                                    later.connection_id == _DELIVERY.connection_id,
                                    later.entity == _DELIVERY.entity).exists()
-    return (sa.select(_DELIVERY.local_id, _DELIVERY.op, _DELIVERY.state)
+    return (sa.select(_DELIVERY.local_id, _DELIVERY.op, _DELIVERY.state, _DELIVERY.origin, _DELIVERY.source_version)
             .where(_DELIVERY.local_id.in_(ids), _DELIVERY.connection_id == connection_id, _DELIVERY.entity == entity,
                    ~overtaken))
 

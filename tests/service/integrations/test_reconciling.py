@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from chassis.database import new_id, utcnow
 from contracts.errors import Conflict, Invalid
+from hub_adapter.failure import Invalid as Unfit
 from hub_adapter.port import Page, Remote
 from services.integrations.models import Binding, Cursor, Delivery, Finding, Listed, Record, Run, Suspected
 from services.integrations.models import Conflict as ConflictRow
@@ -30,7 +31,9 @@ class World:
     def __init__(self, hub: Hub, target: FakeTarget, many: int = MANY) -> None:
         self.hub, self.target = hub, target
         self.connection_id = hub.connect(target, "customer", adapter="fake_listed")
-        self.ids = [self.known(name=f"n{n}") for n in range(many)]
+        self.ids = [new_id() for _ in range(many)]
+        with hub.db.write() as session:
+            hub.tell_rows(session, [(id, {"id": id, "name": f"n{n}"}) for n, id in enumerate(self.ids)])
         self.rows = {id: target.put("customer", id, {"id": id, "name": f"n{n}"}) for n, id in enumerate(self.ids)}
         with hub.db.write() as session:
             session.execute(sa.insert(Binding), [
@@ -59,7 +62,12 @@ class World:
         return self.target.put("customer", id, dict(self.rows[id].body))
 
     def live(self) -> None:
+        """Run all that goes on with runs and with deliveries."""
         self.hub.run()
+        self.watched()
+
+    def watched(self) -> None:
+        """Run what goes on with runs."""
         self.hub.start(self.hub.engine.runner)
 
     def run(self, **options: Any) -> Run:
@@ -129,9 +137,9 @@ def test_five_planted_faults_are_found_and_mended_once_a_person_agrees_and_the_s
 
 
 @on_sqlite
-def test_a_few_changes_among_many_are_made_unasked_and_a_run_that_only_reports_makes_none(world: World) -> None:
+def test_a_run_that_only_reports_changes_nothing(world: World) -> None:
     world.edit(world.ids[0])
-    world.live()
+    world.watched()
     run = world.run(policy={"mismatch": "report"})
     assert (run.state, [row.state for row in world.found(run).values()]) == ("completed", ["open"])
     assert world.hub.rows(Delivery) == []
@@ -163,7 +171,7 @@ def test_a_list_that_ends_before_it_is_complete_says_nothing(
         return Page(items=[], next_cursor=None, complete=False)
 
     monkeypatch.setattr(ListedAdapter, "list", cut)
-    world.live()
+    world.watched()
     run = world.run()
     assert (run.state, world.found(run)) == ("failed", {})
 
@@ -182,7 +190,7 @@ def test_what_is_under_way_or_changed_since_the_run_began_is_left_alone(world: W
         session.add(Delivery(connection_id=world.connection_id, entity="customer", local_id=dead, op="upsert",
                              source_version=1, idempotency_key="k", state="dead", due_at=utcnow(),
                              created_at=utcnow(), settled_at=utcnow()))
-    hub.start(hub.engine.runner)
+    world.watched()
 
     run = world.run()
 
@@ -227,7 +235,7 @@ def test_a_run_killed_between_two_pages_goes_on_where_it_was_and_finds_the_same(
 @on_sqlite
 def test_a_listing_costs_a_call_a_page_and_each_suspect_a_few_more(world: World) -> None:
     world.edit(world.ids[0])
-    world.live()
+    world.watched()
     world.run(policy={"mismatch": "report"})
     assert len(world.target.calls("GET")) <= MANY // 4 + 1 + 2 + 1  # pages of four, one suspect, one check
 
@@ -235,7 +243,7 @@ def test_a_listing_costs_a_call_a_page_and_each_suspect_a_few_more(world: World)
 @on_sqlite
 def test_a_run_is_started_again_when_its_time_has_come_and_what_it_kept_is_forgotten(world: World) -> None:
     hub = world.hub
-    world.live()
+    world.watched()
     first = world.run(every_h=1)
     assert first.next_run_at is not None
     with hub.db.write() as session:
@@ -261,9 +269,38 @@ def test_a_run_that_makes_no_sense_is_refused_with_what_to_do(world: World) -> N
 
 
 @on_sqlite
+def test_what_the_target_does_not_keep_is_sent_again_once_and_then_only_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_capitals(self: Any, ctx: Any, entity: str, body: Any) -> Any:
+        return {"name": "N0" if body["name"] == "n0" else body["name"]}
+
+    monkeypatch.setattr(ListedAdapter, "expected", in_capitals)
+    world.live()
+    world.approve(world.run(), 1)
+    again = world.run()
+    assert (again.state, [row.state for row in world.found(again).values()]) == ("completed", ["open"])
+    assert len(world.hub.rows(Delivery)) == 1
+
+
+@on_sqlite
+def test_a_record_that_cannot_stand_there_as_it_is_here_is_left_to_who_reads_the_dead(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*args: Any) -> Any:
+        raise Unfit("no name")
+
+    world.known()
+    monkeypatch.setattr(ListedAdapter, "expected", refused)
+    world.watched()
+    run = world.run()
+    assert (run.state, run.counts["unsendable"], world.found(run)) == ("completed", 1, {})
+
+
+@on_sqlite
 def test_a_double_that_a_person_has_dismissed_is_not_told_again(world: World) -> None:
     world.double(world.ids[0])
-    world.live()
+    world.watched()
     world.run()
     hub = world.hub
     [conflict] = hub.rows(ConflictRow)

@@ -204,7 +204,7 @@ def _ask(turn: Turn) -> Step:
         if isinstance(told, str):
             counts[told] += 1
         else:
-            policy = policies[cast("Kind", told.kind)]
+            policy = told.decision or policies[cast("Kind", told.kind)]
             found.append(replace(told, decision=None if policy == "report" else policy))
             counts[told.kind] += 1
             counts["changes"] += policy in reconciliation.CHANGING

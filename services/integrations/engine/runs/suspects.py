@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,8 +20,9 @@ from services.integrations.operations.reconciliations import Scope, Side
 from services.integrations.queries import lanes
 from services.integrations.queries import reconciliations as queries
 
-MOVED, KNOWN, UNFOUNDED = "moved", "known", "unfounded"
-"""Why something that looked wrong is no finding: it is changing, a person has it, or it is in order by now."""
+MOVED, KNOWN, UNFOUNDED, UNSENDABLE = "moved", "known", "unfounded", "unsendable"
+"""Why something that looked wrong is no finding: it is changing, a person has it, it is in order by now, or it cannot
+stand there as it is here."""
 ACTIVE = "active"
 """The field that differs of a record that is out of use there and should not be."""
 
@@ -44,7 +46,7 @@ def differing_at(expected: Mapping[str, Any] | None, remote: Remote) -> list[str
 
 
 def ask_again(turn: Turn, scope: Scope, suspect: Any) -> Found | str:
-    """Return what holds of a suspect, or why nothing does."""
+    """Return what holds of a suspect, or why nothing does; a finding that nothing helps has `report` for a decision."""
     with turn.db.read() as session:
         asked = [suspect.local_id] if suspect.local_id else []
         ours = reconciliations.sides(session, keyring_of(session), scope, asked)
@@ -75,17 +77,23 @@ class _Again:
     def _missing(self) -> Found | str:
         if self._get(self._suspect.external_id) is not None:
             return UNFOUNDED
+        expected = self._expected()
+        if expected is None:
+            return UNSENDABLE
         elsewhere = [one.external_id for one in self._with_our_key() if one.external_id != self._suspect.external_id]
         kind = "stale_binding" if elsewhere else "missing_remote"
         return Found(kind=kind, local_id=self._suspect.local_id, external_id=self._suspect.external_id,
-                     candidates=elsewhere, detail={"ours": self._expected()})
+                     candidates=elsewhere, detail={"ours": expected})
 
     def _mismatch(self) -> Found | str:
         remote, expected = self._get(self._suspect.external_id), self._expected()
         fields = differing_at(expected, remote) if remote is not None else []
         if remote is None or not fields:
             return UNFOUNDED
-        return self._found(remote, fields=fields, ours=values(expected or {}, fields))
+        found = self._found(remote, fields=fields, ours=values(expected or {}, fields))
+        # The target does not keep what it is sent: that is told, and not sent again each day.
+        vain = self._side is not None and self._side.is_as_written(remote)
+        return replace(found, decision="report") if vain else found
 
     def _double(self) -> Found | str:
         bound = self._side.ours.external_id if self._side else None

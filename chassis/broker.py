@@ -16,9 +16,9 @@ import kombu
 import kombu.serialization
 from amqp.exceptions import AMQPError, MessageNacked
 from amqp.exceptions import NotFound as QueueNotFound
+from eventlet import getcurrent
 from eventlet.hubs import get_hub
 from eventlet.timeout import Timeout
-from greenlet import getcurrent
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 

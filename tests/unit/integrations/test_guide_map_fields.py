@@ -6,20 +6,24 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from services.integrations.adapters import registry
 from services.integrations.domain import canonical, mapping, mapping_checks
 from services.integrations.domain.codes import Lookup
 
-GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "map-fields.md").read_text(encoding="utf-8")
+GUIDES = Path(__file__).resolve().parents[3] / "docs" / "guides"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.M | re.S)
+@pytest.mark.parametrize("name", ["map-fields.md", "map-fields.zh-CN.md"])
+def test_the_mapping_of_the_guide_sends_what_the_guide_says(name: str) -> None:
+    guide = (GUIDES / name).read_text(encoding="utf-8")
 
+    def blocks(language: str) -> list[str]:
+        return re.findall(rf"^```{language}\n(.*?)^```", guide, re.M | re.S)
 
-def test_the_mapping_of_the_guide_sends_what_the_guide_says() -> None:
     [text], (record, sent) = blocks("yaml"), map(json.loads, blocks("json"))
-    cities = json.loads(re.search(r"""-d '(\{"codes".*?)'$""", GUIDE, re.M).group(1))["codes"]  # type: ignore[union-attr]
+    cities = json.loads(re.search(r"""-d '(\{"codes".*?)'$""", guide, re.M).group(1))["codes"]  # type: ignore[union-attr]
     read = mapping.read(text)
     mapping_checks.require_sound(read, canonical.schema_of(canonical.CONTRACTS["customer"]),
                                  registry.load("tryton").spec.fields["customer"], {"cities": cities})

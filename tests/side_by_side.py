@@ -27,6 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 TOGETHER = (
     ("tests/adapters/tryton/",),  # an ERP
+    ("tests/adapters/tryton_marketing/",),  # and one whose mailing list is its own
     ("tests/flows/test_one_order.py", "tests/flows/test_ticket_to_task.py", "tests/flows/test_every_job.py",
      "tests/flows/test_what_comes_back.py", "tests/faults/test_one_process_killed.py"),  # a whole hub
     ("tests/flows/test_access_at_once.py", "tests/flows/test_brought_together.py", "tests/flows/test_role_matrix.py",

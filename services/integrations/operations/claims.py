@@ -361,7 +361,8 @@ def _start_bindings(session: Session, keyring: Keyring, jobs: Sequence[Job]) -> 
          "base_snapshot": snapshots.seal(keyring, "base", job.lane, job.body if job.pulled else None),
          "sought_sealed": snapshots.seal(
              keyring, "sought", job.lane, None if "id" in (job.sought or {}) else job.sought)}
-        for job in jobs if job.external_id is None and job.action == "write" and job.begun is None])
+        for job in jobs
+        if job.external_id is None and job.action == "write" and job.begun is None and job.unmappable is None])
 
 
 def open_attempts(session: Session, jobs: Sequence[Job], now: dt.datetime) -> None:

@@ -10,7 +10,7 @@ import pytest
 from chassis.database import new_id, utcnow
 from contracts.errors import Conflict, Invalid
 from services.integrations.engine import gaps
-from services.integrations.models import Connection, Delivery, MappingVersion, Route
+from services.integrations.models import Binding, Connection, Delivery, MappingVersion, Route
 from services.integrations.operations import claims, code_tables, locks, mappings, routes
 from services.integrations.operations.claims import Lease
 from tests.service.integrations.conftest import ADMIN, CREATED, UPDATED, Hub, on_sqlite
@@ -165,6 +165,7 @@ def test_a_code_that_is_met_later_ends_the_delivery_with_its_name(hub: Hub, targ
     assert (dead.error_class, dead.mapping_version) == ("invalid", 1)
     assert "the code 'Z' is not in the code table 'terms'" in (dead.last_error or "")
     assert target.calls("POST", "PUT") == []
+    assert hub.rows(Binding, Binding.local_id == id) == [], "nothing of it can be there"
 
 
 @on_sqlite

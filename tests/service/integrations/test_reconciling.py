@@ -321,11 +321,13 @@ def test_what_people_did_there_and_nobody_has_read_yet_is_read_first_and_is_no_d
     hub.until(id := hub.customer(), "delivered")
     eventually(lambda: all(row.last_success_at for row in hub.rows(Cursor)), 30)
     target.put("customer", id, {"name": "as they want it"})
+    target.put("customer", "theirs", {"name": "new there"})
 
     run_id = hub.start_run(connection_id, "reconcile")
     hub.engine.runner.wake()
 
-    assert hub.until_run(run_id, "completed").counts["moved"] == 1
+    counts = hub.until_run(run_id, "completed").counts
+    assert (counts["moved"], counts["unfounded"]) == (1, 1)
     assert hub.rows(Finding) == []
 
 

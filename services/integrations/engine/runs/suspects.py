@@ -17,7 +17,7 @@ from services.integrations.engine.turns import Turn
 from services.integrations.operations import reconciliations
 from services.integrations.operations.findings import Found
 from services.integrations.operations.reconciliations import Scope, Side
-from services.integrations.queries import lanes
+from services.integrations.queries import lanes, sightings
 from services.integrations.queries import reconciliations as queries
 
 MOVED, KNOWN, UNFOUNDED, UNSENDABLE = "moved", "known", "unfounded", "unsendable"
@@ -107,10 +107,10 @@ class _Again:
 
     def _stranger(self) -> Found | str:
         remote = self._get(self._suspect.external_id)
-        wanted = self._side is not None and self._side.ours.wanted
-        if remote is None or not remote.active or wanted or (self._side is None and self._is_bound(remote)):
+        if remote is None or not remote.active:
             return UNFOUNDED
-        return self._found(remote)
+        known = self._side.ours.wanted if self._side else self._is_bound(remote) or self._is_told(remote)
+        return UNFOUNDED if known else self._found(remote)
 
     def _found(self, remote: Remote, *, fields: Sequence[str] = (), ours: Mapping[str, Any] | None = None) -> Found:
         theirs = values(remote.body, [name for name in fields if name != ACTIVE]) if fields else dict(remote.body)
@@ -138,6 +138,11 @@ class _Again:
         with self._turn.db.read() as session:
             ours: str | None = lanes.bound_elsewhere(session, [place]).get(place)
         return ours is not None and ours != self._suspect.local_id
+
+    def _is_told(self, remote: Remote) -> bool:
+        """Tell whether a record's owner has heard of it by now."""
+        with self._turn.db.read() as session:
+            return bool(sightings.of(session, self._scope.connection_id, self._scope.entity, [remote.external_id]))
 
     def _expected(self) -> dict[str, Any] | None:
         if self._side is None:

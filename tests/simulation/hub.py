@@ -194,11 +194,10 @@ class Hub:
         self._within(process, doom, self.processes[process].sweeper.sweep)
 
     def prune(self, days: int) -> None:
-        """Forget what was settled so many days ago, and events that came so long ago."""
+        """Forget what was settled so many days ago, and events that came before the announcing room forgot them."""
         Pruner(self.lab.db, days, self.clock.now).prune()
-        before = self.clock.now() - dt.timedelta(days=days)
         with self.lab.db.write() as session:
-            inbox.prune(session, before=before)
+            inbox.prune(session, before=self.clock.now() - 2 * KEPT)
 
     def kill(self, process: int, *, noticed: bool = False) -> None:
         """End a process, and start another in its place; `noticed` if it is known that it lives no more."""

@@ -77,10 +77,13 @@ class Calls(Workers):
     def begin(self, n: int) -> Job | None:
         """Make one of the calls that wait, until its bytes are on the wire; return its job, None if none have left."""
         work = self.waiting.pop(n % len(self.waiting))
+        job: Job | None = getattr(work.args[0], "job", None)
+        if job is None:
+            work()  # whether a target answers again: that is told at once
+            return None
         one = greenlet.greenlet(work)
         self._note(one, one.switch())
-        flight = work.args[0]  # of a check of the target it is the connection's id: nothing of a delivery leaves
-        return None if one.dead else getattr(flight, "job", None)
+        return None if one.dead else job
 
     def go_on(self, n: int, fate: Fate) -> None:
         """Say what became of one that hangs; it may hang once more."""

@@ -16,7 +16,7 @@ from services.integrations.domain.deliveries import IN_FLIGHT, OPEN, TERMINAL, W
 Rows: TypeAlias = dict[Any, sqlite3.Row]
 READ = {
     "delivery": "SELECT * FROM delivery",
-    "attempt": "SELECT delivery_id, n, action, started_at, ended_at, outcome FROM attempt",
+    "attempt": "SELECT delivery_id, n, action, ended_at, outcome, error_class FROM attempt",
     "binding": "SELECT connection_id, entity, local_id, external_id, acked_version FROM binding",
     "connection": "SELECT id, desired_state, throttled_until, breaker_open_until FROM connection",
     "ledger": "SELECT * FROM ledger",
@@ -105,12 +105,14 @@ def only_the_holder_writes(before: Tables, now: Tables) -> Iterator[str]:
 
 
 def a_call_leaves_a_doubt(before: Tables, now: Tables) -> Iterator[str]:
-    """5: a lease that ends with its attempt made is in doubt; only one without an attempt simply waits again."""
+    """5: a call that nobody has the answer of leaves its delivery in doubt, or with a person; it never simply waits."""
     for old, row in now.moved(before):
         made = now.attempt.get((row["id"], old["fence"]))
-        lost = old["state"] == "leased" and made is not None and made["outcome"] == "lost"
-        if lost and row["state"] != "in_doubt":
-            yield f"{row['id']} went to {row['state']}, and nobody knows of its call"
+        if old["state"] != "leased" or made is None or made["ended_at"] is None:
+            continue
+        unknown = made["outcome"] == "lost" or made["error_class"] == "ambiguous"
+        if unknown and row["state"] not in ("in_doubt", "dead"):
+            yield f"{row['id']} went to {row['state']}, and nobody knows whether its call arrived"
 
 
 def a_doubt_ends_by_a_look(before: Tables, now: Tables) -> Iterator[str]:
@@ -155,6 +157,13 @@ def the_ledger_adds_up(before: Tables, now: Tables) -> Iterator[str]:
             yield f"{row['accepted']} were accepted, {counted} are known"
 
 
+def an_event_has_one_effect(before: Tables, now: Tables) -> Iterator[str]:
+    """9: what a connection accepts of an event it accepts once, however often the event comes."""
+    told = Counter((row["source_event_id"], row["connection_id"]) for row in now.delivery.values()
+                   if row["source_event_id"] is not None)
+    yield from (f"event {event} was accepted {many} times" for (event, _), many in told.items() if many > 1)
+
+
 def nothing_unknown(before: Tables, now: Tables) -> Iterator[str]:
     """10: what is not settled is in a state that somebody looks for, and what is on the wire has an end."""
     for row in now.delivery.values():
@@ -166,7 +175,8 @@ def nothing_unknown(before: Tables, now: Tables) -> Iterator[str]:
 
 LAWS: tuple[Law, ...] = (
     one_in_flight, one_waits_and_inherits, acknowledged_rises, only_the_holder_writes, a_call_leaves_a_doubt,
-    a_doubt_ends_by_a_look, the_settled_never_change, waiting_costs_nothing, the_ledger_adds_up, nothing_unknown)
+    a_doubt_ends_by_a_look, the_settled_never_change, waiting_costs_nothing, the_ledger_adds_up,
+    an_event_has_one_effect, nothing_unknown)
 
 
 class LawBroken(AssertionError):

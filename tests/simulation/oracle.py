@@ -9,7 +9,7 @@ from tests.simulation.clock import START
 from tests.simulation.hub import Hub
 from tests.simulation.laws import Tables, Watch
 
-ROUNDS = 400
+ROUNDS = 150
 """More than a retry schedule has steps for every lane; what is not settled by then never will be."""
 
 

@@ -1,0 +1,224 @@
+"""A simulation that finds nothing proves nothing: each fault that is put into the engine's rules breaks a schedule.
+
+Each schedule is a few steps, so that it is known to come by the fault; without it, the same steps break nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chassis import inbox
+from services.integrations.domain import failures
+from services.integrations.domain.deliveries import Wait
+from services.integrations.domain.failures import Verdict
+from services.integrations.models import Record
+from services.integrations.operations import bulk, claims, intake, leases, records, sweeps
+from services.integrations.queries import lanes
+from tests.simulation.hub import Hub
+from tests.simulation.lab import ADAPTERS, Lab
+from tests.simulation.laws import LawBroken, Watch
+from tests.simulation.oracle import settle_everything, text_of
+from tests.simulation.target import Fate
+
+
+class Steps:
+    """A hub, and a look at the laws after each step."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.hub = Hub(lab)
+        assert lab.tables is not None
+        self.watch = Watch(lab.tables)
+
+    def look(self) -> None:
+        self.watch.look(text_of(self.hub.clock.now()))
+
+    def change(self) -> None:
+        self.hub.accept(["c1"])
+        self.look()
+
+    def turn(self, process: int = 0, *, after_s: float = 0.0) -> None:
+        self.hub.clock.advance(after_s)
+        self.hub.turn(process)
+        self.look()
+
+    def sweep(self, process: int, *, after_s: float) -> None:
+        self.hub.clock.advance(after_s)
+        self.hub.sweep(process)
+        self.look()
+
+    def call(self, process: int = 0) -> None:
+        """Make every call that waits."""
+        calls = self.hub.processes[process].calls
+        while calls.waiting:
+            job = calls.begin(0)
+            assert job is not None
+            self.watch.require([] if self.watch.is_open(job.delivery_id, job.fence) else ["5: no attempt is open"])
+
+    def answer(self, fate: Fate, process: int = 0) -> None:
+        """Let all that is on the wire come to this, and take it in."""
+        calls = self.hub.processes[process].calls
+        while calls.hanging:
+            calls.go_on(0, fate)
+        self.turn(process)
+
+
+def the_fence_is_not_checked(session: Session, table: sa.Table, rows: bulk.Rows, *, match: tuple[str, ...]) -> set[str]:
+    free = [{name: value for name, value in row.items() if name not in ("fence", "was_state")} for row in rows]
+    return bulk.update_each(session, table, free, match=("id",))
+
+
+def the_last_told_version_is_kept(session: Session, keyring: Any, entity: str, id: str, *told: Any,
+                                  put: Callable[..., Any] = records.put, **how: Any) -> Any:
+    session.execute(sa.delete(Record).where(Record.entity == entity, Record.id == id))
+    return put(session, keyring, entity, id, *told, **how)
+
+
+def a_doubt_is_sent_again(failure: str, *told: Any, decide: Callable[..., Verdict] = failures.decide,
+                          **how: Any) -> Verdict:
+    return Verdict("retry_wait", 0.0) if failure == failures.AMBIGUOUS else decide(failure, *told, **how)
+
+
+def a_pause_costs_an_attempt(failure: str, *told: Any, decide: Callable[..., Verdict] = failures.decide,
+                             **how: Any) -> Verdict:
+    verdict = decide(failure, *told, **how)
+    return Verdict("retry_wait", verdict.wait_s) if failure == failures.RATE_LIMITED else verdict
+
+
+def a_lost_look_is_not_swept(*asked: Any, expired: Callable[..., lanes.Asked] = lanes.expired_leases,
+                             **how: Any) -> lanes.Asked:
+    return expired(*asked, **how).where(sa.text("delivery.state = 'leased'"))
+
+
+def a_lost_call_just_waits(row: Any, now: Any, wait_s: float, back: Callable[..., Any] = sweeps._taken_back) -> Any:
+    uncalled = type("Row", (), {**row._asdict(), "called": False})
+    return back(uncalled, now, wait_s)
+
+
+def a_question_without_an_answer_ends_a_doubt(*doubt: Any) -> failures.Resolution:
+    return "resend"
+
+
+# --- schedules ------------------------------------------------------------------------------------------------------
+
+
+def a_process_answers_after_its_lease(steps: Steps) -> None:
+    steps.change()
+    steps.turn(0)
+    steps.call(0)
+    steps.sweep(1, after_s=61)
+    steps.turn(1, after_s=31)
+    steps.call(1)
+    steps.answer("done", 1)
+    steps.call(1)
+    steps.answer("lost", 0)
+
+
+def versions_come_in_the_wrong_order(steps: Steps) -> None:
+    for _ in range(2):
+        steps.hub.change("customers.customer.updated", "c1")
+    steps.hub.carry()
+    steps.hub.hear(1)
+    steps.hub.hear(0)
+
+
+def an_answer_is(fate: Fate) -> Callable[[Steps], None]:
+    def schedule(steps: Steps) -> None:
+        steps.change()
+        steps.turn()
+        steps.call()
+        steps.answer(fate)
+
+    return schedule
+
+
+def a_record_changes_after_a_failure(steps: Steps) -> None:
+    an_answer_is("refused")(steps)
+    steps.change()
+
+
+def a_look_is_not_answered(steps: Steps) -> None:
+    an_answer_is("lost")(steps)
+    steps.turn(after_s=7)
+    steps.call()
+    steps.answer("refused")
+
+
+def a_process_ends_while_it_looks(steps: Steps) -> None:
+    an_answer_is("lost")(steps)
+    steps.turn(after_s=7)
+    steps.hub.kill(0)
+
+
+def a_process_ends_during_a_call(steps: Steps) -> None:
+    steps.change()
+    steps.turn(0)
+    steps.call(0)
+    steps.hub.kill(0)
+    steps.sweep(1, after_s=61)
+
+
+def an_event_comes_twice(steps: Steps) -> None:
+    steps.hub.change("customers.customer.updated", "c1")
+    steps.hub.carry()
+    steps.hub.hear(0, again=True)
+    steps.hub.hear(0)
+    steps.look()
+
+
+def a_paused_connection_has_work(steps: Steps) -> None:
+    for name in ADAPTERS:
+        steps.hub.pause(name)
+    steps.change()
+    steps.turn()
+
+
+FAULTS: Mapping[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[Steps], None]]] = {
+    "the fence is not checked": (
+        lambda: patch.object(leases, "update_each", the_fence_is_not_checked), a_process_answers_after_its_lease),
+    "versions are not compared": (
+        lambda: patch.object(records, "put", the_last_told_version_is_kept), versions_come_in_the_wrong_order),
+    "what is in doubt is sent again at once": (
+        lambda: patch.object(failures, "decide", a_doubt_is_sent_again), an_answer_is("lost")),
+    "a question that is not answered ends a doubt": (
+        lambda: patch.object(failures, "resolve", a_question_without_an_answer_ends_a_doubt), a_look_is_not_answered),
+    "a pause of the target uses an attempt": (
+        lambda: patch.object(failures, "decide", a_pause_costs_an_attempt), an_answer_is("busy")),
+    "a newer version inherits nothing": (
+        lambda: patch.object(intake, "succeed", lambda op, waiting, now: Wait("pending", now)),
+        a_record_changes_after_a_failure),
+    "the sweeper misses a state": (
+        lambda: patch.object(lanes, "expired_leases", a_lost_look_is_not_swept), a_process_ends_while_it_looks),
+    "a call that was lost simply waits again": (
+        lambda: patch.object(sweeps, "_taken_back", a_lost_call_just_waits), a_process_ends_during_a_call),
+    "the ledger miscounts": (
+        lambda: patch.object(intake, "_counting", lambda ids, many, count=intake._counting: count(ids, many + 1)),
+        an_event_comes_twice),
+    "the inbox forgets": (lambda: patch.object(inbox, "first_time", lambda *event: True), an_event_comes_twice),
+    "bytes leave before the attempt is written": (
+        lambda: patch.object(claims, "open_attempts", lambda *jobs: None), an_answer_is("done")),
+    "a paused connection is called": (
+        lambda: patch.object(claims, "room", lambda session, found, now: [(one, 4) for one in found]),
+        a_paused_connection_has_work),
+}
+
+
+def run(schedules: Lab, schedule: Callable[[Steps], None]) -> None:
+    """Run a schedule, and what must hold at its end."""
+    schedule(steps := Steps(schedules))
+    settle_everything(steps.hub, steps.watch)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_rules_breaks_a_schedule_that_holds_without_it(schedules: Lab, fault: str) -> None:
+    broken_by, schedule = FAULTS[fault]
+    run(schedules, schedule)
+
+    with broken_by(), pytest.raises(LawBroken):
+        run(schedules, schedule)

@@ -62,21 +62,21 @@ class RecordsAdapter(AdapterBase):
         if missing:
             return CheckResult(problems=tuple(missing))
         try:
-            _told(_send(ctx, "GET", "/ping"), ctx)
+            answered(send(ctx, "GET", "/ping"), ctx)
         except AdapterError as error:
             return CheckResult(problems=(Problem("key", str(error)),), error_class=error.failure.error_class)
         return CheckResult()
 
     def get(self, ctx: Context, entity: str, external_id: str) -> Remote | None:
         try:
-            return _remote(_told(_send(ctx, "GET", f"/records/{entity}/{external_id}"), ctx))
+            return _remote(answered(send(ctx, "GET", f"/records/{entity}/{external_id}"), ctx))
         except NotFound:
             return None
 
     def find(self, ctx: Context, entity: str, keys: Mapping[str, str]) -> Sequence[Remote]:
         if keys.keys() != {"id"}:
             raise Invalid(f"a record is found by its id, not by {sorted(keys)}")
-        rows = _told(_send(ctx, "GET", f"/records/{entity}", params={"key": keys["id"]}), ctx)
+        rows = answered(send(ctx, "GET", f"/records/{entity}", params={"key": keys["id"]}), ctx)
         return [_remote(row) for row in rows]
 
     def write(self, ctx: Context, entity: str, cmd: Write) -> Written:
@@ -89,12 +89,12 @@ class RecordsAdapter(AdapterBase):
             return Written(external_id=known or "", details={"would": "update" if known else "create"})
         if known is None:
             try:
-                row = _told(_send(ctx, "POST", f"/records/{entity}", json=given), ctx)
+                row = answered(send(ctx, "POST", f"/records/{entity}", json=given), ctx)
             except AlreadyExists:  # somebody was faster: a lost request of our own, say
                 known, adopted = self.find(ctx, entity, {"id": cmd.local_id})[0].external_id, True
         if known is not None:
             given |= {"expected": cmd.expected_version}
-            row = _told(_send(ctx, "PUT", f"/records/{entity}/{known}", json=given), ctx)
+            row = answered(send(ctx, "PUT", f"/records/{entity}/{known}", json=given), ctx)
         return Written(external_id=row["id"], remote_version=str(row["version"]), adopted=adopted, body=row["body"])
 
     def delete(
@@ -109,21 +109,21 @@ class RecordsAdapter(AdapterBase):
         if not ctx.dry_run:
             headers = {"If-Match": expected_version} if expected_version else {}
             try:
-                _told(_send(ctx, "DELETE", f"/records/{entity}/{external_id}", headers=headers), ctx)
+                answered(send(ctx, "DELETE", f"/records/{entity}/{external_id}", headers=headers), ctx)
             except NotFound:
                 return Written(external_id=external_id, details={"state": "gone"})
         return Written(external_id=external_id, details={"state": "deleted"})
 
     def list(self, ctx: Context, entity: str, cursor: str | None, limit: int) -> Page[Remote]:
         asked = {"after": cursor or "0", "limit": limit}
-        rows = _told(_send(ctx, "GET", f"/records/{entity}", params=asked), ctx)
+        rows = answered(send(ctx, "GET", f"/records/{entity}", params=asked), ctx)
         complete = len(rows) < limit
         next_cursor = None if complete else rows[-1]["id"]
         return Page(items=[_remote(row) for row in rows], next_cursor=next_cursor, complete=complete)
 
     def changes(self, ctx: Context, entity: str, checkpoint: str | None, limit: int) -> Page[Change]:
         asked = {"since": checkpoint or "0", "limit": limit, "graves": "1"}
-        rows = _told(_send(ctx, "GET", f"/records/{entity}", params=asked), ctx)
+        rows = answered(send(ctx, "GET", f"/records/{entity}", params=asked), ctx)
         seen = max([int(checkpoint or 0), *(row["changed"] for row in rows)])
         return Page(items=[_change(row) for row in rows], next_cursor=str(seen), complete=len(rows) < limit)
 
@@ -135,22 +135,24 @@ class RecordsAdapter(AdapterBase):
         return [_change(json.loads(body))]
 
     def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:
-        told: dict[str, str] = _told(_send(ctx, "GET", f"/digest/{entity}", params={"buckets": buckets}), ctx)
+        told: dict[str, str] = answered(send(ctx, "GET", f"/digest/{entity}", params={"buckets": buckets}), ctx)
         return told
 
     def refresh(self, ctx: Context) -> Refreshed:
         reply = ctx.http.post(f"{ctx.config['base_url']}/token", json={"refresh": ctx.secrets["refresh_key"]})
-        return Refreshed(secrets={"key": _told(reply, ctx)["key"]})
+        return Refreshed(secrets={"key": answered(reply, ctx)["key"]})
 
 
-def _send(
+def send(
     ctx: Context, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
 ) -> Reply:
+    """Send one request with the connection's key."""
     sent = {"Authorization": f"Bearer {ctx.secrets['key']}", **(headers or {})}
     return ctx.http.request(method, f"{ctx.config['base_url']}{path}", headers=sent, **options)
 
 
-def _told(reply: Reply, ctx: Context) -> Any:
+def answered(reply: Reply, ctx: Context) -> Any:
+    """What the target answered, or the exception that its refusal means."""
     if reply.ok:
         return reply.json()
     if reply.status == 409:

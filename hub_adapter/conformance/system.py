@@ -88,7 +88,10 @@ def altered(text: str) -> str:
 
 
 def differences(expected: Any, told: Any, pointer: str = "") -> list[str]:
-    """JSON pointers at which `told` is not what was expected; what was not expected does not count, at any depth."""
+    """JSON pointers at which `told` is not what was expected, as the hub compares the two.
+
+    What was not expected does not count, at any depth. What is left out is null.
+    """
     if isinstance(expected, Mapping) and isinstance(told, Mapping):
         return [
             found

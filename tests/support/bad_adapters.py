@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hub_adapter.conformance.records import RecordsAdapter, _send, _told
+from hub_adapter.conformance.records import RecordsAdapter, answered, send
 from hub_adapter.conformance.suite import ConformanceSuite
 from hub_adapter.conformance.system import System
 from hub_adapter.conformance.target import RecordsTarget, running
@@ -32,7 +32,7 @@ class NaiveAdapter(RecordsAdapter):
         given = {"key": cmd.local_id, "body": dict(cmd.body), "source_version": cmd.source_version}
         method, id = ("PUT", f"/{cmd.external_id}") if cmd.external_id else ("POST", "")
         try:
-            row = _told(_send(ctx, method, f"/records/{entity}{id}", json=given), ctx)
+            row = answered(send(ctx, method, f"/records/{entity}{id}", json=given), ctx)
         except RateLimited:
             return Written(external_id=cmd.external_id or "")
         return Written(external_id=row["id"], remote_version=str(row["version"]), body=row["body"])
@@ -72,12 +72,12 @@ class SloppyAdapter(RecordsAdapter):
         idempotency_key: str,
         expected_version: str | None = None,
     ) -> Written:
-        _told(_send(ctx, "DELETE", f"/records/{entity}/{external_id}"), ctx)
+        answered(send(ctx, "DELETE", f"/records/{entity}/{external_id}"), ctx)
         return Written(external_id=external_id)
 
     def list(self, ctx: Context, entity: str, cursor: str | None, limit: int) -> Page[Remote]:
         try:
-            rows = _told(_send(ctx, "GET", f"/records/{entity}", params={"since": cursor or 0, "limit": limit}), ctx)
+            rows = answered(send(ctx, "GET", f"/records/{entity}", params={"since": cursor or 0, "limit": limit}), ctx)
         except Exception:
             return Page(items=[], next_cursor=None, complete=True)
         items = [Remote(external_id=row["id"], body=row["body"], version=str(row["version"])) for row in rows]

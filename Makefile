@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo faults ghost bench bootstrap bootstrap-test up down status doctor migrate test check lock examples
+.PHONY: help demo faults soak ghost bench bootstrap bootstrap-test up down status doctor migrate test check lock examples
 
 PYTHON := .venv/bin/python
 HUB := $(PYTHON) -m hub
@@ -48,6 +48,9 @@ bench: bootstrap-test ## the product against the least program that does the sam
 
 faults: bootstrap-test ## run the long suite: processes, broker and databases killed at chosen moments
 	@$(PYTHON) -m pytest -v -m faults --timeout=300 --durations=15 $(or $(T),tests)
+
+soak: bootstrap ## run HUB_SCHEDULES (100000) simulated schedules on all processors; HUB_SEED runs those of one seed again
+	@$(PYTHON) -W ignore -m tests.simulation.soak
 
 ghost: bootstrap-test ## run the newsletter adapter's tests against a real Ghost; the first run installs it, two to five minutes
 	@$(PYTHON) -m pytest -m ghost $(or $(T),tests/adapters/ghost)

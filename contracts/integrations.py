@@ -352,33 +352,6 @@ class RetryDelivery(ById):
     reason = Text(load_default="", most=500)
 
 
-class RetryDead(ById):
-    """Sends the dead deliveries of a connection again, those that the filters find, 500 at most.
-
-    Without `confirm` nothing is sent: the answer tells how many there are, with examples. With `confirm`, that number,
-    they are sent; has the number changed meanwhile, none is. What has a newer delivery of its record behind it is left
-    out, and so is what may have arrived (`ambiguous`, `unresolvable`) unless `error_class` names it.
-    """
-
-    entity = fields.String(validate=validate.Length(max=40))
-    error_class = fields.String(validate=validate.Length(max=40))
-    created_from = Timestamp()
-    created_to = Timestamp()
-    confirm = fields.Integer(strict=True, validate=validate.Range(min=0, max=500))
-    reason = Text(load_default="", most=500)
-
-
-class Retried(Record):
-    """How many dead deliveries were found and how many of them are sent again; `examples` are the oldest ten."""
-
-    connection_id = Identifier(required=True)
-    found = fields.Integer(required=True)
-    accepted = fields.Integer(required=True)
-    more = fields.Boolean(required=True, metadata={
-        "description": "Whether there are more than could be sent again at once: ask again for the rest."})
-    examples = fields.List(fields.Nested(Delivery), required=True)
-
-
 class Attempt(Record):
     """One call for a delivery: what was asked, what came back, how long it took."""
 
@@ -592,8 +565,6 @@ LIST_DELIVERIES = _operation("list_deliveries", "List deliveries",
 RETRY_DELIVERY = _operation("retry_delivery", "Send a dead delivery again",
                             RetryDelivery, Delivery, DELIVERY_OPERATE,
                             errors.NotFound, errors.Conflict, errors.InvalidTransition, audited="delivery")
-RETRY_DEAD = _operation("retry_dead", "Send the dead deliveries of a connection again",
-                        RetryDead, Retried, DELIVERY_OPERATE, errors.NotFound, errors.Conflict, audited="connection")
 LIST_ATTEMPTS = _operation("list_attempts", "List the attempts of a delivery",
                            ListAttempts, page_of(Attempt), DELIVERY_READ,
                            errors.NotFound, mutates=False)
@@ -620,7 +591,7 @@ RECEIVE_INBOUND = Operation(SERVICE, "receive_inbound", ReceiveInbound, Received
 OPERATIONS = (
     LIST_ADAPTERS, CREATE_CONNECTION, GET_CONNECTION, LIST_CONNECTIONS, CHANGE_CONNECTION, CHECK_CONNECTION,
     PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
-    CHANGE_ROUTE, ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, RETRY_DELIVERY, RETRY_DEAD,
+    CHANGE_ROUTE, ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, RETRY_DELIVERY,
     LIST_ATTEMPTS, LIST_DELIVERIES_OF_RECORD, PUT_ACCOUNT, GET_ACCOUNT, DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS,
     RESOLVE_CONFLICT, RECEIVE_INBOUND, *runs.OPERATIONS, *mappings.OPERATIONS,
 )

@@ -30,7 +30,7 @@ SEALED: Mapping[str, bool] = {"sealed": True}
 
 SEALER = "sealer"
 """The key of a database's `info` under which the sealer of this process is found, to be told of each entry."""
-_BEFORE, _UNCHANGED = "audit_before", "audit_unchanged"
+_BEFORE = "audit_before"
 _EXACT = 2**53 - 1
 _INSERT = AUDIT_ENTRY.insert()
 
@@ -72,11 +72,6 @@ def before(session: Session, **values: Any) -> None:
     session.info.setdefault(_BEFORE, {}).update(values)
 
 
-def unchanged(session: Session) -> None:
-    """Tell that this time nothing is changed, only told: the operation's door writes no entry."""
-    session.info[_UNCHANGED] = True
-
-
 @dataclass(frozen=True)
 class Asked:
     """What an audited operation was asked, as it was before anything was done with it."""
@@ -97,8 +92,6 @@ class Asked:
 
     def done(self, session: Session, answer: Mapping[str, Any]) -> None:
         """Write down, in the transaction of the effect, that it was done, if it had one."""
-        if session.info.pop(_UNCHANGED, False):
-            return
         was = session.info.pop(_BEFORE, None)
         record(session, self.operation.routing_key, by=self.by, entity=self.operation.audited,
                record_id=self.record_id or str(answer.get("id") or ""), request_id=self.request_id,

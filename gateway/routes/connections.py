@@ -13,7 +13,6 @@ ROUTES = (
     Route("POST", "/connections/{id}/pause", integrations.PAUSE_CONNECTION),
     Route("POST", "/connections/{id}/resume", integrations.RESUME_CONNECTION),
     Route("POST", "/connections/{id}/pull", integrations.PULL_NOW),
-    Route("POST", "/connections/{id}/retry", integrations.RETRY_DEAD),
     Route("PUT", "/connections/{id}/credential", integrations.PUT_CREDENTIAL),
     Route("PUT", "/connections/{id}/accounts/{user_id}", integrations.PUT_ACCOUNT),
     Route("GET", "/connections/{id}/accounts/{user_id}", integrations.GET_ACCOUNT),

@@ -198,14 +198,6 @@ class IntegrationsService(MappingDoors, Service):
         after_commit(call.session, lambda: _engine(call.runtime).wake([again.connection_id]))
         return again
 
-    @exposes(contract.RETRY_DEAD)
-    def retry_dead(self, call: Call) -> Mapping[str, Any]:
-        """Tell which dead deliveries there are, or send them again."""
-        told = replays.retry_dead(call.session, call.request, utcnow(), by=call.subject)
-        if told["accepted"]:
-            after_commit(call.session, lambda: _engine(call.runtime).wake([told["connection_id"]]))
-        return told
-
     @exposes(contract.LIST_ATTEMPTS)
     def list_attempts(self, call: Call) -> Page:
         """List the attempts of a delivery."""

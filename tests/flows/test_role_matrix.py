@@ -164,7 +164,6 @@ RIGHTS: dict[str, Row] = {
     "POST /connections/{id}/pause": _unknown("connection.operate"),
     "POST /connections/{id}/resume": _unknown("connection.operate"),
     "POST /connections/{id}/pull": _unknown("connection.operate"),
-    "POST /connections/{id}/retry": _unknown("delivery.operate"),
     "PUT /connections/{id}/credential": _unknown("connection.change", {"secrets": {"password": "secret"}}),
     "PUT /connections/{id}/accounts/{user_id}": _unknown("connection.change", {"account": "ann"}),
     "GET /connections/{id}/accounts/{user_id}": _unknown("connection.read"),

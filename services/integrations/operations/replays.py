@@ -11,7 +11,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chassis import telemetry
-from chassis.audit import trail
 from chassis.context import Subject
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict, InvalidTransition
@@ -26,8 +25,6 @@ from services.integrations.queries import deliveries, lanes, walks
 
 log = telemetry.logger(__name__)
 
-MOST, EXAMPLES = 500, 10
-"""Deliveries that are sent again in one transaction, and shown before."""
 DOUBTED = (failures.AMBIGUOUS, failures.UNRESOLVABLE)
 """Classes of which nobody knows whether the target has it: a person looks there first."""
 
@@ -62,35 +59,6 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
     _accept(session, [plan])
     log.info("delivery_retried", delivery_id=plan["id"], replay_of=dead.id, by=by.id)
     return deliveries.get(session, plan["id"], by, "operate")
-
-
-def retry_dead(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by: Subject) -> dict[str, Any]:
-    """Tell which dead deliveries of a connection could be sent again, or send them if their number is confirmed.
-
-    Those of which nobody knows whether they arrived are left to a person, who names them by `error_class`.
-
-    Raises:
-        NotFound: there is no such connection, or deliveries are out of reach.
-        Conflict: another number was confirmed than there are; `found` says how many. Or one was overtaken just now.
-    """
-    connection_id, confirmed = request["id"], request.get("confirm")
-    if confirmed is not None:
-        lock(session, [connection_id])
-    asked = {**request, "connection_id": connection_id, "state": "dead"}
-    dead = deliveries.unanswered(session, asked, by, MOST + 1, but=() if request.get("error_class") else DOUBTED)
-    more, dead = len(dead) > MOST, dead[:MOST]
-    known = lanes.records(session, {(one.entity, one.local_id) for one in dead if one.op == "upsert"})
-    sent = [one for one in dead if one.op != "upsert" or (one.entity, one.local_id) in known]
-    told = {"connection_id": connection_id, "found": len(sent), "accepted": 0, "more": more,
-            "examples": sent[:EXAMPLES]}
-    if confirmed is None:
-        trail.unchanged(session)
-        return told
-    if confirmed != len(sent):
-        raise Conflict(f"There are {len(sent)} of them now, not {confirmed}: look again", found=len(sent))
-    _accept(session, _plans(session, sent, known, now))
-    log.info("deliveries_retried", connection_id=connection_id, count=len(sent), by=by.id)
-    return told | {"accepted": len(sent)}
 
 
 def send_again(session: Session, connection_id: str, ids: Sequence[str], now: dt.datetime, *,

@@ -47,20 +47,6 @@ def replayed(session: Session, delivery_id: str, subject: Subject) -> Delivery |
     return get(session, again, subject, "operate") if again else None
 
 
-def unanswered(session: Session, asked: Mapping[str, Any], subject: Subject, most: int, *,
-               but: Collection[str] = ()) -> list[Delivery]:
-    """Return the oldest deliveries that these filters find, without what has a newer one of its record behind it.
-
-    Those of the error classes `but` are left out.
-
-    Raises:
-        NotFound: the connection is out of reach.
-    """
-    connections.get(session, asked["connection_id"], subject)
-    query = last_of_lane(asked, but).where(visible(subject, "operate")).options(undefer(Delivery.external_id))
-    return list(session.scalars(query.order_by(Delivery.id).limit(most)))
-
-
 def last_of_lane(asked: Mapping[str, Any], but: Collection[str] = ()) -> sa.Select[Delivery]:
     """Select deliveries by filters, without those of error classes `but` and what has a newer one behind it."""
     later = aliased(Delivery)

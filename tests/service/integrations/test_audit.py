@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from chassis.audit.tables import AUDIT_ENTRY
 from chassis.context import Subject
 from chassis.database import new_id, utcnow
-from contracts import errors
+from contracts import errors, runs
 from contracts import integrations as contract
 from services.integrations.models import Conflict
 from tests.support.fake_target import GOOD_KEY, FakeTarget
@@ -38,8 +38,7 @@ def test_connections_credentials_routes_and_accounts_are_audited_without_their_s
     rooms.call(contract.ACTIVATE_ROUTE, {"id": route["id"]})
     rooms.call(contract.PAUSE_CONNECTION, {**of, "reason": "年终盘点"})
     rooms.call(contract.RESUME_CONNECTION, of)
-    assert rooms.call(contract.RETRY_DEAD, of)["found"] == 0  # a look changes nothing, and leaves no entry
-    rooms.call(contract.RETRY_DEAD, {**of, "confirm": 0})
+    run = rooms.call(runs.START_RUN, {"connection_id": made["id"], "kind": "replay", "entity": "customer"})
     version = rooms.call(contract.GET_CONNECTION, of)["version"]
     rooms.call(contract.CHANGE_CONNECTION, {**of, "expected_version": version, "changes": {"name": "ERP 2"}})
     with pytest.raises(errors.Forbidden):
@@ -51,9 +50,9 @@ def test_connections_credentials_routes_and_accounts_are_audited_without_their_s
         ("create_connection", "connection", "done"), ("put_credential", "connection", "done"),
         ("create_route", "route", "done"), ("activate_route", "route", "done"),
         ("pause_connection", "connection", "done"), ("resume_connection", "connection", "done"),
-        ("retry_dead", "connection", "done"), ("change_connection", "connection", "done"),
+        ("start_run", "run", "done"), ("change_connection", "connection", "done"),
         ("put_credential", "connection", "denied")]
-    assert {entry["record_id"] for entry in entries} == {made["id"], route["id"]}
+    assert {entry["record_id"] for entry in entries} == {made["id"], route["id"], run["id"]}
     assert {entry["actor_id"] for entry in entries} == {ADMIN.id, SALESPERSON.id}
     assert entries[0]["details"]["asked"]["config"] == target.config
     assert entries[1]["details"]["asked"]["secrets"] == {"key": {"sealed": True}}

@@ -6,6 +6,7 @@ import pytest
 
 from chassis.database import utcnow
 from contracts.errors import Conflict
+from services.integrations.engine.runs import replay
 from services.integrations.models import Delivery, Run
 from services.integrations.operations import runs
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
@@ -99,3 +100,26 @@ def test_no_more_than_a_quarter_of_the_connections_rate_is_accepted(hub: Hub, ta
     assert page(hub, take(hub)) is None
     assert hub.the_run(run).state == "completed"
     assert {row.priority for row in hub.rows(Delivery, Delivery.origin == "replay")} == {1}
+
+
+@on_sqlite
+def test_what_may_have_arrived_is_sent_again_only_by_whoever_names_its_class_page_by_page(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_id = hub.connect(target, "customer", adapter="fake_blind")
+    monkeypatch.setattr(replay, "PAGE", 2)
+    hub.run()
+    hub.start(hub.engine.runner)
+    target.fail(method="POST", drop="after", times=3)
+    ids = [hub.customer() for _ in range(3)]
+    for id in ids:
+        hub.until(id, "dead")
+        assert hub.deliveries(id)[0].error_class == "unresolvable"
+
+    assert hub.until_run(hub.start_run(connection_id, "replay"), "completed").counts == {"to_confirm": 0}
+    run = hub.start_run(connection_id, "replay", filter={"error_class": "unresolvable"})
+    hub.until_run(run, "awaiting_approval")
+    approve(hub, run, 3)
+
+    for id in ids:
+        hub.until(id, "dead", "delivered")

@@ -31,14 +31,6 @@ def retry(hub: Hub, delivery: Delivery) -> Delivery:
     return again
 
 
-def retry_all(hub: Hub, connection_id: str, **asked: Any) -> dict[str, Any]:
-    with hub.db.write() as session:
-        told = replays.retry_dead(session, {"id": connection_id, "reason": "", **asked}, utcnow(), by=ADMIN)
-        examples = [one.local_id for one in told["examples"]]
-    hub.engine.wake([connection_id])
-    return told | {"examples": examples}
-
-
 def test_a_dead_delivery_is_sent_again_as_one_of_its_own_however_often_it_is_asked(
     hub: Hub, target: FakeTarget
 ) -> None:
@@ -129,94 +121,24 @@ def test_a_decision_that_died_on_its_way_is_still_one_when_it_is_sent_again(hub:
     assert (again.idempotency_key, again.replay_of) == (dead.idempotency_key, dead.id)
 
 
-def test_all_dead_deliveries_of_a_filter_are_counted_shown_and_sent_again_once_that_count_is_confirmed(
-    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection_id, other = hub.connect(target, "customer"), hub.connect(target, "order")
-    monkeypatch.setattr(replays, "EXAMPLES", 1)
-    hub.run()
-    target.fail(method="POST", status=422, times=3)
-    ids = [hub.customer() for _ in range(3)]
-    for id in ids:
-        hub.until(id, "dead")
-    hub.customer(2, ids[2])
-    hub.until(ids[2], "dead", "delivered")
-
-    def ask(connection: str = connection_id, **asked: Any) -> dict[str, Any]:
-        return retry_all(hub, connection, **asked)
-
-    seen = {"connection_id": connection_id, "found": 2, "accepted": 0, "more": False, "examples": ids[:1]}
-    assert ask(error_class="invalid", entity="customer") == seen
-    assert (ask(error_class="transient")["found"], ask(other)["found"]) == (0, 0)
-    with pytest.raises(Conflict) as refused:
-        ask(confirm=3)
-    assert refused.value.fields["found"] == 2
-    assert [hub.states(id) for id in ids[:2]] == [["dead"]] * 2
-
-    assert ask(confirm=2)["accepted"] == 2
-
-    for id in ids[:2]:
-        hub.until(id, "dead", "delivered")
-    assert len(target.of("customer")) == 3
-    assert ask()["found"] == 0
-    assert hub.ledger(connection_id).balanced
-
-
 @on_sqlite
-def test_counting_holds_nobody_up_and_an_event_that_comes_in_before_the_sending_goes_first(
+def test_an_event_that_comes_in_while_somebody_asks_goes_in_its_place(
     hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection_id, now = hub.connect(target, "customer"), utcnow()
     id = hub.customer()
     with hub.db.write() as session:
         session.execute(sa.update(Delivery).values(state="dead", error_class="invalid", settled_at=now))
-    locked: list[str] = []
-    monkeypatch.setattr(replays, "lock", lambda _session, ids: locked.extend(ids))
-    assert (retry_all(hub, connection_id)["found"], locked) == (1, [])
     known = lanes.records
 
     def overtaken(session: Session, keys: Any) -> Any:
-        monkeypatch.setattr(lanes, "records", known)
         intake.add(session, [intake.plan(connection_id, "customer", id, "upsert", 2, now)])
         return known(session, keys)
 
-    for ask in (lambda: retry_all(hub, connection_id, confirm=1), lambda: retry(hub, hub.deliveries(id)[0])):
-        monkeypatch.setattr(lanes, "records", overtaken)
-        with pytest.raises(Conflict, match="came in meanwhile"):
-            ask()
-    assert (hub.states(id), locked) == (["dead"], [connection_id] * 2)
-
-
-@on_sqlite
-def test_more_than_can_be_sent_again_at_once_are_sent_in_turns(
-    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection_id, now = hub.connect(target, "customer"), utcnow()
-    monkeypatch.setattr(replays, "MOST", 2)
-    plans = [intake.plan(connection_id, "customer", f"c{n}", "delete", 1, now) for n in range(3)]
-    with hub.db.write() as session:
-        intake.add(session, [plan | {"state": "dead", "settled_at": now} for plan in plans])
-    left = []
-    for _ in range(3):
-        with hub.db.write() as session:
-            found = replays.retry_dead(session, {"id": connection_id}, now, by=ADMIN)
-            left.append((found["found"], found["more"]))
-            replays.retry_dead(session, {"id": connection_id, "confirm": found["found"]}, now, by=ADMIN)
-    assert left == [(2, True), (1, False), (0, False)]
-
-
-@on_sqlite
-def test_what_may_have_arrived_is_sent_again_only_by_whoever_names_its_class(hub: Hub, target: FakeTarget) -> None:
-    connection_id = hub.connect(target, "customer", adapter="fake_blind")
-    hub.run()
-    target.fail(method="POST", drop="after")
-    hub.until(id := hub.customer(), "dead")
-    assert hub.deliveries(id)[0].error_class == "unresolvable"
-
-    assert retry_all(hub, connection_id)["found"] == retry_all(hub, connection_id, confirm=0)["accepted"] == 0
-    assert retry_all(hub, connection_id, error_class="unresolvable", confirm=1)["accepted"] == 1
-
-    hub.until(id, "dead", "delivered")
+    monkeypatch.setattr(lanes, "records", overtaken)
+    with pytest.raises(Conflict, match="came in meanwhile"):
+        retry(hub, hub.deliveries(id)[0])
+    assert hub.states(id) == ["dead"]
 
 
 @on_sqlite
@@ -230,8 +152,8 @@ def test_what_may_have_arrived_is_looked_for_before_it_is_sent_again(hub: Hub, t
             {"connection_id": connection_id, "entity": "customer", "local_id": id, "state": "in_doubt",
              "create_key": f"customer-{id}"} for id in (arrived, lost)])
 
-    retry(hub, hub.deliveries(arrived)[0])
-    assert retry_all(hub, connection_id, error_class="ambiguous", confirm=1)["accepted"] == 1
+    for id in (arrived, lost):
+        retry(hub, hub.deliveries(id)[0])
     assert [hub.states(id) for id in (arrived, lost)] == [["dead", "in_doubt"]] * 2
     hub.run()
 

@@ -264,6 +264,29 @@ def hub_delivery(session: Session, local_id: str) -> str:
     return str(session.scalar(sa.select(Delivery.id).where(Delivery.local_id == local_id)))
 
 
+# --- 6 ------------------------------------------------------------------------------------------------------------
+
+
+@on_sqlite
+def test_a_delivery_in_doubt_ends_neither_by_a_sweep_nor_by_being_sent_again_nor_by_an_answer_that_comes_late(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    id = hub.customer()
+    [job] = take(hub, connection_id)
+    settle(hub, outcome(job, failed=Failed(kind="ambiguous", message="no answer")))
+    hub.hurry()
+
+    with hub.db.write() as session:
+        sweeps.end_leases(session, {"me"}, utcnow(), lambda: 0.5)
+    assert take(hub, connection_id) == []
+    settle(hub, outcome(job, external_id="77"))
+    assert (hub.states(id), hub.binding(id).external_id) == (["in_doubt"], None)
+
+    settle(hub, outcome(replace(job, action="find", doubt_since=utcnow() - dt.timedelta(hours=1)), found="absent"))
+    assert hub.states(id) == ["pending"]
+
+
 # --- 7 ------------------------------------------------------------------------------------------------------------
 
 

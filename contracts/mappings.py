@@ -132,7 +132,9 @@ class Code(fields.Field[Any]):
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, str | int) or not 0 < len(str(value)) <= 200:
+        text = str(value)
+        if isinstance(value, bool) or not isinstance(value, str | int) or not (0 < len(text) <= 200
+                                                                               and text.isprintable()):
             raise self.make_error("invalid")
         return value
 

@@ -68,5 +68,6 @@ def test_code_tables_are_put_and_told_wherever_they_are_kept(admin: Client, rout
                     "currencies": (CONFIG["currencies"], True)}
     assert asked(admin, "GET", f"{path}/taxes")["codes"] == {"VAT13": 4}
     asked(admin, "PUT", f"{path}/taxes", {"codes": {"VAT13": 5}}, 409)
-    asked(admin, "PUT", f"{path}/phones", {"codes": {"A": True}}, 422)
+    for code in (True, "", "a\0", 1.5, None, ["A"]):
+        asked(admin, "PUT", f"{path}/phones", {"codes": {"A": code}}, 422)
     asked(admin, "GET", f"{path}/colours", None, 404)

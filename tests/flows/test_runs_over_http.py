@@ -64,6 +64,7 @@ def site(all_rooms: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         made = Site(all_rooms, target)
         yield made
         assert made.admin.ask("POST", f"/routes/{made.route}/deactivate").status_code == 200
+        assert made.admin.ask("POST", f"/connections/{made.connection}/pause").status_code == 200
 
 
 def test_a_backfill_started_over_http_brings_what_was_there_before_the_connection(site: Site) -> None:

@@ -267,7 +267,7 @@ def test_a_page_that_fails_in_our_own_code_is_tried_three_times_and_then_given_u
         session.execute(sa.update(Connection).values(adapter="taken_away"))
     hub.start(hub.engine.runner)
     for failures in (1, 2):
-        eventually(lambda failures=failures: hub.the_run(run).failures == failures)
+        eventually(lambda failures=failures: hub.the_run(run).failures >= failures)
         with hub.db.write() as session:
             session.execute(sa.update(Run).values(due_at=utcnow()))
         hub.engine.runner.wake()

@@ -18,10 +18,9 @@ from contracts.errors import Conflict
 from contracts.event import EventType
 from contracts.schema import Record, dump, unpack
 from services.integrations.engine.dispatcher import Dispatcher
-from services.integrations.engine.pruner import Pruner
 from services.integrations.engine.sweeper import Sweeper
 from services.integrations.models import Delivery
-from services.integrations.operations import connections, intake, replays
+from services.integrations.operations import connections, intake, pruning, replays
 from services.integrations.routing import WAYS
 from tests.simulation.broker import Broker, Publish, envelope_of
 from tests.simulation.lab import ADAPTERS, ADMIN, Calls, Fragile, Killed, Lab
@@ -195,7 +194,10 @@ class Hub:
 
     def prune(self, days: int) -> None:
         """Forget what was settled so many days ago, and events that came before the announcing room forgot them."""
-        Pruner(self.lab.db, days, self.clock.now).prune()
+        after: str | None = ""
+        while after is not None:
+            with self.lab.db.write() as session:
+                after = pruning.prune(session, after, self.clock.now() - dt.timedelta(days=days)).after
         with self.lab.db.write() as session:
             inbox.prune(session, before=self.clock.now() - 2 * KEPT)
 

@@ -188,7 +188,7 @@ class Watch:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._before = Tables.read(database, "")
+        self.tables = Tables.read(database, "")
         self._changes = database.total_changes
         self.broken = False
 
@@ -204,11 +204,11 @@ class Watch:
             LawBroken: naming each law and what broke it.
         """
         if self._database.total_changes == self._changes:
-            return self._before
+            return self.tables
         self._changes = self._database.total_changes
         tables = Tables.read(self._database, now)
-        self.require(f"{law.__name__}: {what}" for law in LAWS for what in law(self._before, tables))
-        self._before = tables
+        self.require(f"{law.__name__}: {what}" for law in LAWS for what in law(self.tables, tables))
+        self.tables = tables
         return tables
 
     def require(self, breaches: Iterable[str]) -> None:

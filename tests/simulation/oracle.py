@@ -49,9 +49,11 @@ def settle_everything(hub: Hub, watch: Watch) -> None:
 
 def _finish(hub: Hub, watch: Watch, process: int) -> Tables:
     """Let a process do what there is to do at this moment."""
-    for step in (hub.sweep, hub.turn):
-        step(process)
-        tables = watch.look(text_of(hub.clock.now()))
+    if any(row["state"] == "blocked" or row["lease_until"] for row in watch.tables.delivery.values()):
+        hub.sweep(process)
+        watch.look(text_of(hub.clock.now()))
+    hub.turn(process)
+    tables = watch.look(text_of(hub.clock.now()))
     calls = hub.processes[process].calls
     while calls.waiting or calls.hanging:
         calls.finish()

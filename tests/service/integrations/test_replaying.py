@@ -58,21 +58,22 @@ def test_what_was_delivered_goes_again_only_by_force_and_then_under_a_key_of_its
 ) -> None:
     connection_id = hub.connect(target, "customer")
     hub.run()
-    hub.start(hub.engine.runner)
     hub.until(id := hub.customer(), "delivered")
     [row] = target.of("customer")
     row.body = {"name": "restored from an old backup"}
 
-    run = hub.start_run(connection_id, "replay", filter={"state": "delivered", "local_id": id})
-    hub.until_run(run, "awaiting_approval")
-    approve(hub, run, 1)
+    def replayed(state: str, count: int, *, force: bool = False) -> Run:
+        run = hub.start_run(connection_id, "replay", filter={"state": state, "local_id": id}, force=force)
+        page(hub, take(hub))
+        if count:
+            approve(hub, run, count)
+            page(hub, take(hub))
+        return hub.the_run(run)
+
+    assert replayed("delivered", 1).counts["accepted"] == 1
     hub.until(id, "delivered", "skipped")
-    hub.until_run(run, "completed")
-    again = hub.start_run(connection_id, "replay", filter={"state": "delivered"})
-    assert hub.until_run(again, "completed").counts == {"to_confirm": 0}  # something newer has come after it
-    run = hub.start_run(connection_id, "replay", filter={"state": "skipped"}, force=True)
-    hub.until_run(run, "awaiting_approval")
-    approve(hub, run, 1)
+    assert replayed("delivered", 0).counts == {"to_confirm": 0}  # something newer has come after it
+    replayed("skipped", 1, force=True)
     hub.until(id, "delivered", "skipped", "delivered")
     assert row.body["name"] == "v1"
     forced = hub.deliveries(id)[2]

@@ -15,7 +15,7 @@ BATCH = 500
 
 _COMMON: dict[str, Any] = {"stateful_step_count": STEPS, "deadline": None, "database": None, "print_blob": True,
                            "suppress_health_check": list(HealthCheck)}
-FAST = settings(max_examples=100, derandomize=True, phases=(Phase.generate,), report_multiple_bugs=False, **_COMMON)
+FAST = settings(max_examples=60, derandomize=True, phases=(Phase.generate,), report_multiple_bugs=False, **_COMMON)
 """The same schedules in every run. One that fails is shown as it is: to make it short can take minutes."""
 SOAK = settings(max_examples=BATCH, phases=(Phase.generate, Phase.shrink), **_COMMON)
 

@@ -4,6 +4,8 @@
     order     an order, from its acknowledgement to its arrival
     gateway   reading and creating a customer: how many a second, and the slowest hundredth over 64 connections
     relay     an outbox of many events
+    deliveries  many deliveries: one process of the engine, a slow target, and on PostgreSQL two processes
+    backlog   100,000 waiting deliveries: how they drain, and how fast they are paused; some ten minutes, not in `all`
     memory    each process of a hub that has nothing to do
     counts    the exact counts that tests hold: commits, statements, messages, frames, calls
     profile   where the time of an order, and of a read, goes
@@ -19,18 +21,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import counts, gateway, memory, order, relay
+from bench import counts, deliveries, gateway, memory, order, relay
 from bench.rounds import Comparison, table
 
-PARTS = ("gateway", "relay", "order")
+PARTS = ("gateway", "relay", "order", "deliveries")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("verb", choices=["all", *PARTS, "memory", "counts", "profile"])
+    parser.add_argument("verb", choices=["all", *PARTS, "backlog", "memory", "counts", "profile"])
     parser.add_argument("--json", type=Path, help="write everything that was measured here")
     parser.add_argument("--rounds", type=int, default=7, help="turns of floor and product [7]")
     parser.add_argument("--orders", type=int, default=60, help="orders in a round [60]")
+    parser.add_argument("--backlog", type=int, default=deliveries.BACKLOG, help="deliveries that wait [100000]")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--delay-ms", type=float, default=0, help="how long the target thinks [0]")
     return parser.parse_args()
@@ -39,7 +42,9 @@ def _arguments() -> argparse.Namespace:
 def _measure(part: str, asked: argparse.Namespace) -> tuple[list[Comparison], dict[str, Any]]:
     if part == "order":
         return order.measure(asked.database, asked.delay_ms, asked.rounds, asked.orders)
-    measure = gateway.measure if part == "gateway" else relay.measure
+    if part == "backlog":
+        return deliveries.measure_backlog(asked.database, asked.backlog)
+    measure = {"gateway": gateway.measure, "relay": relay.measure, "deliveries": deliveries.measure}[part]
     return measure(asked.database, asked.rounds)
 
 

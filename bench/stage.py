@@ -88,6 +88,7 @@ class Stage:
         self.target_port = ports[3]
         self.rooms: dict[str, Process] = {}
         self._made: dict[str, str] = {}
+        self._environ: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -166,8 +167,8 @@ class Stage:
         for room in rooms:
             migrations.upgrade(room, self.db_uri(room))
 
-    def start_product(self, rooms: Sequence[str] = ROOMS) -> Door:
-        """Start the rooms and the gateway as processes; return the gateway, signed in."""
+    def start_product(self, rooms: Sequence[str] = ROOMS, **settings: str) -> Door:
+        """Start the rooms and the gateway as processes, with these settings; return the gateway, signed in."""
         adapter.plug_in(self.home / "plugins")
         self.make_databases(rooms)
         environ = self.environ(rooms)
@@ -175,19 +176,21 @@ class Stage:
                               check=True, capture_output=True, text=True)
         password = next(line.split(": ")[1] for line in made.stdout.splitlines() if line.startswith("password: "))
         port = free_port()
+        self._environ = environ | {"GATEWAY_LISTEN": f"127.0.0.1:{port}", **UNLIMITED, **settings}
         for room in (*rooms, "gateway"):
-            self.rooms[room] = self._start_room(room, environ | {"GATEWAY_LISTEN": f"127.0.0.1:{port}", **UNLIMITED})
+            self.rooms[room] = self.start_room(room)
         for process in self.rooms.values():
             process.wait_ready(60)
         door = Door(port)
         door.sign_in("admin", password)
         return door
 
-    def _start_room(self, room: str, environ: dict[str, str]) -> Process:
+    def start_room(self, room: str) -> Process:
+        """Start a process of a room of the product; a second one works beside the first."""
         address = f"127.0.0.1:{free_port()}"
         launcher = "bench.traced" if self._traced else "chassis.launcher"
         process = self.processes.start(room, [sys.executable, "-m", launcher, room],
-                                       environ | {f"HEALTH_ADDRESS_{room.upper()}": address})
+                                       self._environ | {f"HEALTH_ADDRESS_{room.upper()}": address})
         process.health_url = f"http://{address}"
         return process
 

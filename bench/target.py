@@ -1,7 +1,8 @@
 """A target that answers at once and remembers when each idempotency key first arrived: `python -m bench.target PORT`.
 
 Arrival is the moment at which a request had been read whole, on the clock that all processes of one machine share
-(`time.monotonic_ns`, CLOCK_MONOTONIC). `GET /arrivals/KEY` waits until that key is here, so asking costs no polling.
+(`time.monotonic_ns`, CLOCK_MONOTONIC). `GET /arrivals/KEY` waits until that key is here, so asking costs no polling;
+`GET /arrivals` tells when each arrived, in order, and `DELETE /arrivals` forgets them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Target:
         if path.startswith("/arrivals/"):
             return self._when(path.removeprefix("/arrivals/"))
         if method == "GET" and path == "/seen":
-            return 200, {"calls": dict(self._calls), "largest_body": self._largest}
+            return 200, {"calls": dict(self._calls), "largest_body": self._largest, "arrived": len(self._arrived)}
+        if path == "/arrivals":
+            return 200, self._all(forget=method == "DELETE")
         if method == "GET":
             moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             return 200, [PRODUCT | {"as_of": moment}] if path.startswith("/product") else {}
@@ -57,6 +60,13 @@ class Target:
         if self._delay_s:
             time.sleep(self._delay_s)
         return 201, {"id": str(next(self._ids)), "version": "1"}
+
+    def _all(self, *, forget: bool) -> list[int]:
+        with self._news:
+            times = sorted(self._arrived.values())
+            if forget:
+                self._arrived.clear()
+        return times
 
     def _when(self, key: str) -> tuple[int, Any]:
         with self._news:

@@ -95,7 +95,7 @@ def breaches(hub: Hub, tables: Tables) -> Iterator[str]:
     """Yield what each target has lost, doubled or put back, by its own table."""
     names = {id: name for name, id in hub.lab.connections.items()}
     last = {(names[row["connection_id"]], row["entity"], row["local_id"]): row["state"]
-            for _, row in sorted(tables.delivery.items())}
+            for row in sorted(tables.delivery.values(), key=lambda row: (row["source_version"], row["id"]))}
     stopped = {name for name, id in hub.lab.connections.items() if any(
         row["op"] == "append" and row["state"] == "dead" for row in tables.delivery.values()
         if row["connection_id"] == id)}

@@ -37,7 +37,7 @@ def _lane_of(one: Any, other: Any) -> sa.ColumnElement[bool]:
                    one.local_id == other.local_id)
 
 
-def _unindexed(column: Any) -> sa.ColumnElement[str]:
+def unindexed(column: Any) -> sa.ColumnElement[str]:
     """Return `column` so that no planner walks the whole history of a lane for its sake: what waits is one row."""
     return column.concat(sa.literal_column("''"))  # type: ignore[no-any-return]
 
@@ -48,11 +48,11 @@ def claimable(connection_id: str, priority: int, now: dt.datetime, limit: int) -
     in_flight = sa.select(1).where(_lane_of(flying, DELIVERY), one_of("flying.state", IN_FLIGHT)).exists()
     upsert_before = sa.select(1).where(
         _lane_of(earlier, DELIVERY), one_of("earlier.state", WAITING), sa.text("earlier.op = 'upsert'"),
-        _unindexed(earlier.id) < DELIVERY.id).exists()
+        unindexed(earlier.id) < DELIVERY.id).exists()
     # A fact stops behind a dead one: the target would otherwise see the second payment without the first.
     fact_before = sa.select(1).where(
         _lane_of(fact, DELIVERY), one_of("fact.state", (*WAITING, "dead")), sa.text("fact.op <> 'upsert'"),
-        _unindexed(fact.id) < DELIVERY.id,
+        unindexed(fact.id) < DELIVERY.id,
         sa.or_(fact.state != "dead", sa.and_(fact.op == "append", DELIVERY.op == "append"))).exists()
     return (
         sa.select(DELIVERY.id)
@@ -202,40 +202,52 @@ def bindings(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:
     """Return the binding of each lane that has one."""
     if not lanes:
         return {}
-    rows = session.execute(*_bindings(list(lanes))).all()
+    rows = session.execute(*_bindings(list(lanes), *_apart(lanes))).all()
     return {(row.connection_id, row.entity, row.local_id): row for row in rows}
 
 
 @built_once
-def _bindings(lanes: Collection[Lane]) -> Asked:
-    return sa.select(*BINDING).where(_in_lanes(BINDING, lanes))
+def _bindings(lanes: Collection[Lane], connection_ids: Collection[str], entities: Collection[str],
+              ids: Collection[str]) -> Asked:
+    return sa.select(*BINDING).where(
+        _in_lanes(BINDING, lanes), BINDING.connection_id.in_(connection_ids), BINDING.entity.in_(entities),
+        BINDING.local_id.in_(ids))
+
+
+def _apart(keys: Collection[tuple[str, ...]]) -> list[list[str]]:
+    """Return the values of each column of some keys: SQLite finds no index for `(a, b) IN ...` alone."""
+    return [sorted(set(values)) for values in zip(*keys, strict=True)]
 
 
 def bound_elsewhere(session: Session, keys: Collection[Lane]) -> dict[Lane, str]:
     """Return, for each (connection_id, entity, external_id) that is bound, the local id it is bound to."""
     if not keys:
         return {}
-    rows = session.execute(*_bound_to(list(keys))).all()
+    rows = session.execute(*_bound_to(list(keys), *_apart(keys))).all()
     return {(row[0], row[1], row[2]): row[3] for row in rows}
 
 
 @built_once
-def _bound_to(keys: Collection[Lane]) -> Asked:
+def _bound_to(keys: Collection[Lane], connection_ids: Collection[str], entities: Collection[str],
+              external_ids: Collection[str]) -> Asked:
     named = (BINDING.connection_id, BINDING.entity, BINDING.external_id)
-    return sa.select(*named, BINDING.local_id).where(sa.tuple_(*named).in_(keys), BINDING.external_id.is_not(None))
+    return sa.select(*named, BINDING.local_id).where(
+        sa.tuple_(*named).in_(keys), BINDING.connection_id.in_(connection_ids), BINDING.entity.in_(entities),
+        BINDING.external_id.in_(external_ids))
 
 
 def records(session: Session, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Any]:
     """Return our copy of each (entity, id) that we have."""
     if not keys:
         return {}
-    rows = session.execute(*_records(list(keys))).all()
+    rows = session.execute(*_records(list(keys), *_apart(keys))).all()
     return {(row.entity, row.id): row for row in rows}
 
 
 @built_once
-def _records(keys: Collection[tuple[str, str]]) -> Asked:
-    return sa.select(*RECORD).where(sa.tuple_(RECORD.entity, RECORD.id).in_(keys))
+def _records(keys: Collection[tuple[str, str]], entities: Collection[str], ids: Collection[str]) -> Asked:
+    return sa.select(*RECORD).where(sa.tuple_(RECORD.entity, RECORD.id).in_(keys), RECORD.entity.in_(entities),
+                                    RECORD.id.in_(ids))
 
 
 def waiting_upserts(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:

@@ -4,8 +4,10 @@ that grows with what waits."""
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +21,7 @@ from services.integrations.operations import claims, intake, locks
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.settlements import Outcome, settle
 from services.integrations.queries import lanes
-from tests.service.integrations.conftest import Hub
+from tests.service.integrations.conftest import Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
 
@@ -69,6 +71,25 @@ def test_a_batch_of_a_hundred_takes_as_many_statements_as_a_batch_of_one(hub: Hu
 
     assert hundred["statements"] <= one["statements"] <= 18
     log.info("counted", statements_per_turn=hundred["statements"])
+
+
+@on_sqlite
+def test_no_statement_of_a_turn_walks_over_a_whole_table(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer", max_in_flight=200)
+    asked: dict[str, Any] = {}
+
+    def note(_connection: object, _cursor: object, text: str, values: Any, *_: object) -> None:
+        asked[text] = values
+
+    sa.event.listen(hub.db.engine, "before_cursor_execute", note)
+    one_turn(hub, connection_id, 16)
+    sa.event.remove(hub.db.engine, "before_cursor_execute", note)
+
+    with hub.db.read() as session:
+        run = session.connection().exec_driver_sql
+        steps = [(row[3], text) for text, values in asked.items() if text.startswith(("SELECT", "UPDATE", "WITH"))
+                 for row in run(f"EXPLAIN QUERY PLAN {text}", values)]
+    assert [one for one in steps if re.match("SCAN (attempt|binding|delivery|record)", one[0])] == []
 
 
 @pytest.mark.slow

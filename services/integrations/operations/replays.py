@@ -49,9 +49,8 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
     if dead.state != "dead":
         raise InvalidTransition(f"Only a dead delivery is sent again; this one is {dead.state}", state=dead.state)
     lane = _lane(dead)
-    newest = deliveries.newest(session, *lane)
-    if newest is not None and newest.id != dead.id:
-        raise Conflict("A newer delivery of the record has come after it: see what became of that one", newer=newest.id)
+    if (newer := deliveries.overtaking(session, dead)) is not None:
+        raise Conflict("A newer delivery of the record has come after it: see what became of that one", newer=newer)
     known = lanes.records(session, {lane[1:]}).get(lane[1:])
     if known is None and dead.op == "upsert":
         raise Conflict("The hub keeps no copy of the record: change it, and it is brought there")

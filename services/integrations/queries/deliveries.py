@@ -50,10 +50,23 @@ def replayed(session: Session, delivery_id: str, subject: Subject) -> Delivery |
 def last_of_lane(asked: Mapping[str, Any], but: Collection[str] = ()) -> sa.Select[Delivery]:
     """Select deliveries by filters, without those of error classes `but` and what has a newer one behind it."""
     later = aliased(Delivery)
-    newer = sa.select(1).where(later.local_id == Delivery.local_id, later.id > Delivery.id,
-                               later.connection_id == Delivery.connection_id, later.entity == Delivery.entity).exists()
-    query = filtered(asked).where(~newer)
+    query = filtered(asked).where(~sa.select(1).where(_overtakes(later, Delivery)).exists())
     return query.where(sa.or_(Delivery.error_class.is_(None), Delivery.error_class.not_in(but))) if but else query
+
+
+def overtaking(session: Session, delivery: Delivery) -> str | None:
+    """Return the id of the newest delivery that says more of a record than this one, if there is one."""
+    return session.scalar(sa.select(Delivery.id).where(_overtakes(Delivery, delivery))
+                          .order_by(Delivery.source_version.desc(), Delivery.id.desc()).limit(1))
+
+
+def _overtakes(later: Any, delivery: Any) -> sa.ColumnElement[bool]:
+    # By version first: an old change that comes in late is skipped, and would keep a dead newer one from going again.
+    return sa.and_(
+        later.local_id == delivery.local_id, later.connection_id == delivery.connection_id,
+        later.entity == delivery.entity,
+        sa.or_(later.source_version > delivery.source_version,
+               sa.and_(later.source_version == delivery.source_version, later.id > delivery.id)))
 
 
 def last_op(session: Session, connection_id: str, entity: str, local_id: str) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chassis.database import utcnow
+from chassis.database import new_id, utcnow
 from contracts.errors import Conflict, InvalidTransition
 from services.integrations.models import Binding, Delivery
 from services.integrations.operations import intake, replays
@@ -83,6 +83,23 @@ def test_nothing_is_sent_again_past_a_newer_delivery_of_its_record(hub: Hub, tar
         retry(hub, dead)
 
     assert refused.value.fields["newer"] == newer.id
+
+
+@on_sqlite
+def test_an_old_change_that_comes_in_late_keeps_no_dead_newer_one_from_going_again(
+    hub: Hub, target: FakeTarget
+) -> None:
+    hub.connect(target, "customer")
+    hub.run()
+    target.fail(method="POST", status=422)
+    hub.until(id := hub.customer(2, new_id()), "dead")
+    hub.customer(1, id)
+    hub.until(id, "dead", "skipped")
+
+    retry(hub, hub.deliveries(id)[0])
+
+    hub.until(id, "dead", "skipped", "delivered")
+    assert [row.source_version for row in target.of("customer")] == [2]
 
 
 @on_sqlite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ def make(name: str, into: Path, *, ours: bool) -> Made:
                       "take 2 to 40 small letters and digits, a letter first, words parted by one _")
     if (ROOT / OURS / name).exists():
         raise Trouble(f"the hub has an adapter {name} of its own", "take another name: it would never be loaded")
+    if ours and (ROOT / OURS / f"{name}.py").exists():
+        raise Trouble(f"the hub has a module {OURS}/{name}.py", "take another name: the folder would hide the module")
     package = ".".join((*OURS.parts, name)) if ours else f"crm_hub_{name}"
     written = {into / _place(file, name, ours=ours): _filled(file, name, package) for file in _template(ours=ours)}
     folder = into / OURS / name if ours else into / _distribution(name)
@@ -64,7 +67,8 @@ def make(name: str, into: Path, *, ours: bool) -> Made:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
     test = next(place for place in written if place.name == "test_conformance.py")
-    return Made(folder, tuple(sorted(written)), test, _steps_of_ours(name, test) if ours else _steps(folder))
+    steps = _steps_of_ours(name, test.relative_to(into)) if ours else _steps(folder.resolve())
+    return Made(folder, tuple(sorted(written)), test, steps)
 
 
 def _template(*, ours: bool) -> list[Path]:
@@ -104,10 +108,11 @@ def _class_of(name: str) -> str:
 
 
 def _steps(folder: Path) -> tuple[Step, ...]:
-    python = sys.executable
-    install = f"{python} -m pip install --no-deps {folder}"
+    # Absolute: pip takes a bare name for that of a distribution, and asks an index for it.
+    python, place = shlex.quote(sys.executable), shlex.quote(str(folder))
+    install = f"{python} -m pip install --no-deps {place}"
     return (
-        _kit_passes(f"{python} -m pytest -p hub_adapter.conformance.plugin {folder}"),
+        _kit_passes(f"{python} -m pytest -p hub_adapter.conformance.plugin {place}"),
         _write_the_rest(folder / "README.md"),
         {"en": f"Install it for the hub: {install}. GET /api/v1/adapters lists it then; a later version is loaded "
                "at the next hub down, hub up.",

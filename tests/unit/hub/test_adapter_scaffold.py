@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -34,7 +35,7 @@ def test_a_package_is_made_that_names_its_adapter_everywhere_alike(tmp_path: Pat
 
 def test_a_new_package_passes_the_half_of_the_kit_that_needs_no_system(tmp_path: Path) -> None:
     told = make("pay_desk", tmp_path, ours=False).steps[0]
-    command = told["en"].partition(": ")[2].split()
+    command = shlex.split(told["en"].partition(": ")[2])
     # The hub's own plug-ins stay out: they take seconds to load.
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
                           capture_output=True, text=True, timeout=100, check=False)
@@ -70,6 +71,13 @@ def test_the_name_of_one_of_ours_is_refused(tmp_path: Path, ours: bool) -> None:
         make("tryton", tmp_path, ours=ours)
 
 
+def test_the_name_of_a_module_beside_ours_is_refused_for_one_of_ours_alone(tmp_path: Path) -> None:
+    with pytest.raises(Trouble, match="would hide the module"):
+        make("registry", tmp_path, ours=True)
+    assert list(tmp_path.iterdir()) == []
+    assert make("registry", tmp_path, ours=False).folder.is_dir()
+
+
 @pytest.mark.parametrize(("ours", "taken"), [(False, "crm-hub-cards"), (True, f"{OURS}/cards"),
                                              (True, "tests/adapters/cards/test_conformance.py")])
 def test_what_is_there_already_is_left_as_it_is(tmp_path: Path, ours: bool, taken: str) -> None:
@@ -88,6 +96,25 @@ def test_the_next_steps_are_told_in_english_and_chinese(tmp_path: Path, ours: bo
         [step] = re.findall(rf"^{number}\. (.*)\n   (.*)$", said.output, re.MULTILINE)
         assert CHINESE.search(step[1])
         assert not CHINESE.search(step[0])
+
+
+@pytest.mark.parametrize("into", [[], ["--into", "."]])
+def test_the_commands_told_hold_the_whole_path_and_survive_a_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, into: list[str]
+) -> None:
+    here = tmp_path / "my adapters"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    said = CliRunner().invoke(app, ["adapter", "new", "cards", *into, "--json"])
+    kit, _, install = (step["en"].partition(": ")[2] for step in json.loads(said.output)["steps"])
+    folder = str(here / "crm-hub-cards")
+    assert shlex.split(install.partition(". GET")[0])[1:] == ["-m", "pip", "install", "--no-deps", folder]
+    assert shlex.split(kit)[-1] == folder
+
+
+def test_the_command_told_for_one_of_ours_is_for_the_checkout(tmp_path: Path) -> None:
+    command = make("cards", tmp_path / "my hub", ours=True).steps[0]["en"].partition(": ")[2]
+    assert shlex.split(command) == ["make", "test", "T=tests/adapters/cards/test_conformance.py"]
 
 
 def test_a_program_reads_what_was_made_and_what_was_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -25,6 +26,8 @@ from services.integrations.queries import deliveries, lanes, walks
 
 log = telemetry.logger(__name__)
 
+_REFUSED = {"no_copy": "The hub keeps no copy of the record: change it, and it is brought there",
+            "deleted": "The record has been deleted here: sent again, it would be made there anew"}
 DOUBTED = (failures.AMBIGUOUS, failures.UNRESOLVABLE)
 """Classes of which nobody knows whether the target has it: a person looks there first."""
 
@@ -40,7 +43,7 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
     Raises:
         NotFound: there is none, or it is out of reach.
         InvalidTransition: it is not dead.
-        Conflict: a newer delivery of the record has come after it, or there is no copy of the record.
+        Conflict: a newer delivery of the record has come after it, or the record is gone here.
     """
     dead = deliveries.get(session, request["id"], by, "operate")
     lock(session, [dead.connection_id])
@@ -52,8 +55,8 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
     if (newer := deliveries.overtaking(session, dead)) is not None:
         raise Conflict("A newer delivery of the record has come after it: see what became of that one", newer=newer)
     known = lanes.records(session, {lane[1:]}).get(lane[1:])
-    if known is None and dead.op == "upsert":
-        raise Conflict("The hub keeps no copy of the record: change it, and it is brought there")
+    if (fate := _fate(dead, known)) != "accepted":
+        raise Conflict(_REFUSED[fate])
     [plan] = _plans(session, [dead], {lane[1:]: known}, now)
     _accept(session, [plan])
     log.info("delivery_retried", delivery_id=plan["id"], replay_of=dead.id, by=by.id)
@@ -62,7 +65,7 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
 
 def send_again(session: Session, connection_id: str, ids: Sequence[str], now: dt.datetime, *,
                force: bool = False) -> dict[str, int]:
-    """Accept deliveries in the place of these, behind the events; return how many, and how many needed none any more.
+    """Accept deliveries in the place of these, behind the events; return how many, and why the others needed none.
 
     Args:
         session: the transaction.
@@ -78,12 +81,23 @@ def send_again(session: Session, connection_id: str, ids: Sequence[str], now: dt
         session.execute(*walks.locked(entity, [id for kind, id in keys if kind == entity])).all()
     lock(session, [connection_id])
     last = list(session.scalars(deliveries.last_of_lane({"connection_id": connection_id}).where(Delivery.id.in_(ids))))
-    known = lanes.records(session, keys)
-    sent = [one for one in last if one.op != "upsert" or (one.entity, one.local_id) in known]
+    known, busy = lanes.records(session, keys), lanes.open_lanes(session, {_lane(one) for one in last})
+    fates = {one.id: "overtaken" if _lane(one) in busy else _fate(one, known.get((one.entity, one.local_id)))
+             for one in last}
+    sent = [one for one in last if fates[one.id] == "accepted"]
     plans = [plan | {"priority": lanes.BACKGROUND} | (_forced(plan) if force else {})
              for plan in _plans(session, sent, known, now)]
     intake.add(session, plans)
-    return {"accepted": len(sent), "overtaken": len(ids) - len(last), "no_copy": len(last) - len(sent)}
+    counts = Counter(fates.values())
+    counts["overtaken"] += len(ids) - len(last)
+    return {"accepted": 0, "overtaken": 0, "no_copy": 0, **counts}
+
+
+def _fate(one: Delivery, known: Any) -> str:
+    # What was deleted here would be made there again: its delete may be long forgotten, or was never asked for.
+    if one.op != "upsert":
+        return "accepted"
+    return "no_copy" if known is None else "deleted" if known.deleted else "accepted"
 
 
 def _forced(plan: Mapping[str, Any]) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
-from chassis.database import utcnow
+from chassis.database import new_id, utcnow
 from contracts.errors import Conflict
 from services.integrations.engine.runs import replay
-from services.integrations.models import Delivery, Run
-from services.integrations.operations import runs
+from services.integrations.models import Delivery, Record, Run
+from services.integrations.operations import intake, replays, runs
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_backfill import page, take
 from tests.support.fake_target import FakeTarget
@@ -124,3 +125,48 @@ def test_what_may_have_arrived_is_sent_again_only_by_whoever_names_its_class_pag
 
     for id in ids:
         hub.until(id, "dead", "delivered")
+
+
+@on_sqlite
+def test_a_record_that_was_deleted_here_is_not_made_there_again(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    hub.run()
+    target.fail(method="POST", status=422)
+    hub.until(id := hub.customer(), "dead")
+    run = hub.start_run(connection_id, "replay")
+    page(hub, take(hub))
+    with hub.db.write() as session:
+        session.execute(sa.update(Record).where(Record.id == id).values(deleted=True))
+
+    approve(hub, run, 1)
+    page(hub, take(hub))
+
+    assert hub.the_run(run).counts["deleted"] == 1
+    assert hub.states(id) == ["dead"]
+    [dead] = hub.deliveries(id)
+    with pytest.raises(Conflict, match="deleted here"), hub.db.write() as session:
+        replays.retry(session, {"id": dead.id}, utcnow(), by=ADMIN)
+
+
+@on_sqlite
+def test_what_waits_already_is_not_accepted_twice(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    hub.customer(2, id := new_id())  # no engine runs: it waits
+    with hub.db.write() as session:
+        now = utcnow()
+        plan = intake.plan(connection_id, "customer", id, "upsert", 2, now)
+        intake.add(session, [plan | {"state": "skipped", "settled_at": now}])
+    run = hub.start_run(connection_id, "replay", filter={"state": "skipped"})
+    page(hub, take(hub))
+
+    approve(hub, run, 1)
+    page(hub, take(hub))
+
+    assert (hub.the_run(run).counts["overtaken"], sorted(hub.states(id))) == (1, ["pending", "skipped"])
+
+
+@on_sqlite
+def test_nothing_is_replayed_over_a_route_that_is_switched_off(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target)
+    with pytest.raises(Conflict, match="No active route"):
+        hub.start_run(connection_id, "replay")

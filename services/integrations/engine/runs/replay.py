@@ -16,10 +16,11 @@ from marshmallow import fields, validate
 from sqlalchemy.orm import Session
 
 from chassis.database import new_id
+from contracts.errors import Conflict
 from contracts.schema import OneOf, Request, Timestamp, load
 from services.integrations.engine.runs import dry_run
 from services.integrations.engine.runs.backfill import WAIT_S, WAITING_MOST
-from services.integrations.engine.turns import Asked, CallFailed, Turn
+from services.integrations.engine.turns import Asked, CallFailed, CannotGoOn, Turn
 from services.integrations.models import Connection, Delivery
 from services.integrations.operations import replays
 from services.integrations.operations.findings import Found
@@ -53,7 +54,13 @@ class Options(Request):
 
 
 def plan(session: Session, asked: Asked) -> Plan:
-    """Return how the replay begins: what was accepted before now is looked through."""
+    """Return how the replay begins: what was accepted before now is looked through.
+
+    Raises:
+        Conflict: no active route carries the entity there.
+    """
+    if not walks.is_pushed(session, asked.connection.id, asked.entity):
+        raise Conflict(f"No active route carries {asked.entity} to {asked.connection.name}: activate one that pushes")
     return Plan(phase="counting", position={"upto": new_id()})
 
 
@@ -85,6 +92,8 @@ def _sample(turn: Turn, page: Sequence[Delivery]) -> list[Found]:
 def _sent(turn: Turn) -> Step:
     run = turn.run
     with turn.db.read() as session:
+        if not walks.is_pushed(session, run.connection_id, run.entity):
+            raise CannotGoOn(f"no active route carries {run.entity} there any more")
         if walks.waiting(session, run.connection_id, WAITING_MOST) == WAITING_MOST:
             return Step(then="wait", wait_s=WAIT_S)
         rate_per_s = session.get_one(Connection, run.connection_id).rate_per_s * SHARE

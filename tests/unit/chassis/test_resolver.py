@@ -7,6 +7,7 @@ from typing import Any
 
 import eventlet
 import pytest
+from eventlet import tpool
 from eventlet.patcher import original
 
 from chassis import resolver
@@ -28,6 +29,28 @@ def test_a_look_up_that_takes_its_time_keeps_nobody_else_waiting(monkeypatch: py
     eventlet.spawn(somebody_else_ran.set)
 
     assert looking.wait() == FOUND
+
+
+def test_a_name_server_that_swallows_questions_holds_up_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = original("threading").Event()
+
+    def swallow(_host: str, *rest: Any) -> Any:
+        if rest[-1] & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
+        assert answered.wait(30)
+        return FOUND
+
+    monkeypatch.setattr(resolver, "_ask", swallow)
+    looking = [eventlet.spawn(socket.getaddrinfo, f"erp-{n}.example", 443) for n in range(30)]
+    given_up = eventlet.spawn(socket.getaddrinfo, "erp.example", 443)
+    eventlet.sleep(0.05)
+    given_up.kill()
+
+    with eventlet.Timeout(20):
+        assert tpool.execute(lambda: "done") == "done"
+
+    answered.set()
+    assert [one.wait() for one in looking] == [FOUND] * 30
 
 
 def test_a_name_that_nobody_knows_is_an_error_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,23 @@ from hub.trouble import Trouble
 PATIENCE_S = 10.0
 """A person waits: no longer than this is a gateway asked again that does not answer."""
 
+NEXT_STEPS = {
+    401: "set HUB_API_KEY to a key that is good",
+    403: "ask with the key of somebody who may",
+    404: "look its id up again; what the key may not see is not found either",
+    409: "do first what it names, then ask again",
+    412: "it has changed meanwhile: look at it again, then decide anew",
+    429: "wait a little, then ask again",
+}
+"""Status of a refusal → what to do; a 5xx is the hub's, any other the request's."""
+
 
 @contextmanager
 def asking(hub: Installation) -> Iterator[Door]:
     """Lend the gateway, for whoever `HUB_API_KEY` belongs to; without it for the demo's administrator.
 
     Raises:
-        Trouble: there is no key, the gateway does not answer, or it refuses.
+        Trouble: there is no key or no possible one, the gateway does not answer, or it refuses.
     """
     kept = hub.home / "demo" / "api-key"
     key = hub.environ.get("HUB_API_KEY") or (kept.read_text(encoding="utf-8").strip() if kept.exists() else "")
@@ -28,5 +38,5 @@ def asking(hub: Installation) -> Iterator[Door]:
     try:
         yield Door(hub.url, key, patience_s=PATIENCE_S)
     except Refused as refused:
-        remedy = {401: "set HUB_API_KEY to a key that is good", 403: "ask with the key of somebody who may"}
-        raise Trouble(f"the hub refused ({refused})", remedy.get(refused.status, "correct what it names")) from refused
+        other = "hub status shows what is missing" if refused.status >= 500 else "correct what it names"
+        raise Trouble(f"the hub refused ({refused})", NEXT_STEPS.get(refused.status, other)) from refused

@@ -12,6 +12,8 @@ import requests
 from hub.trouble import Trouble
 
 T = TypeVar("T")
+TIMEOUT_S = 15.0
+"""How long one answer may take to begin, or to go on."""
 
 
 class Refused(Exception):
@@ -25,7 +27,12 @@ class Refused(Exception):
 
 
 class Door:
-    """Calls the gateway, repeating what may be repeated: a 503 or 504 changes nothing that the key does not cover."""
+    """Calls the gateway, repeating what may be repeated: a 503 or 504 changes nothing that the key does not cover.
+
+    Raises:
+        Trouble: the credential is none, the gateway does not answer, or what answers is no gateway.
+        Refused: from any call.
+    """
 
     def __init__(self, url: str, credential: str = "", *, patience_s: float = 60.0) -> None:
         self._url = url
@@ -33,6 +40,9 @@ class Door:
         self._http.trust_env = False
         self._patience_s = patience_s
         if credential:
+            if not (credential.isascii() and credential.isprintable() and " " not in credential):
+                raise Trouble("the API key holds characters that no key has",
+                              "copy it again, into HUB_API_KEY: printable ASCII, without spaces and line ends")
             self._http.headers["Authorization"] = f"Bearer {credential}"
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
@@ -60,13 +70,16 @@ class Door:
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                answer = self._http.request(method, f"{self._url}{path}", timeout=15, **options)
-            except requests.ConnectionError as error:
+                answer = self._http.request(method, f"{self._url}{path}", timeout=TIMEOUT_S, **options)
+                if answer.ok:
+                    return answer.headers, answer.json() if answer.content else {}
+            except requests.RequestException as error:
+                if isinstance(error, ValueError):  # malformed, and not better for being asked again
+                    raise Trouble(f"{self._url} does not answer as a gateway does ({type(error).__name__})",
+                                  "set GATEWAY_LISTEN, or HUB_PORT, to where the gateway listens") from error
                 problem: Exception = error
                 pause = 0.5
             else:
-                if answer.ok:
-                    return answer.headers, answer.json() if answer.content else {}
                 problem = Refused(answer.status_code, _problem(answer))
                 if answer.status_code not in (502, 503, 504) and answer.headers.get("Retry-After") is None:
                     raise problem

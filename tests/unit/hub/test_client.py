@@ -1,0 +1,80 @@
+"""What the verbs that ask the gateway say when it does not answer, refuses, or is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hub import client
+from hub.cli import app
+from hub.demo import door
+from tests.support.scripted_http import Part, ScriptedServer, answer
+
+Ask = Callable[..., Result]
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Run `hub retry` at a gateway that answers so."""
+    monkeypatch.setattr(client, "PATIENCE_S", 0.0)
+
+    def asked(parts: Sequence[Part], *options: str, key: str = "a-key") -> Result:
+        with ScriptedServer(lambda seen: parts) as gateway:
+            environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
+                       "HUB_API_KEY": key}
+            return CliRunner().invoke(app, ["retry", "019ab0c2", *options], env=environ)
+
+    return asked
+
+
+def test_a_gateway_that_stands_still_is_told_in_a_line(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "TIMEOUT_S", 0.05)
+    said = ask([2.0])
+    assert (said.exit_code, said.stderr) == (1, "hub: the gateway does not answer: hub status shows what is missing\n")
+
+
+def test_a_gateway_that_stands_still_is_told_in_json(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "TIMEOUT_S", 0.05)
+    said = ask([2.0], "--json")
+    assert json.loads(said.stdout) == {"ok": False, "problem": "the gateway does not answer",
+                                       "remedy": "hub status shows what is missing"}
+
+
+def test_an_answer_that_breaks_off_is_no_answer(ask: Ask) -> None:
+    assert "the gateway does not answer" in ask([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"]).stderr
+
+
+def test_a_page_of_another_program_is_no_gateway(ask: Ask) -> None:
+    said = ask(answer(body=b"<html>"), "--json")
+    assert json.loads(said.stdout)["remedy"] == "set GATEWAY_LISTEN, or HUB_PORT, to where the gateway listens"
+
+
+@pytest.mark.parametrize("key", ["密钥", "a key", "a-key\n", "a-key\x7f"])
+def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_asked(ask: Ask, key: str) -> None:
+    said = ask(answer(), "--json", key=key)
+    told = json.loads(said.stdout)
+    assert (said.exit_code, told["problem"]) == (1, "the API key holds characters that no key has")
+    assert key.strip() not in said.output.replace("API key", "")
+
+
+@pytest.mark.parametrize(("status", "remedy"), [
+    (401, "a key that is good"),
+    (403, "somebody who may"),
+    (404, "look its id up again"),
+    (409, "do first what it names"),
+    (412, "look at it again"),
+    (422, "correct what it names"),
+    (429, "wait a little"),
+    (500, "hub status shows what is missing"),
+    (503, "hub status shows what is missing"),
+    (504, "hub status shows what is missing"),
+])  # fmt: skip
+def test_each_refusal_has_its_next_step(ask: Ask, status: int, remedy: str) -> None:
+    said = ask(answer(status, b'{"code": "no", "detail": "No."}'), "--json")
+    told = json.loads(said.stdout)
+    assert (said.exit_code, told["problem"]) == (1, f"the hub refused ({status} no: No.)")
+    assert remedy in told["remedy"]

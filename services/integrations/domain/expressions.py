@@ -74,6 +74,8 @@ class Expression:
         """
         try:
             return _bearable(_Bounded(codes, budget or Budget()).visit(self.tree, record))
+        except ExpressionError:
+            raise
         except exceptions.JMESPathTypeError as error:
             # Not its own words: they repeat the value, and errors go where values may not.
             raise ExpressionError(f"{error.function_name}() takes {' or '.join(error.expected_types)}, "
@@ -82,6 +84,9 @@ class Expression:
             raise ExpressionError(_first_line(error)) from None
         except RecursionError:
             raise ExpressionError("it is nested too deeply") from None
+        except (TypeError, ValueError, ArithmeticError, LookupError):
+            # JMESPath's functions look at the types of their arguments, not at what is in them: ceil() of infinity.
+            raise ExpressionError("it cannot be evaluated for this record") from None
 
 
 @lru_cache(maxsize=2048)
@@ -94,7 +99,7 @@ def parse(text: str) -> Expression:
     if len(text) > LONGEST:
         raise ExpressionError(f"an expression has at most {LONGEST} characters")
     try:
-        return Expression(text, Parser().parse(text).parsed)
+        expression = Expression(text, Parser().parse(text).parsed)
     except exceptions.ParseError as error:
         where = getattr(error, "lex_position", None)
         raise ExpressionError(f"it is not JMESPath: {_first_line(error)}", where or 0) from error
@@ -102,6 +107,9 @@ def parse(text: str) -> Expression:
         raise ExpressionError(f"it is not JMESPath: {_first_line(error)}") from error
     except RecursionError as error:
         raise ExpressionError("it is nested too deeply") from error
+    if any(node["type"] == "slice" and node["children"][2] == 0 for node in _nodes(expression.tree)):
+        raise ExpressionError("a slice cannot go in steps of 0")
+    return expression
 
 
 def _first_line(error: Exception) -> str:
@@ -199,10 +207,13 @@ def tables_of(expression: Expression) -> set[str]:
     return found
 
 
-def _nodes(node: Any) -> Iterable[Any]:
-    yield node
-    for child in node["children"]:
-        yield from _nodes(child)
+def _nodes(tree: Any) -> Iterable[Any]:
+    """Yield every node; the children of a slice are none, but numbers."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += [child for child in node["children"] if isinstance(child, dict)]
 
 
 def _shape(node: Any, schema: Schema, text: str) -> Schema:

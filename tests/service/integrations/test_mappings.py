@@ -168,6 +168,27 @@ def test_a_code_that_is_met_later_ends_the_delivery_with_its_name(hub: Hub, targ
     assert hub.rows(Binding, Binding.local_id == id) == [], "nothing of it can be there"
 
 
+def test_a_record_over_which_an_expression_fails_ends_alone_and_the_others_go(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, adapter="fake_telling")
+    route_id = route_of(hub, connection_id)
+    use(hub, route_id, save(hub, route_id, """
+fields:
+  name: name
+  term: "level == 'inf' && ceil(to_number(level)) || `0`"
+"""))
+    bad, good = new_id(), new_id()
+    for id, level in ((bad, "inf"), (good, "A")):
+        hub.tell(CREATED, id, wake=False, **{**CUSTOMER, "level": level}, name="n")
+
+    hub.run()
+    hub.until(good, "delivered")
+    hub.until(bad, "dead")
+
+    [dead] = hub.deliveries(bad)
+    assert (dead.error_class, "it cannot be evaluated for this record" in (dead.last_error or "")) == ("invalid", True)
+    assert [row.key for row in target.of("customer")] == [good]
+
+
 @on_sqlite
 def test_a_preview_shows_what_would_be_sent_under_masks_and_what_differs(hub: Hub, target: FakeTarget) -> None:
     connection_id = hub.connect(target, adapter="fake_telling")

@@ -9,7 +9,7 @@ import pytest
 
 from services.integrations.domain import canonical, expressions, mapping, mapping_checks
 from services.integrations.domain.codes import Gaps, Lookup
-from services.integrations.domain.expressions import ExpressionError
+from services.integrations.domain.expressions import ExpressionError, UnmappedCode
 from services.integrations.domain.mapping import Unmappable
 from services.integrations.domain.plain_yaml import Faulty, read
 from services.integrations.routing import PUSHED
@@ -130,6 +130,22 @@ def test_a_record_that_cannot_be_filled_says_which_field_and_never_a_value() -> 
     with pytest.raises(Unmappable) as refused:
         filled("fields: {name: \"length(version)\"}", {"version": 4711})
     assert "4711" not in str(refused.value)
+
+
+@pytest.mark.parametrize("expression", [
+    "contains(name, city)", "ceil(to_number('inf'))", "floor(to_number('nan'))"])
+def test_a_function_that_fails_over_a_record_says_so_and_no_more(expression: str) -> None:
+    with pytest.raises(ExpressionError) as refused:
+        expressions.parse(expression).value({"name": "Jane", "city": None}, Lookup({}))
+    assert "Jane" not in str(refused.value)
+    with pytest.raises(UnmappedCode):
+        expressions.parse("code('t', name)").value({"name": "Jane"}, Lookup({}))
+
+
+def test_a_slice_is_taken_and_one_that_goes_nowhere_is_refused() -> None:
+    assert filled("fields: {tags: \"tags[:2]\", last: \"code('t', tags[::-1] | [0])\"}", {"tags": ["a", "b", "c"]},
+                  t={"c": 3}) == {"tags": ["a", "b"], "last": 3}
+    assert faults("fields: {name: \"tags[::0]\"}") == ["1:16 /fields/name expression"]
 
 
 @pytest.mark.parametrize("expression", [

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis.sealed import keyring_of
+from services.integrations.domain.reconciliation import CHANGING
 from services.integrations.models import Binding, Finding
 from services.integrations.operations import conflicts, inbound, intake
 from services.integrations.operations.bulk import Upsert, excluded
@@ -21,7 +22,7 @@ from services.integrations.operations.claims import create_key
 from services.integrations.operations.inbound import News
 from services.integrations.operations.locks import lock
 from services.integrations.operations.reconciliations import Scope, Side, sides
-from services.integrations.queries import lanes, walks
+from services.integrations.queries import lanes, sightings, walks
 from services.integrations.queries.statements import table_of
 
 _BINDING = table_of(Binding)
@@ -49,11 +50,13 @@ def carry_out(scope: Scope, ids: Sequence[str], session: Session, now: dt.dateti
     session.execute(*walks.locked(scope.entity, sorted({one.local_id for one in findings if one.local_id})))
     lock(session, [scope.connection_id])
     page = sides(session, keyring_of(session), scope, sorted({one.local_id for one in findings if one.local_id}))
+    seen = sightings.of(session, scope.connection_id, scope.entity,
+                        sorted({one.external_id for one in findings if one.external_id}))
     ended: Counter[str] = Counter()
     for finding in findings:
         do = _DO.get(finding.decision or "")
         side = page.get(finding.local_id or "")
-        moved = finding.decision == "repair" and (side is None or not side.ours.settled)
+        moved = _has_moved(scope, finding, side, seen.get(finding.external_id or ""))
         if do is None:
             finding.state = "done"
         elif moved or not do(session, scope, finding, side, now):
@@ -64,6 +67,14 @@ def carry_out(scope: Scope, ids: Sequence[str], session: Session, now: dt.dateti
             ended[finding.decision or ""] += 1
     session.flush()
     return ended
+
+
+def _has_moved(scope: Scope, finding: Finding, side: Side | None, sighting: Any) -> bool:
+    """Tell whether a record moved on either side since the run began: what was read of it may be old by now."""
+    if finding.decision not in CHANGING:
+        return False
+    seen_since = finding.decision == "adopt" and sighting is not None and sighting.seen_at > scope.since
+    return seen_since or (finding.local_id is not None and (side is None or not side.ours.settled))
 
 
 def _repair(session: Session, scope: Scope, finding: Finding, side: Side | None, now: dt.datetime) -> bool:

@@ -13,10 +13,21 @@ from chassis.database import new_id, utcnow
 from contracts.errors import Conflict, Invalid
 from hub_adapter.failure import Invalid as Unfit
 from hub_adapter.port import Page, Remote
-from services.integrations.models import Binding, Cursor, Delivery, Finding, Listed, Record, Run, Suspected
+from services.integrations.models import (
+    Binding,
+    Cursor,
+    Delivery,
+    Finding,
+    Listed,
+    Record,
+    Run,
+    Sighting,
+    Suspected,
+)
 from services.integrations.models import Conflict as ConflictRow
-from services.integrations.operations import conflicts, runs
+from services.integrations.operations import conflicts, inbound, runs
 from services.integrations.operations.claims import Lease
+from services.integrations.operations.inbound import News, Reading
 from services.integrations.queries.conflicts import get as conflict_of
 from tests.service.integrations.conftest import ADMIN, UPDATED, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget, ListedAdapter, Row
@@ -285,6 +296,29 @@ def test_a_record_that_cannot_stand_there_as_it_is_here_is_left_to_who_reads_the
     world.watched()
     run = world.run()
     assert (run.state, run.counts["unsendable"], world.found(run)) == ("completed", 1, {})
+
+
+@on_sqlite
+def test_what_moved_on_either_side_while_a_person_thought_about_it_is_not_taken_over_as_it_was(world: World) -> None:
+    ours_moved, still, hub = *world.ids[:2], world.hub
+    world.edit(ours_moved)
+    world.edit(still)
+    seen, strange = [world.target.put("customer", id, {"id": id, "name": "theirs"}) for id in (new_id(), new_id())]
+    world.watched()
+    run = world.run(policy={"mismatch": "adopt", "missing_local": "adopt"})
+    assert Counter(row.kind for row in world.found(run).values()) == {"mismatch": 2, "missing_local": 2}
+
+    with hub.db.write() as session:
+        session.execute(sa.update(Record).where(Record.id == ours_moved).values(version=2, seen_at=utcnow()))
+    read = News(external_id=seen.id, version="9", record={"name": "newer"})
+    with hub.db.write() as session:
+        inbound.tell(session, world.connection_id, "customer", [read], Reading(since=utcnow(), now=utcnow()))
+    done = world.approve(run, 4)
+
+    assert (done.counts["adopt"], done.counts["overtaken"]) == (2, 2)
+    assert {row.external_id for row in hub.rows(Finding, Finding.state == "done")} == {
+        world.rows[still].id, strange.id}
+    assert [row.remote_version for row in hub.rows(Sighting, Sighting.external_id == seen.id)] == ["9"]
 
 
 @on_sqlite

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -21,9 +23,34 @@ if TYPE_CHECKING:
 
 API = "/api/v1"
 LOOK_EVERY_S = 1.0
+STILL_S = 60.0
+"""A run that has not moved for so long may be waiting for a person."""
 UNDER_WAY = ("pending", "running")
 NOT_DONE = 3
 """Exit code of whoever watched a run that did not come to its end."""
+FURTHER = {"en": "It goes on in the background; hub runs watch {id} follows it.",
+           "zh-CN": "任务在后台进行；用 hub runs watch {id} 查看进度。"}
+WHAT_NOW: Mapping[str, Mapping[str, str]] = {
+    "pending": FURTHER,
+    "running": FURTHER,
+    "awaiting_approval": {
+        "en": "It asks you: look at hub runs findings {id}, then: hub runs approve {id} --count {to_confirm}",
+        "zh-CN": "等待您确认：先看 hub runs findings {id}，然后执行 hub runs approve {id} --count {to_confirm}"},
+    "completed": {"en": "It has come to its end; hub runs findings {id} shows what it found.",
+                  "zh-CN": "任务已完成；用 hub runs findings {id} 查看检查结果。"},
+    "failed": {"en": "It did not come to its end. Mend what is named above, then start it again; what it found: "
+                     "hub runs findings {id}",
+               "zh-CN": "任务未能完成。请先处理上面写明的原因，再重新开始；已有的检查结果：hub runs findings {id}"},
+    "cancelled": {"en": "It was called off; what it had done stays done. What it found: hub runs findings {id}",
+                  "zh-CN": "任务已取消，已完成的部分保持不变。已有的检查结果：hub runs findings {id}"},
+}
+"""What to do about a run, by its state."""
+STILL: Mapping[str, str] = {
+    "en": "Nothing has moved for a minute. The connection may be paused, or its system away: "
+          "GET /api/v1/connections/{connection_id} says which and why, hub status whether every room runs.",
+    "zh-CN": "一分钟内没有进展。连接可能已暂停，或对方系统不可用："
+             "GET /api/v1/connections/{connection_id} 说明是哪一种及原因，hub status 显示各服务是否都在运行。",
+}
 
 app = typer.Typer(no_args_is_help=True, help="Match, backfill, reconcile or rehearse a whole entity of a connection.")
 
@@ -54,7 +81,7 @@ def start(
     if as_json:
         print_json({"ok": True, **run})
     else:
-        out.print(f"{run['kind']} of {run['entity']} {run['state']}: hub runs watch {run['id']}", soft_wrap=True)
+        _sum_up(run)
     return 0
 
 
@@ -114,15 +141,16 @@ def findings(
         print_json({"ok": True, "findings": found})
         return 0
     for one in found:
-        of = " ".join(filter(None, (one["local_id"], one["external_id"] and f"there {one['external_id']}")))
+        of = " ".join(filter(None, (one["local_id"], one["external_id"] and f"there 对方 {one['external_id']}")))
         decided = f" → {one['decision']}" if one["decision"] else ""
-        out.print(f"[bold]{one['kind']}[/] {plain(of)}{decided} [dim]{one['id']}[/]", soft_wrap=True)
+        out.print(f"[bold]{one['kind']}[/] {plain(of)}{decided} [dim]{one['id']} version {one['version']}[/]",
+                  soft_wrap=True)  # fmt: skip
         detail = one["detail"] or {}
         for name in one["fields"]:
             sides = [plain(_shown((detail.get(side) or {}).get(name))) for side in ("ours", "theirs")]
-            out.print(f"    {name}: {sides[0]} here, {sides[1]} there", soft_wrap=True)
+            out.print(f"    {name}: {sides[0]} here 我方, {sides[1]} there 对方", soft_wrap=True)
         if one["candidates"]:
-            out.print(f"    may be there: {plain(', '.join(one['candidates']))}", soft_wrap=True)
+            out.print(f"    may be there 候选: {plain(', '.join(one['candidates']))}", soft_wrap=True)
     return 0
 
 
@@ -133,22 +161,19 @@ def decide(
     finding: Annotated[str, typer.Argument(help="Its id, as hub runs findings shows it.")],
     decision: Annotated[str, typer.Argument(help="Such as link, create or ignore.")],
     external_id: Annotated[str | None, typer.Option(help="With link: which of the candidates.")] = None,
+    version: Annotated[int, typer.Option(min=1, help="As hub runs findings shows it; 1 until it is decided.")] = 1,
     as_json: Json = False,
 ) -> int:
     """Say what is to be done about a finding; it is done once the run is approved."""
     from hub.client import asking
 
-    path = f"{API}/runs/{run}/findings"
+    body = {"decision": decision} | ({"external_id": external_id} if external_id else {})
     with asking(Installation.here()) as door:
-        here = next((one for one in _all(door, path, {}, None) if one["id"] == finding), None)
-        if here is None:
-            raise Trouble(f"the run has no finding {finding!r}", f"hub runs findings {run} lists them")
-        body = {"decision": decision} | ({"external_id": external_id} if external_id else {})
-        decided = door.patch(f"{path}/{finding}", here["version"], body)
+        decided = door.patch(f"{API}/runs/{run}/findings/{finding}", version, body)
     if as_json:
         print_json({"ok": True, **decided})
     else:
-        out.print(f"{decided['kind']}: {decided['decision']}", soft_wrap=True)
+        out.print(f"{decided['kind']}  {decided['decision']}", soft_wrap=True)
     return 0
 
 
@@ -178,7 +203,7 @@ def _told(path: str, body: dict[str, Any] | None, *, as_json: bool) -> int:
     if as_json:
         print_json({"ok": True, **run})
     else:
-        out.print(f"{run['kind']} of {run['entity']}: {run['state']}", soft_wrap=True)
+        _sum_up(run)
     return 0
 
 
@@ -186,16 +211,22 @@ def _watched(door: Door, run: dict[str, Any], *, as_json: bool) -> int:
     """Follow a run with a progress line on a terminal, else with a line for each state."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
     quiet = as_json or not err.is_terminal
+    say_still_at = time.monotonic() + STILL_S
     with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
-        line = progress.add_task(f"{run['kind']} of {run['entity']}", total=100, told="")
+        line = progress.add_task(f"{run['kind']} {run['entity']}", total=100, told="")
         while run["state"] in UNDER_WAY:
             progress.update(line, completed=run["percent"] or 0, total=100 if run["percent"] is not None else None,
                             told=_progress(run))  # fmt: skip
-            before = run["state"]
+            before = run
             time.sleep(LOOK_EVERY_S)
             run = door.get(f"{API}/runs/{run['id']}")
-            if quiet and not as_json and run["state"] != before:
+            if quiet and not as_json and run["state"] != before["state"]:
                 err.print(f"{run['state']} {_progress(run)}", soft_wrap=True)
+            if _standing(run) != _standing(before):
+                say_still_at = time.monotonic() + STILL_S
+            elif time.monotonic() >= say_still_at and not as_json:
+                _say(err, STILL, run)
+                say_still_at = math.inf
     if as_json:
         print_json({"ok": run["state"] not in ("failed", "cancelled"), **run})
     else:
@@ -204,17 +235,26 @@ def _watched(door: Door, run: dict[str, Any], *, as_json: bool) -> int:
 
 
 def _sum_up(run: dict[str, Any]) -> None:
-    out.print(f"{run['kind']} of {run['entity']} {run['state']}: {_counts(run)}", soft_wrap=True)
+    """Print how far a run is, and what to do about it in both languages."""
+    out.print(f"{run['kind']} {run['entity']}  {run['state']}  {_counts(run)}".rstrip(), soft_wrap=True)
     if run["error"]:
         out.print(plain(run["error"]), soft_wrap=True)
-    if run["state"] == "awaiting_approval":
-        out.print(f"Look at hub runs findings {run['id']}, then: hub runs approve {run['id']} "
-                  f"--count {run['to_confirm']}", soft_wrap=True)  # fmt: skip
+    _say(out, WHAT_NOW[run["state"]], run)
+
+
+def _say(to: Console, sentences: Mapping[str, str], run: Mapping[str, Any]) -> None:
+    for sentence in sentences.values():
+        to.print(f"  → {plain(sentence.format_map(run))}", soft_wrap=True)
+
+
+def _standing(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What changes when a run moves."""
+    return run["state"], run["phase"], run["counts"]
 
 
 def _progress(run: dict[str, Any]) -> str:
-    left = "" if run["seconds_left"] is None else f", about {run['seconds_left']} s left"
-    of = "" if run["total"] is None else f" of {run['total']}"
+    left = "" if run["seconds_left"] is None else f", ~{run['seconds_left']} s"
+    of = "" if run["total"] is None else f"/{run['total']}"
     return f"{run['counts'].get('seen', 0)}{of}{left}"
 
 
@@ -227,7 +267,7 @@ def _counts(run: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "nothing 无" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _all(door: Door, path: str, asked: dict[str, Any], most: int | None) -> Iterator[dict[str, Any]]:

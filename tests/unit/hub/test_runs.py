@@ -1,0 +1,124 @@
+"""What `hub runs` says of a run and asks of the gateway."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from typer.testing import CliRunner
+
+from contracts.runs import STATES
+from hub import runs
+from hub.cli import app
+from hub.demo.door import Door
+from tests.support.scripted_http import ScriptedServer, answer
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def run(state: str = "running", *, seen: int = 0) -> dict[str, Any]:
+    return {"id": "019ab0c2", "connection_id": "019aa001", "kind": "match", "entity": "customer", "state": state,
+            "phase": None, "counts": {"seen": seen}, "total": 9, "percent": None, "seconds_left": None,
+            "to_confirm": 797, "error": None}  # fmt: skip
+
+
+class Clock:
+    """Passes as it is slept."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Looks:
+    """A gateway that tells of a run what comes next."""
+
+    def __init__(self, told: Iterable[Mapping[str, Any]]) -> None:
+        self.told = iter(told)
+
+    def get(self, path: str) -> Mapping[str, Any]:
+        assert path == "/api/v1/runs/019ab0c2"
+        return next(self.told)
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, told: Iterable[Mapping[str, Any]]) -> int:
+    monkeypatch.setattr(runs, "time", Clock())
+    return runs._watched(cast(Door, Looks(told)), run(), as_json=False)
+
+
+def test_a_run_that_has_not_moved_for_a_minute_says_so_once_and_where_to_look(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert watched(monkeypatch, [run()] * 200 + [run("completed")]) == 0
+    told = capsys.readouterr().err
+    assert told.count("GET /api/v1/connections/019aa001") == 2
+    assert [bool(CHINESE.search(line)) for line in told.splitlines() if "→" in line] == [False, True]
+
+
+def test_a_run_that_moves_or_has_stood_for_less_than_a_minute_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slowly = [run(seen=n) for n in range(5) for _ in range(59)]
+    assert watched(monkeypatch, [*slowly, run("completed")]) == 0
+    assert "GET /api/v1/connections" not in capsys.readouterr().err
+
+
+def test_a_run_that_stands_again_says_so_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched(monkeypatch, [*[run()] * 70, *[run(seen=1)] * 70, run("completed")])
+    assert capsys.readouterr().err.count("GET /api/v1/connections/019aa001") == 4
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_to_do_about_a_run_is_told_in_english_and_chinese(
+    state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs._sum_up(run(state, seen=3))
+    first, english, chinese = capsys.readouterr().out.splitlines()
+    assert first == f"match customer  {state}  3 seen"
+    assert "019ab0c2" in english
+    assert "019ab0c2" in chinese
+    assert not CHINESE.search(english)
+    assert CHINESE.search(chinese)
+    if state == "awaiting_approval":
+        assert "hub runs approve 019ab0c2 --count 797" in english
+        assert "hub runs approve 019ab0c2 --count 797" in chinese
+
+
+@pytest.mark.parametrize(("options", "version"), [([], "1"), (["--version", "3"], "3")])
+def test_a_decision_is_one_request_for_the_version_that_was_looked_at(
+    tmp_path: Path, options: list[str], version: str
+) -> None:
+    decided = json.dumps({"kind": "doubtful", "decision": "link"}).encode()
+    with ScriptedServer(lambda seen: answer(body=decided)) as gateway:
+        environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
+                   "HUB_API_KEY": "a-key"}
+        said = CliRunner().invoke(app, ["runs", "decide", "RUN", "FINDING", "link", *options], env=environ)
+    assert (said.exit_code, said.output) == (0, "doubtful  link\n")
+    [asked] = gateway.requests
+    assert (asked.method, asked.path) == ("PATCH", "/api/v1/runs/RUN/findings/FINDING")
+    assert asked.headers["if-match"] == f'"{version}"'
+
+
+def test_findings_show_the_version_to_decide_on_and_both_sides(tmp_path: Path) -> None:
+    found = {"id": "019ac", "version": 2, "kind": "doubtful", "local_id": "7", "external_id": None, "decision": None,
+             "fields": ["phone"], "detail": {"ours": {"phone": "1"}, "theirs": {}}, "candidates": ["4711"]}
+    page = json.dumps({"items": [found], "next": None}).encode()
+    with ScriptedServer(lambda seen: answer(body=page)) as gateway:
+        environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
+                   "HUB_API_KEY": "a-key"}
+        said = CliRunner().invoke(app, ["runs", "findings", "RUN"], env=environ)
+    assert said.output.splitlines() == [
+        "doubtful 7 019ac version 2",
+        "    phone: 1 here 我方, nothing 无 there 对方",
+        "    may be there 候选: 4711",
+    ]

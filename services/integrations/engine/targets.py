@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -117,6 +117,19 @@ class Target:
     def redacted(self, text: str) -> str:
         """Return what the target or its adapter said, fit to be kept and shown."""
         return Redactor(self.secrets.values()).text(text)
+
+    def expected(self, ctx: Context, entity: str, local_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how a record that is sent as `body` will stand there.
+
+        The adapter is told our id as with a write, also where a mapping leaves it out; only then it is not compared.
+
+        Raises:
+            Invalid: the record cannot stand there.
+        """
+        expected = dict(self.adapter.expected(ctx, entity, {"id": local_id, **body}))
+        if "id" not in body:
+            expected.pop("id", None)
+        return expected
 
     @contextmanager
     def calling(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None],

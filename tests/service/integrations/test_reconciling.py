@@ -20,6 +20,7 @@ from services.integrations.models import (
     Finding,
     Listed,
     Record,
+    Route,
     Run,
     Sighting,
     Suspected,
@@ -30,6 +31,7 @@ from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading
 from services.integrations.queries.conflicts import get as conflict_of
 from tests.service.integrations.conftest import ADMIN, UPDATED, Hub, on_sqlite
+from tests.service.integrations.test_mappings import save, use
 from tests.support.fake_target import FakeTarget, ListedAdapter, Row
 from tests.support.processes import eventually
 
@@ -282,6 +284,27 @@ def test_what_the_target_does_not_keep_is_sent_again_once_and_then_only_told(
     again = world.run()
     assert (again.state, [row.state for row in world.found(again).values()]) == ("completed", ["open"])
     assert len(world.hub.rows(Delivery)) == 1
+
+
+@on_sqlite
+@pytest.mark.parametrize("kind", ["reconcile", "dry_run"])
+def test_an_adapter_is_told_our_id_also_of_a_record_whose_mapping_leaves_it_out(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def keyed(self: Any, ctx: Any, entity: str, body: Any) -> Any:
+        assert body["id"] in world.ids
+        return body
+
+    hub, [route] = world.hub, world.hub.rows(Route)
+    for id, row in world.rows.items():  # as it stands once it was sent by the mapping
+        world.target.put("customer", id, {"name": row.body["name"]})
+    monkeypatch.setattr(ListedAdapter, "expected", keyed)
+    use(hub, route.id, save(hub, route.id, "fields:\n  name: name\n"))
+    world.watched()
+
+    done = hub.until_run(hub.start_run(world.connection_id, kind), "completed")
+
+    assert (done.counts["seen"] > 0, world.found(done)) == (True, {})
 
 
 @on_sqlite

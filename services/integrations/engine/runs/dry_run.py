@@ -183,7 +183,7 @@ def _both_sides(sent: InForce, ours: _Ours, target: Target, ctx: Context) -> _Th
         body = sent.body(entity, ours.state or {}, creating=ours.external_id is None)
     except Unmappable as error:
         raise Invalid(f"the mapping cannot fill it: {error}", field=f"/{error.field}") from error
-    expected = target.adapter.expected(ctx, entity, body)
+    expected = target.expected(ctx, entity, ours.row.id, body)
     if ours.external_id is not None:
         kept = sent.once(entity)
         expected = {name: value for name, value in expected.items() if name not in kept}

@@ -31,7 +31,7 @@ def expected_of(target: Target, ctx: Context, scope: Scope, side: Side) -> Mappi
     """Return how a record of ours should stand there; None if it cannot."""
     try:
         body = scope.sent.body(scope.entity, side.state, creating=False)
-        expected = target.adapter.expected(ctx, scope.entity, body)
+        expected = target.expected(ctx, scope.entity, side.ours.local_id, body)
     except (Invalid, Unmappable):
         return None
     kept = {name: value for name, value in expected.items() if name not in scope.sent.once(scope.entity)}

@@ -14,7 +14,7 @@ import pytest
 
 from hub_adapter.conformance.outcome import Outcome, Told
 from hub_adapter.conformance.proxy import FaultProxy
-from hub_adapter.conformance.report import Check, Reports, SuiteReport
+from hub_adapter.conformance.report import Check, Reports, SuiteReport, sentence
 from hub_adapter.conformance.structural import StructuralSuite
 
 REPORTS = pytest.StashKey[Reports]()
@@ -29,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--conformance-report") is not None and config.getoption("dist", "no") != "no":
+        raise pytest.UsageError("--conformance-report is of one process: leave out -n, as no worker sees all checks")
     config.stash[REPORTS] = Reports()
 
 
@@ -60,7 +62,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if _is_check(item) and (call.when == "call" or report.failed):
+    if _is_check(item) and (call.when == "call" or report.failed or (call.when == "setup" and report.skipped)):
         report_of(item).checks[item.nodeid] = _ended(item, report)
     return report
 
@@ -89,20 +91,31 @@ def report_of(item: pytest.Function) -> SuiteReport:
 
 def _ended(item: pytest.Function, report: pytest.TestReport) -> Check:
     told = item.stash.get(TOLD, None)
-    outcome = Outcome.FAILED if report.failed else told.outcome if told else Outcome.PROVEN
-    said = str(told or "")
+    outcome, said = (told.outcome, str(told)) if told else (Outcome.PROVEN, "")
     if report.failed:
         crash = getattr(report.longrepr, "reprcrash", None)
-        said = str(crash.message if crash else report.longrepr).partition("\n")[0]
+        outcome, said = Outcome.FAILED, str(crash.message if crash else report.longrepr).partition("\n")[0]
+    elif report.skipped:
+        outcome, said = Outcome.NOT_SHOWN, _left_out(report)
+    asked = getattr(item, "callspec", None)
     return Check(
-        name=item.originalname.removeprefix("test_").replace("_", " "),
-        of=item.callspec.id if hasattr(item, "callspec") else None,
+        name=sentence(item.originalname),
+        of=asked.id if asked else None,
+        entity=asked.params.get("entity") if asked else None,
         outcome=outcome,
         message=said,
         seconds=report.duration,
         proves=getattr(item.function, "proves", None),
         once=getattr(item.function, "once", False),
     )
+
+
+def _left_out(report: pytest.TestReport) -> str:
+    """Why a check was skipped, or was expected to fail and did."""
+    if hasattr(report, "wasxfail"):
+        return f"expected to fail: {report.wasxfail}".strip()
+    said = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return f"skipped: {said.removeprefix('Skipped: ')}"
 
 
 def _is_check(item: pytest.Item) -> TypeGuard[pytest.Function]:

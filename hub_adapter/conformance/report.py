@@ -6,10 +6,25 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
+from hub_adapter.conformance.checks.once import OnceChecks
 from hub_adapter.conformance.outcome import Outcome
 from hub_adapter.port import AT_LEAST_ONCE, AdapterSpec, Capability, guarantee
+
+
+def sentence(name: str) -> str:
+    """A check's name as what holds if it is proven."""
+    return name.removeprefix("test_").replace("_", " ")
+
+
+ONE_RECORD = frozenset(
+    sentence(name)
+    for name, check in vars(OnceChecks).items()
+    if getattr(check, "once", False) and not hasattr(check, "proves")
+)
+"""The checks about one record staying one that are asked of every adapter, whatever it declares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +34,13 @@ class Check:
     Args:
         name: what holds if it is proven, as a sentence.
         of: the entity or case that it was asked of.
-        once: it is about one record staying one: while such a check fails, no guarantee above the least is earned.
+        entity: the entity, if it is asked of each that the suite names.
+        once: it is about one record staying one: no guarantee above the least is earned unless it is proven.
     """
 
     name: str
     of: str | None
+    entity: str | None
     outcome: Outcome
     message: str
     seconds: float
@@ -50,9 +67,22 @@ class SuiteReport:
 
     @property
     def earned(self) -> str:
-        """The guarantee that a connection through this adapter may promise, by what was shown."""
-        doubled = any(check.once and check.outcome is Outcome.FAILED for check in self.checks.values())
-        return AT_LEAST_ONCE if doubled else guarantee(self.proven)
+        """The guarantee that a connection through this adapter may promise, by what was shown of each entity asked."""
+        once = [check for check in self.checks.values() if check.once]
+        held = all(check.outcome in (Outcome.PROVEN, Outcome.NOT_CLAIMED) for check in once)
+        entities = {check.entity for check in self.checks.values() if check.entity is not None}
+        whole = set(product(entities, ONE_RECORD)) <= {(check.entity, check.name) for check in once}
+        return guarantee(self.proven) if entities and whole and held else AT_LEAST_ONCE
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Entities of whose records something was proven or denied. Of the spec's others a poll may be, and no more."""
+        found = {check.entity for check in self.checks.values() if check.outcome in (Outcome.PROVEN, Outcome.FAILED)}
+        return tuple(entity for entity in self.spec.entities if entity in found)
+
+    @property
+    def not_asked(self) -> tuple[str, ...]:
+        return tuple(entity for entity in self.spec.entities if entity not in self.asked)
 
     def count(self, outcome: Outcome) -> int:
         return Counter(check.outcome for check in self.checks.values())[outcome]
@@ -62,6 +92,7 @@ class SuiteReport:
         return {
             "adapter": spec.name,
             "version": spec.version,
+            "entities": {"asked": list(self.asked), "not asked": list(self.not_asked)},
             "capabilities": {
                 "proven": sorted(self.proven),
                 "declared, not proven": sorted(spec.capabilities - self.proven),
@@ -79,6 +110,8 @@ class SuiteReport:
     def lines(self) -> Iterator[str]:
         counted = ", ".join(f"{self.count(outcome)} {outcome}" for outcome in Outcome if self.count(outcome))
         yield f"{self.spec.name} {self.spec.version}: {counted}; earned: {self.earned}"
+        not_asked = f"; not of: {', '.join(self.not_asked)}" if self.not_asked else ""
+        yield f"  asked of: {', '.join(self.asked) or 'no entity'}{not_asked}"
         for check in self.checks.values():
             if check.outcome in (Outcome.NOT_CLAIMED, Outcome.NOT_SHOWN):
                 of = f" [{check.of}]" if check.of else ""

@@ -27,6 +27,27 @@ def test_every_link_to_a_file_of_ours_leads_there() -> None:
     assert dead == []
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_no_table_is_cut_by_an_empty_line(page: Path) -> None:
+    lines = ["", *page.read_text(encoding="utf-8").splitlines(), ""]
+    assert [row for before, row, after in zip(lines, lines[1:], lines[2:], strict=False)
+            if row.startswith("| ") and not before.startswith("|") and not after.startswith("|--")] == []
+
+
+def commands(page: Path) -> list[str]:
+    """What a reader of the page copies: its blocks of code without their comments, not what is only shown."""
+    blocks = re.findall(r"^```(\w+.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [re.sub(r"\s+# .*$", "", block, flags=re.MULTILINE) for block in blocks if not block.startswith("text\n")]
+
+
+@pytest.mark.parametrize("chinese", sorted((ROOT / "docs" / "guides").glob("*.zh-CN.md")), ids=lambda page: page.stem)
+def test_a_guide_has_the_same_commands_in_both_languages(chinese: Path) -> None:
+    english = chinese.with_name(chinese.name.replace(".zh-CN", ""))
+    assert commands(chinese) == commands(english)
+    assert f"]({chinese.name})" in english.read_text(encoding="utf-8")
+    assert f"]({english.name})" in chinese.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("words", [integrations.DELIVERY_STATES, integrations.DIRECTIONS, integrations.GUARANTEES,
                                    integrations.RESOLUTIONS, depth.DEPTHS],
                          ids=["states", "directions", "guarantees", "resolutions", "depths"])

@@ -13,8 +13,10 @@ from chassis.database import new_id, utcnow
 from contracts.errors import Conflict, Invalid
 from hub_adapter.failure import Invalid as Unfit
 from hub_adapter.port import Page, Remote
+from services.integrations.adapters import registry
 from services.integrations.models import (
     Binding,
+    Connection,
     Cursor,
     Delivery,
     Finding,
@@ -258,6 +260,30 @@ def test_a_run_is_started_again_when_its_time_has_come_and_what_it_kept_is_forgo
     assert new.next_run_at is not None
     hub.engine.pruner.prune()
     assert (hub.rows(Listed), hub.rows(Suspected)) == ([], [])
+
+
+@on_sqlite
+@pytest.mark.parametrize("adapter", ["not_installed", "broken"])
+def test_a_run_that_cannot_be_repeated_as_its_adapter_is_missing_keeps_no_other_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch, adapter: str
+) -> None:
+    monkeypatch.setitem(registry.OURS, "broken", f"{__name__}:nothing_of_the_kind")
+    hub, lost = world.hub, world.connection_id
+    first = hub.start_run(lost, "reconcile", every_h=1)
+    with hub.db.write() as session:
+        taken = session.get_one(Run, first)
+        taken.state, taken.next_run_at = "completed", utcnow()
+        session.get_one(Connection, lost).adapter = adapter
+
+    with pytest.raises(Conflict, match=adapter):
+        hub.start_run(lost, "reconcile")
+    other = hub.start_run(hub.connect(world.target, "customer", adapter="fake_listed"), "reconcile")
+    world.watched()
+
+    hub.until_run(other, "awaiting_approval")
+    [late] = hub.rows(Run, Run.connection_id == lost)
+    assert late.next_run_at is not None
+    assert late.next_run_at > utcnow()
 
 
 @on_sqlite

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from chassis import telemetry
-from contracts.errors import HubError, Invalid
+from contracts.errors import Conflict, HubError, Invalid
 from contracts.schema import Request, dump, load
+from services.integrations.adapters import registry
 from services.integrations.engine.runs import backfill, dry_run, match, reconcile, replay
 from services.integrations.engine.turns import Asked, Kind
 from services.integrations.models import Connection, Run
@@ -40,15 +41,18 @@ def start(session: Session, connection: Connection, request: Mapping[str, Any], 
 
     Raises:
         Invalid: the kind is not known, or takes no such filter or option.
-        Conflict: it makes no sense now, or one like it is unfinished.
+        Conflict: it makes no sense now, one like it is unfinished, or the connection's adapter is missing.
     """
     kind = KINDS.get(request["kind"])
     if kind is None:
         raise Invalid.of("/kind", "unsupported", f"The hub has runs of: {', '.join(KINDS)}.")
     checked = {"filter": _checked("filter", kind.Filter, request),
                "options": _checked("options", kind.Options, request)}
-    plan = kind.plan(session, Asked(connection=connection, entity=request["entity"], reason=request["reason"],
-                                    **checked))
+    try:
+        plan = kind.plan(session, Asked(connection=connection, entity=request["entity"], reason=request["reason"],
+                                        **checked))
+    except (registry.UnknownAdapter, registry.BrokenAdapter) as error:
+        raise Conflict(f"{connection.name} cannot be used: {error}") from error
     return runs.create(session, connection, {**request, **checked}, plan, now, by=by)
 
 
@@ -57,10 +61,12 @@ def repeat(session: Session, now: dt.datetime) -> None:
     for run in queries.to_repeat(session, now):
         again = {name: getattr(run, name) for name in ("kind", "entity", "filter", "options", "reason")}
         try:
-            start(session, session.get_one(Connection, run.connection_id), again, now, by=run.created_by)
-        except HubError as error:
+            with session.begin_nested():
+                start(session, session.get_one(Connection, run.connection_id), again, now, by=run.created_by)
+        except Exception as error:  # whatever it is, the runs of other connections do not wait for it
+            reason = error.message if isinstance(error, HubError) else type(error).__name__
             log.warning("run_not_repeated", run_id=run.id, kind=run.kind, entity=run.entity,
-                        connection_id=run.connection_id, reason=error.message)
+                        connection_id=run.connection_id, reason=reason)
             run.next_run_at = runs.later(run, now)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from contracts import customers, sales, tasks
-from contracts.schema import Money, Timestamp, instance_of
+from contracts.schema import Money, Sensitive, Timestamp, instance_of
 
 Json = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ CONTRACTS: Mapping[str, type[Schema]] = {
 
 @cache
 def schema_of(contract: type[Schema]) -> Json:
-    """Return the JSON Schema (2020-12) of a record as it is kept: JSON-ready and in clear."""
+    """Return the JSON Schema (2020-12) of a record as it is kept: JSON-ready, in clear, sensitive fields marked."""
     declared = instance_of(contract).dump_fields
     return {"type": "object", "properties": {name: _of(field) for name, field in declared.items()},
             "required": [name for name, field in declared.items() if field.required]}
@@ -41,6 +41,8 @@ def _of(field: fields.Field[Any]) -> Json:
         shape["format"] = "decimal"
     elif isinstance(field, fields.Boolean | fields.Integer | fields.Float):
         shape["type"] = {fields.Boolean: "boolean", fields.Integer: "integer"}.get(type(field), "number")
+    if isinstance(field, Sensitive):
+        shape["sensitive"] = True
     for validator in field.validators:
         if isinstance(validator, validate.OneOf):
             shape["enum"] = list(validator.choices)

@@ -29,6 +29,8 @@ WORK = 200_000
 MOST_CHARACTERS = 1_000_000
 _TOO_MUCH = "it takes more work, or yields more, than a record needs"
 ANY: Schema = {}
+_HIDDEN: Schema = {"sensitive": True}
+"""Of any shape, and made of a sensitive field."""
 
 
 class ExpressionError(ValueError):
@@ -41,6 +43,10 @@ class ExpressionError(ValueError):
 
 class UnknownName(ExpressionError):
     """An expression names a field that the record does not have."""
+
+
+class SensitiveLookup(ExpressionError):
+    """An expression looks up what may be a sensitive value as a code: codes are shown in previews, gaps and errors."""
 
 
 class UnmappedCode(ExpressionError):
@@ -190,9 +196,54 @@ def require_names(expression: Expression, schema: Schema) -> None:
 
     Raises:
         UnknownName: somewhere it names a field that is not in `schema`.
+        SensitiveLookup: it looks up a code that is made of a sensitive field.
         ExpressionError: it calls a function that is not there.
     """
-    _shape(expression.tree, schema, expression.text)
+    shape_of(expression, schema)
+
+
+def shape_of(expression: Expression, schema: Schema) -> Schema:
+    """Return the schema of what an expression yields of a record of `schema`, as far as it is known.
+
+    Raises:
+        ExpressionError: as `require_names`.
+    """
+    try:
+        return _shape(expression.tree, schema, expression.text)
+    except RecursionError:
+        raise ExpressionError("it is nested too deeply") from None
+
+
+def is_sensitive(schema: Schema) -> bool:
+    """Tell whether a value of `schema` is, has, or is made of a sensitive field."""
+    if "sensitive" in schema:
+        return bool(schema["sensitive"])
+    inner = (*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties"))
+    return any(is_sensitive(one) for one in inner if isinstance(one, Mapping))
+
+
+def part_of(schema: Schema, name: str) -> Schema:
+    """Return the schema of what stands under a name in a value of `schema`; `ANY` where nothing does."""
+    return schema["properties"].get(name, ANY) if "properties" in schema else _made_of(schema)
+
+
+def items_of(schema: Schema) -> Schema:
+    """Return the schema of the elements of a value of `schema`."""
+    items: Schema = schema["items"] if "items" in schema else _made_of(schema)
+    return items
+
+
+def _made_of(*schemas: Schema) -> Schema:
+    return _HIDDEN if any(map(is_sensitive, schemas)) else ANY
+
+
+def _made(kind: str, parts: Iterable[Schema], **inner: Any) -> Schema:
+    """Return the schema of what an expression makes; a pipe of these doubles, so whether it is sensitive is kept."""
+    return {"type": kind, "sensitive": any(map(is_sensitive, parts)), **inner}
+
+
+def _same(one: Schema, other: Schema) -> bool:
+    return one is other or ("sensitive" not in one and one == other)
 
 
 def tables_of(expression: Expression) -> set[str]:
@@ -226,12 +277,12 @@ def _shape(node: Any, schema: Schema, text: str) -> Schema:
             schema = _shape(child, schema, text)
         return schema
     if kind == "index":
-        return _items(schema)
+        return items_of(schema)
     if kind in ("projection", "value_projection", "filter_projection"):
         return _projected(node, schema, text)
     if kind == "flatten":
         inner = _shape(children[0], schema, text)
-        deeper = _items(inner)
+        deeper = items_of(inner)
         return deeper if deeper.get("type") == "array" else inner
     if kind == "function_expression":
         return _called(node, schema, text)
@@ -240,18 +291,18 @@ def _shape(node: Any, schema: Schema, text: str) -> Schema:
     inner_shapes = [_shape(child, schema, text) for child in children]
     if kind == "multi_select_dict":
         names = [pair["value"] for pair in children]
-        return {"type": "object", "properties": dict(zip(names, inner_shapes, strict=True))}
+        return _made("object", inner_shapes, properties=dict(zip(names, inner_shapes, strict=True)))
     if kind == "key_val_pair":
         return inner_shapes[0]
-    if kind in ("or_expression", "and_expression") and inner_shapes[0] == inner_shapes[1]:
+    if kind in ("or_expression", "and_expression") and _same(*inner_shapes):
         return inner_shapes[0]
-    return ANY
+    return _made_of(*inner_shapes)
 
 
 def _field(name: str, schema: Schema, text: str) -> Schema:
     properties, others = schema.get("properties"), schema.get("additionalProperties")
-    if not schema or (properties is None and others in (None, True) and "object" in _types(schema)):
-        return ANY
+    if schema in (ANY, _HIDDEN) or (properties is None and others in (None, True) and "object" in _types(schema)):
+        return _made_of(schema)
     if properties is not None and name in properties:
         found: Schema = properties[name]
         return found
@@ -271,21 +322,17 @@ def _types(schema: Schema) -> list[str]:
     return [kinds] if isinstance(kinds, str) else list(kinds)
 
 
-def _items(schema: Schema) -> Schema:
-    items: Schema = schema.get("items", ANY)
-    return items
-
-
 def _projected(node: Any, schema: Schema, text: str) -> Schema:
     source = _shape(node["children"][0], schema, text)
     if node["type"] == "value_projection":
         others = source.get("additionalProperties")
-        element = others if isinstance(others, Mapping) else ANY
+        element = others if isinstance(others, Mapping) else _made_of(source)
     else:
-        element = _items(source)
+        element = items_of(source)
     for condition in node["children"][2:]:
         _shape(condition, element, text)
-    return {"type": "array", "items": _shape(node["children"][1], element, text)}
+    each = _shape(node["children"][1], element, text)
+    return _made("array", [each], items=each)
 
 
 def _called(node: Any, schema: Schema, text: str) -> Schema:
@@ -293,12 +340,14 @@ def _called(node: Any, schema: Schema, text: str) -> Schema:
     if name not in _Functions.FUNCTION_TABLE:
         raise ExpressionError(f"there is no function {name!r}", _offset(name, text))
     plain = {n: _shape(child, schema, text) for n, child in enumerate(children) if child["type"] != "expref"}
-    element = _items(plain.get(_OVER.get(name, -1), ANY))
+    element = items_of(plain.get(_OVER.get(name, -1), ANY))
     over = [_shape(child["children"][0], element, text) for child in children if child["type"] == "expref"]
+    if name == "code" and is_sensitive(plain.get(1, ANY)):
+        raise SensitiveLookup("code() cannot look up what is made of a sensitive field", _offset(name, text))
     if name == "map":
-        return {"type": "array", "items": over[0] if over else ANY}
+        return _made("array", over, items=over[0] if over else ANY)
     if name in _SAME_AS_ARGUMENT:
         return plain.get(_SAME_AS_ARGUMENT[name], ANY)
     if name in _ELEMENT_OF_ARGUMENT:
-        return _items(plain.get(_ELEMENT_OF_ARGUMENT[name], ANY))
-    return _YIELDS.get(name, ANY)
+        return items_of(plain.get(_ELEMENT_OF_ARGUMENT[name], ANY))
+    return {**_YIELDS.get(name, ANY), **_made_of(*plain.values(), *over)}

@@ -8,7 +8,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from services.integrations.domain import canonical, expressions
-from services.integrations.domain.expressions import Budget, ExpressionError
+from services.integrations.domain.expressions import Budget, ExpressionError, SensitiveLookup
 from services.integrations.domain.mapping import Mapping as RecordMapping
 from services.integrations.domain.mapping import Rule, Unmappable, pointer_of
 from services.integrations.domain.plain_yaml import Fault, Faulty
@@ -59,11 +59,25 @@ def _names(mapping: RecordMapping, rule: Rule, source: Json, target: Json | None
                     f"The target takes no `{rule.target}`; it takes: {known}.")
     if rule.source is None:
         return
+    place = mapping.document.place(f"{pointer}/from")
     try:
-        expressions.require_names(rule.source, source)
+        shape = expressions.shape_of(rule.source, source)
     except ExpressionError as error:
-        yield Fault(mapping.document.place(f"{pointer}/from"), "unknown_source",
+        yield Fault(place, "sensitive" if isinstance(error, SensitiveLookup) else "unknown_source",
                     f"{rule.source.text!r}, character {error.offset + 1}: {error}.")
+    else:
+        if _looks_up_sensitive(_schema(target, rule), shape):
+            yield Fault(place, "sensitive", f"The target looks up codes in `{rule.target}`, and "
+                                            f"{rule.source.text!r} makes them of a sensitive field.")
+
+
+def _looks_up_sensitive(schema: Json, shape: Json) -> bool:
+    """Tell whether a target looks up, as a code, what is made of a sensitive field: codes are shown, as by `code`."""
+    if "codeTable" in schema:
+        return expressions.is_sensitive(shape)
+    return any(_looks_up_sensitive(inner, expressions.part_of(shape, name))
+               for name, inner in schema.get("properties", {}).items()) or (
+        "items" in schema and _looks_up_sensitive(schema["items"], expressions.items_of(shape)))
 
 
 def _schema(target: Json | None, rule: Rule) -> Json:

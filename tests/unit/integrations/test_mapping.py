@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -84,6 +85,33 @@ def test_an_expression_over_fields_that_are_there_is_taken(expression: str) -> N
     expressions.require_names(expressions.parse(expression), ORDER)
 
 
+@pytest.mark.parametrize("argument", [
+    "ship_to.phone", "ship_to.phone || number", "values(ship_to)[0]", "ship_to.* | [0]", "join('', [ship_to.phone])",
+    "ship_to.{a: phone}.a", "[ship_to.phone][0]", "to_string(to_number(ship_to.phone))", "to_string(ship_to)",
+    "merge(ship_to, {x: number}).phone", "not_null(ship_to.phone, number)", "map(&phone, [ship_to])[0]"])
+def test_what_can_be_made_of_a_sensitive_field_is_no_code(argument: str) -> None:
+    with pytest.raises(expressions.SensitiveLookup):
+        expressions.shape_of(expressions.parse(f"code('t', {argument})"), ORDER)
+
+
+def test_a_sensitive_field_is_refused_as_a_code_at_its_place_and_beside_one_it_is_not() -> None:
+    assert faults("fields:\n  name: {from: \"ship_to.phone | code('t', @)\"}", source=ORDER) == [
+        "2:16 /fields/name/from sensitive"]
+    taken = "ship_to.{phone: phone, city: code('cities', city), to: recipient}"
+    expressions.require_names(expressions.parse(taken), ORDER)
+    target = {"properties": {"lines": {"type": "array", "items": {"properties": {"tax_code": {"codeTable": "taxes"}}}}}}
+    for lines, refused in (("lines", False), ("[{tax_code: number, name: ship_to.phone}]", True),
+                           ("map(&{tax_code: tax_code, name: name}, lines)", False),
+                           ("map(&{tax_code: phone, name: city}, [ship_to])", True)):
+        read_one = mapping.read(f"fields: {{lines: \"{lines}\"}}")
+        if not refused:
+            mapping_checks.require_sound(read_one, ORDER, target, {})
+            continue
+        with pytest.raises(Faulty) as refusal:
+            mapping_checks.require_sound(read_one, ORDER, target, {})
+        assert [fault.code for fault in refusal.value.faults] == ["sensitive"]
+
+
 def test_a_result_of_the_wrong_type_is_found_on_made_up_records_and_on_real_ones() -> None:
     assert faults("fields: {name: version}") == ["1:16 /fields/name type"]
     assert faults("fields: {name: invoice.title}") == ["1:16 /fields/name type"], "not every customer has one"
@@ -113,7 +141,7 @@ fields:
   language: {value: zh}
   codes: "lines[].code('taxes', tax)"
 """
-    record = {"name": "客户", "phone": None, "level": "A", "lines": [{"tax": "V"}, {"tax": ""}],
+    record: Any = {"name": "客户", "phone": None, "level": "A", "lines": [{"tax": "V"}, {"tax": ""}],
               "consent": {"email": {}}, "note": "stays here"}
     sent = filled(text, record, terms={"A": 7}, taxes={"V": 13})
     assert sent == {"name": "客户", "phone": "none", "term": 7, "language": "zh", "codes": [13],
@@ -158,6 +186,14 @@ def test_an_expression_that_grows_without_end_is_stopped_at_once(expression: str
     record = {"number": "x" * 50, "lines": [{"sku": "a"}, {"sku": "b"}], "split": ["a"] * 10}
     with pytest.raises(ExpressionError):
         expressions.parse(expression).value(record, Lookup({}))
+
+
+@pytest.mark.parametrize("expression", [
+    "|".join(["{a:@,b:@}"] * 90), "({0})||({0})".format("|".join(["{a:@,b:@}"] * 45)),
+    "({0})||({0})".format("|".join(["[].{a:@,b:@}"] * 35)), "number" + "[]" * 480])
+def test_the_shape_of_what_grows_without_end_is_told_at_once(expression: str) -> None:
+    with suppress(ExpressionError):
+        expressions.shape_of(expressions.parse(expression), ORDER)
 
 
 def test_all_fields_of_a_record_share_one_budget() -> None:

@@ -93,9 +93,6 @@ def _left(hub: Hub, tables: Tables) -> Iterator[str]:
 
 def breaches(hub: Hub, tables: Tables) -> Iterator[str]:
     """Yield what each target has lost, doubled or put back, by its own table."""
-    names = {id: name for name, id in hub.lab.connections.items()}
-    last = {(names[row["connection_id"]], row["entity"], row["local_id"]): row["state"]
-            for row in sorted(tables.delivery.values(), key=lambda row: (row["source_version"], row["id"]))}
     stopped = {name for name, id in hub.lab.connections.items() if any(
         row["op"] == "append" and row["state"] == "dead" for row in tables.delivery.values()
         if row["connection_id"] == id)}
@@ -104,8 +101,7 @@ def breaches(hub: Hub, tables: Tables) -> Iterator[str]:
         for (entity, id), version in hub.truth.items():
             there = [target.rows[row].version for row in target.of(entity, id)]
             wanted = [] if id in hub.cancelled else [version]
-            excused = last.get((name, entity, id)) == "dead" or (name, entity, id) in hub.lost
-            if there != wanted and not excused:
+            if there != wanted and (name, entity, id) not in hub.lost:
                 yield f"{name}: {entity} {id} should stand there as {wanted}, and does as {there}"
         if name not in stopped and target.facts.get("account", []) != list(range(1, hub.facts + 1)):
             yield f"{name}: {hub.facts} facts were accepted, it has {target.facts.get('account', [])}"

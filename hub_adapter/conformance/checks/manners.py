@@ -26,6 +26,8 @@ class MannerChecks(RiggedSuite):
 
     def test_no_more_is_sent_than_the_rate_allows(self, rig: Rig, entity: str) -> None:
         rig.write(entity, rig.fresh(entity))
+        if len(rig.exchanges) < 2:
+            raise NotShown(f"a new {entity} takes one request: no rate ends amid it")
         for allowed in range(1, len(rig.exchanges)):
             before = len(rig.proxy.seen)
             failure = _failure_of_limited(rig, entity, allowed)

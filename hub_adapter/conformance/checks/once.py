@@ -64,16 +64,17 @@ class OnceChecks(RiggedSuite):
     @proves(Capability.IDEMPOTENCY_KEY)
     @one_record
     def test_two_workers_at_once_make_one_record(self, rig: Rig, entity: str) -> None:
+        reads = rig.changing(entity)
         cmd, meeting = rig.fresh(entity), threading.Barrier(2)
         trouble: list[BaseException] = []
 
         def worker() -> None:
-            met = False
+            asked = 0
 
             def meet(exchange: Exchange) -> None:
-                nonlocal met
-                if not met:  # behind the first request of each: both have looked, neither has found
-                    met = True
+                nonlocal asked
+                asked += 1
+                if asked == reads:  # behind the last read of each: both have looked, neither has found
                     meeting.wait(MEET_WITHIN_S)
 
             try:

@@ -83,7 +83,11 @@ class ReadingChecks(RiggedSuite):
     def test_a_change_reaches_the_record(self, rig: Rig, entity: str) -> None:
         cmd = rig.fresh(entity)
         written = rig.write(entity, cmd)
-        self._comes_back(rig, entity, follow(cmd, written, rig.revised(entity, cmd.body, "2")))
+        body = rig.revised(entity, cmd.body, "2")
+        (field,) = (name for name in body if body[name] != cmd.body.get(name))
+        changed = self._comes_back(rig, entity, follow(cmd, written, body))
+        told = rig.read(entity, changed.external_id).body.get(field)
+        assert told == body[field], f"{field}: {body[field]!r} comes back as {told!r}"
         assert rig.count(entity, cmd) <= 1, "a change made another record"
 
     @proves(Capability.CONDITIONAL_WRITE)
@@ -122,7 +126,9 @@ class ReadingChecks(RiggedSuite):
         rig.write(entity, rig.fresh(entity))
         before = len(rig.exchanges)
         self.adapter.list(rig.open(), entity, None, 1)
-        for step in range(len(rig.exchanges) - before):
+        requests = len(rig.exchanges) - before
+        assert requests, "a listing asks nobody"
+        for step in range(requests):
             for fault in ({"status": 500}, {"drop": "within"}):
                 scripted = rig.fail(skip=step, **fault)
                 with pytest.raises(AdapterError):

@@ -14,6 +14,8 @@ from hub.trouble import Trouble
 T = TypeVar("T")
 TIMEOUT_S = 15.0
 """How long one answer may take to begin, or to go on."""
+MOST_PAUSE_S = 2.0
+"""Longer than this is not waited before asking again."""
 
 
 class Refused(Exception):
@@ -83,7 +85,8 @@ class Door:
                 problem = Refused(answer.status_code, _problem(answer))
                 if answer.status_code not in (502, 503, 504) and answer.headers.get("Retry-After") is None:
                     raise problem
-                pause = min(float(answer.headers.get("Retry-After", 1)), 2.0)
+                after = answer.headers.get("Retry-After", "1")
+                pause = min(float(after), MOST_PAUSE_S) if after.isdecimal() else MOST_PAUSE_S  # it may be a date
             if time.monotonic() + pause > deadline:
                 if isinstance(problem, Refused):
                     raise problem

@@ -53,6 +53,12 @@ def test_a_page_of_another_program_is_no_gateway(ask: Ask) -> None:
     assert json.loads(said.stdout)["remedy"] == "set GATEWAY_LISTEN, or HUB_PORT, to where the gateway listens"
 
 
+@pytest.mark.parametrize("after", ["Sun, 22 Nov 2026 13:00:00 GMT", "nan", "-1", "soon"])
+def test_a_pause_that_is_no_number_of_seconds_hides_no_refusal(ask: Ask, after: str) -> None:
+    said = ask(answer(503, b'{"code": "no", "detail": "No."}', [f"Retry-After: {after}"]), "--json")
+    assert json.loads(said.stdout)["problem"] == "the hub refused (503 no: No.)"
+
+
 @pytest.mark.parametrize("key", ["密钥", "a key", "a-key\n", "a-key\x7f"])
 def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_asked(ask: Ask, key: str) -> None:
     said = ask(answer(), "--json", key=key)

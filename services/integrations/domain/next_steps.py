@@ -75,8 +75,10 @@ OF_THE_DEAD: Mapping[str, Words] = {
 OF_THE_UNMATCHED: Mapping[str, Words] = {
     failures.AWAITING_MATCH: {
         "en": "It is being found out which records the external system has already, so that none is made twice. "
-              "Confirm the open match run, or cancel it; then it goes on by itself.",
-        "zh-CN": "正在查明外部系统已有哪些记录，以免重复创建。请确认或取消未结束的匹配运行，之后自动继续。"},
+              "Confirm the open match run, or cancel it; start another if one that was confirmed broke off. Then it "
+              "goes on by itself.",
+        "zh-CN": "正在查明外部系统已有哪些记录，以免重复创建。请确认或取消未结束的匹配运行；"
+                 "若已确认的匹配中断，请重新开始一次。之后自动继续。"},
     failures.LEFT_OUT: {
         "en": "Go-live matching left the record out: it may be there already, so nothing is made. Start another match "
               "run, link the record or say that it is to be created, then run a backfill.",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, column_property, mapped_column
+from sqlalchemy.orm import Mapped, aliased, column_property, mapped_column
 
 from chassis.database import Id, Json, UtcDateTime, new_id
 from services.integrations.domain.breaker import Breaker
@@ -16,6 +16,14 @@ from services.integrations.domain.runs import UNFINISHED
 from services.integrations.models.base import Base, one_of
 from services.integrations.models.route import Route
 from services.integrations.models.run import Run
+
+
+def _broke_off() -> sa.ColumnElement[bool]:
+    """Tell of a match that was confirmed and did not come to its end, with no other confirmed since."""
+    later = aliased(Run)
+    since = sa.select(1).where(later.connection_id == Run.connection_id, later.entity == Run.entity,
+                               later.kind == "match", later.id > Run.id, later.approved_by.is_not(None))
+    return sa.and_(one_of("run.state", ("failed", "cancelled")), Run.approved_by.is_not(None), ~since.exists())
 
 
 class Connection(Base):
@@ -80,9 +88,10 @@ class Connection(Base):
 
     matched: Mapped[str | None] = column_property(
         sa.select(sa.func.aggregate_strings(Run.entity, ","))
-        .where(Run.connection_id == id, Run.kind == "match", one_of("run.state", UNFINISHED)).scalar_subquery(),
-        deferred=True)
-    """Entities of which it is being found out what is there already, between commas."""
+        .where(Run.connection_id == id, Run.kind == "match", sa.or_(one_of("run.state", UNFINISHED), _broke_off()))
+        .scalar_subquery(), deferred=True)
+    """Entities of which it is being found out what is there already, between commas: also where a confirmed match broke
+    off, as what it did not come to link would be made a second time."""
 
     def pulls(self, entity: str) -> bool:
         """Tell whether changes of `entity` come back from there."""

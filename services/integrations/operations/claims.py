@@ -222,7 +222,7 @@ def _unmatched(row: Any, binding: Any, connection: Connection, now: dt.datetime)
         return _end(row, "skipped", "go-live matching left it out: it may be there already", failures.LEFT_OUT)
     if row.op != "upsert" or not _is_away(binding) or not connection.matches(row.entity):
         return None
-    waits = _end(row, "retry_wait", "waits for the go-live matching that is under way", failures.AWAITING_MATCH)
+    waits = _end(row, "retry_wait", "waits until a go-live matching has come to its end", failures.AWAITING_MATCH)
     return replace(waits, due_at=now + dt.timedelta(seconds=failures.MATCH_RECHECK_S), deferrals=row.deferrals + 1)
 
 

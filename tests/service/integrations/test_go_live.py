@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from chassis.database import utcnow
 from contracts.errors import Conflict, Invalid
 from hub_adapter.port import Page, Remote
 from services.integrations.engine import runner
-from services.integrations.models import Binding, Finding
+from services.integrations.models import Binding, Finding, Run
 from services.integrations.operations import findings, runs
 from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget, ListedAdapter, Row
@@ -186,6 +187,32 @@ def test_a_matching_that_was_cancelled_leaves_nothing_behind_and_can_be_begun_ag
         runs.cancel(session, {"id": run_id}, utcnow(), by=ADMIN)
     assert live.rows(Binding) == []
     assert found(live, previewed(live, connection_id)).keys() == found(live, run_id).keys()
+
+
+@on_sqlite
+@pytest.mark.parametrize("state", ["cancelled", "failed"])
+def test_a_confirmed_matching_that_broke_off_lets_nothing_go_until_another_one_was_confirmed(
+    hub: Hub, target: FakeTarget, state: str
+) -> None:
+    connection_id = hub.connect(target, "customer", adapter="fake_listed")
+    id = hub.customer(phone=f"{PHONE}1")
+    row, = theirs(target, 1)
+    hub.start(hub.engine.runner)
+    first = previewed(hub, connection_id)
+    with hub.db.write() as session:  # confirmed, and ended before anything was linked
+        session.execute(sa.update(Run).where(Run.id == first).values(state=state, approved_by=ADMIN.id))
+    hub.run()
+    hub.until(id, "retry_wait")
+    unconfirmed = previewed(hub, connection_id)
+    with hub.db.write() as session:
+        runs.cancel(session, {"id": unconfirmed}, utcnow(), by=ADMIN)
+    waited = hub.deliveries(id)[0].deferrals
+    hub.hurry(id)
+    eventually(lambda: hub.deliveries(id)[0].deferrals > waited, 30)
+    again = previewed(hub, connection_id)
+    approve(hub, again, 1)
+    hub.until(id, "delivered")
+    assert list(target.rows) == [row.id] == [hub.binding(id).external_id]
 
 
 @on_sqlite

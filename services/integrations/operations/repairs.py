@@ -53,18 +53,23 @@ def carry_out(scope: Scope, ids: Sequence[str], session: Session, now: dt.dateti
     seen = sightings.of(session, scope.connection_id, scope.entity,
                         sorted({one.external_id for one in findings if one.external_id}))
     ended: Counter[str] = Counter()
+    repaired: set[str | None] = set()
     for finding in findings:
         do = _DO.get(finding.decision or "")
         side = page.get(finding.local_id or "")
         moved = _has_moved(scope, finding, side, seen.get(finding.external_id or ""))
+        # A record that the target has listed twice has been found twice.
+        twice = finding.decision == "repair" and finding.local_id in repaired
         if do is None:
             finding.state = "done"
-        elif moved or not do(session, scope, finding, side, now):
+        elif moved or twice or not do(session, scope, finding, side, now):
             finding.state = "skipped"
             ended["overtaken"] += 1
         else:
             finding.state = "done"
             ended[finding.decision or ""] += 1
+            if finding.decision == "repair":
+                repaired.add(finding.local_id)
     session.flush()
     return ended
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -177,6 +178,23 @@ def test_a_list_that_ends_before_it_is_complete_says_nothing(
     world.watched()
     run = world.run()
     assert (run.state, world.found(run)) == ("failed", {})
+
+
+@on_sqlite
+def test_a_record_that_is_listed_twice_is_repaired_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ListedAdapter.list
+
+    def doubled(self: Any, *asked: Any) -> Page[Remote]:
+        page = whole(self, *asked)
+        return replace(page, items=[*page.items, *page.items])
+
+    monkeypatch.setattr(ListedAdapter, "list", doubled)
+    world.edit(world.ids[0])
+    world.live()
+    run = world.run()
+    done = world.approve(run, 2)
+    assert (done.counts["repair"], done.counts["overtaken"]) == (1, 1)
+    assert len(world.hub.rows(Delivery)) == 1
 
 
 @on_sqlite

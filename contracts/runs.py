@@ -93,7 +93,8 @@ class Finding(Record):
     """One thing that a run found.
 
     `detail` holds values of both sides; without the right `unmask` to all records of the run's entity, those that are
-    masked in such records are masked here. `fields` are the names of those that differ.
+    masked in such records are masked here, and what a mapping makes of sensitive fields (their names there are under
+    `sensitive` in it) is hidden whole. `fields` are the names of those that differ.
     """
 
     id = Identifier(required=True)

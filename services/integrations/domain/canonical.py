@@ -18,6 +18,11 @@ CONTRACTS: Mapping[str, type[Schema]] = {
 """Entity → the record that its events carry, and that is kept of it."""
 
 
+def of_entity(entity: str) -> Json:
+    """Return the JSON Schema of the records of an entity; an empty one of what has no contract."""
+    return schema_of(CONTRACTS[entity]) if entity in CONTRACTS else {}
+
+
 @cache
 def schema_of(contract: type[Schema]) -> Json:
     """Return the JSON Schema (2020-12) of a record as it is kept: JSON-ready, in clear, sensitive fields marked."""

@@ -90,6 +90,14 @@ class Mapping:
         sources = [rule.source for rule in self.rules if rule.source is not None]
         return frozenset(name for source in sources for name in expressions.tables_of(source))
 
+    def sensitive(self, source: expressions.Schema) -> list[str]:
+        """Return the target fields that are, or may be, made of a sensitive field of our records, by name.
+
+        Args:
+            source: JSON Schema of our record.
+        """
+        return sorted(rule.target for rule in self.rules if rule.source is not None and _may_show(rule.source, source))
+
     def body(self, record: Map[str, Any], codes: Codes, *, creating: bool = True) -> dict[str, Any]:
         """Return what the target is sent of a record.
 
@@ -168,6 +176,13 @@ def _source(said: Map[str, Any], pointer: str, document: Document, faults: list[
         faults.append(Fault(document.place(pointer), "expression", f"{text!r}, character {error.offset + 1}: {error}."))
         return None
     return source
+
+
+def _may_show(expression: Expression, source: expressions.Schema) -> bool:
+    try:
+        return expressions.is_sensitive(expressions.shape_of(expression, source))
+    except ExpressionError:
+        return True
 
 
 def pointer_of(target: str) -> str:

@@ -20,6 +20,22 @@ def veiled(entity: str, detail: Any) -> Any:
     return _veiled(_masks(entity), detail, None)
 
 
+def veiled_finding(entity: str, detail: Mapping[str, Any] | None) -> Any:
+    """Return the detail of a finding in the same way, and nothing of the fields that it names under `sensitive`."""
+    if not detail or "sensitive" not in detail:
+        return veiled(entity, detail)
+    sides = {name: one for name, one in detail.items() if name != "sensitive"}
+    return {**veiled(entity, _without(frozenset(detail["sensitive"]), sides)), "sensitive": detail["sensitive"]}
+
+
+def _without(hidden: frozenset[str], value: Any) -> Any:
+    """Return the value with stars for all that stands under these names, or inside it as in `name.city`."""
+    if isinstance(value, Mapping):
+        return {name: masks.STARS if name.partition(".")[0] in hidden and one not in (None, "") else
+                _without(hidden, one) for name, one in value.items()}
+    return [_without(hidden, one) for one in value] if isinstance(value, list) else value
+
+
 def _veiled(by_name: Mapping[str, masks.Mask], value: Any, mask: masks.Mask | None) -> Any:
     if isinstance(value, Mapping):
         return {name: _veiled(by_name, one, by_name.get(name.rpartition(".")[2], mask)) for name, one in value.items()}

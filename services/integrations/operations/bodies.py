@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from services.integrations.adapters import registry
+from services.integrations.domain import canonical
 from services.integrations.domain import mapping as mappings
 from services.integrations.domain.codes import Lookup
 from services.integrations.domain.expressions import Codes
@@ -62,6 +63,11 @@ class InForce:
         """Return the fields that are left as they stand there once a record is bound."""
         mapping = self.mappings.get(entity)
         return frozenset() if mapping is None else mapping.once
+
+    def sensitive(self, entity: str) -> list[str]:
+        """Return the target fields that a mapping makes of sensitive ones: their names do not tell."""
+        mapping = self.mappings.get(entity)
+        return [] if mapping is None else mapping.sensitive(canonical.of_entity(entity))
 
 
 _known: dict[tuple[str, int | None, int], InForce] = {}

@@ -31,6 +31,7 @@ class Found:
         candidates: their ids, of which one may be ours.
         fields: names of those that differ.
         detail: values of both sides, JSON-ready; it is sealed.
+        sensitive: target fields in `detail` that a mapping makes of sensitive ones.
         decision: what would be done about it unless a person decides otherwise; it counts as decided.
     """
 
@@ -40,7 +41,15 @@ class Found:
     candidates: Sequence[str] = ()
     fields: Sequence[str] = ()
     detail: Mapping[str, Any] | None = field(default=None, repr=False)
+    sensitive: Sequence[str] = ()
     decision: str | None = None
+
+    @property
+    def told(self) -> dict[str, Any] | None:
+        """The detail as it is kept, with what in it is sensitive."""
+        if self.detail is None:
+            return None
+        return {**self.detail, **({"sensitive": list(self.sensitive)} if self.sensitive else {})}
 
 
 def add(session: Session, run_id: str, found: Sequence[Found], now: dt.datetime) -> None:
@@ -52,7 +61,7 @@ def add(session: Session, run_id: str, found: Sequence[Found], now: dt.datetime)
             "id": id, "version": 1, "run_id": run_id, "kind": one.kind, "local_id": one.local_id,
             "external_id": one.external_id, "candidates": list(one.candidates), "fields": list(one.fields),
             "decision": one.decision,
-            "detail_sealed": sealed_detail(keyring, id, None if one.detail is None else dict(one.detail)),
+            "detail_sealed": sealed_detail(keyring, id, one.told),
             "state": _state(one.decision), "decided_by": None, "created_at": now})
     if rows:
         session.execute(_NOTED, rows)

@@ -93,7 +93,7 @@ def told(saved: MappingVersion, route: Route) -> dict[str, Any]:
 
 def source_of(route: Route) -> Mapping[str, Any]:
     """Return the schema of our records that a route carries."""
-    return canonical.schema_of(canonical.CONTRACTS[route.entity]) if route.entity in canonical.CONTRACTS else {}
+    return canonical.of_entity(route.entity)
 
 
 def target_of(connection: Connection, route: Route) -> Mapping[str, Any] | None:

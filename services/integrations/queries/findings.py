@@ -15,7 +15,7 @@ from contracts.errors import NotFound
 from contracts.operation import UNMASK
 from contracts.runs import Finding as Told
 from contracts.schema import instance_of
-from services.integrations.domain.veils import veiled
+from services.integrations.domain.veils import veiled_finding
 from services.integrations.models import Finding, Run
 from services.integrations.queries import runs
 
@@ -45,7 +45,7 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
                        cursor=asked["cursor"], sealer=sealer, scope=scope)
     items = [told(run, finding, subject) for finding in page.items]
     revealed = tuple(item["local_id"] or item["external_id"] for item in items
-                     if item["detail"] != veiled(run.entity, item["detail"]))
+                     if item["detail"] != veiled_finding(run.entity, item["detail"]))
     return Page(items, page.next), Seen({"items": []}, run.entity, revealed)
 
 
@@ -62,5 +62,5 @@ def told(run: Run, finding: Finding, subject: Subject) -> dict[str, Any]:
     """Return a finding as the subject may see it: without the right to unmask all such records, under masks."""
     shown = {name: getattr(finding, name) for name in instance_of(Told).dump_fields}
     if subject.depth(run.entity, UNMASK) != "all":
-        shown["detail"] = veiled(run.entity, shown["detail"])
+        shown["detail"] = veiled_finding(run.entity, shown["detail"])
     return shown

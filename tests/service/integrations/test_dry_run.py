@@ -125,6 +125,30 @@ def test_whoever_may_not_see_people_sees_which_fields_differ_and_masks_in_their_
 
 
 @on_sqlite
+def test_what_a_mapping_makes_of_a_sensitive_field_is_hidden_whatever_it_is_called(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, adapter="fake_telling")
+    route_id = route_of(hub, connection_id)
+    use(hub, route_id, save(hub, route_id, """
+fields:
+  name: "join(' ', [name, phone || '-'])"
+  group: level
+  address: "address.{line: street, city: city}"
+"""))
+    id = known(hub, name="a", phone=PHONE, level="A", address={"street": "南京路 1 号", "city": "上海"})
+    standing(hub, target, connection_id, id, 0, name="+8613900139000", group="B", address={"line": "1", "city": "上海"})
+    run = ended(hub, hub.start_run(connection_id, "dry_run"))
+    assert found(hub, run.id, INTEGRATOR)[id]["detail"] == {
+        "ours": {"name": "***", "group": "A", "address.line": "***"},
+        "theirs": {"name": "***", "group": "B", "address.line": "***"}, "sensitive": ["address", "name"]}
+    assert found(hub, run.id)[id]["detail"]["ours"]["name"] == f"a {PHONE}"
+    with hub.db.read() as session:
+        seen = findings.listed(session, load(contract.ListFindings, {"id": run.id}), ADMIN, Plainly())[1]
+    assert seen.revealed == (id,)
+
+
+@on_sqlite
 def test_a_target_that_does_not_answer_makes_it_wait_and_it_goes_on_where_it_was(hub: Hub, target: FakeTarget) -> None:
     connection_id = hub.connect(target, "customer")
     for n in range(3):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -165,7 +165,8 @@ def _looked_at(turn: Turn, spec: AdapterSpec, sent: InForce, ours: _Ours) -> tup
             raise
         return _told(ours, "refused", [error.failed.field] if error.failed.field else [],
                      detail={"reason": error.failed.message})
-    return _compared(ours, theirs)
+    kind, found = _compared(ours, theirs)
+    return kind, found and replace(found, sensitive=sent.sensitive(ours.row.entity))
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class _Again:
         elsewhere = [one.external_id for one in self._with_our_key() if one.external_id != self._suspect.external_id]
         kind = "stale_binding" if elsewhere else "missing_remote"
         return Found(kind=kind, local_id=self._suspect.local_id, external_id=self._suspect.external_id,
-                     candidates=elsewhere, detail={"ours": expected})
+                     candidates=elsewhere, detail={"ours": expected}, sensitive=self._sensitive())
 
     def _mismatch(self) -> Found | str:
         remote, expected = self._get(self._suspect.external_id), self._expected()
@@ -116,7 +116,10 @@ class _Again:
         theirs = values(remote.body, [name for name in fields if name != ACTIVE]) if fields else dict(remote.body)
         return Found(kind=self._suspect.kind, local_id=self._suspect.local_id, external_id=remote.external_id,
                      fields=fields, detail={"ours": dict(ours or {}), "theirs": theirs, "told": {
-                         "record": dict(remote.body), "version": remote.version}})
+                         "record": dict(remote.body), "version": remote.version}}, sensitive=self._sensitive())
+
+    def _sensitive(self) -> list[str]:
+        return self._scope.sent.sensitive(self._scope.entity)
 
     def _get(self, external_id: str | None) -> Remote | None:
         if external_id is None:

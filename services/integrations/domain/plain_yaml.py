@@ -6,8 +6,8 @@ one than is written. Aliases are refused because a few lines of them can stand f
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +115,7 @@ def _value(loader: _Loader, node: yaml.Node, pointer: str, places: dict[str, Pla
     if not isinstance(node, yaml.MappingNode):
         if node.tag.rpartition(":")[2] not in ("str", "null", "bool", "int", "float"):
             raise Faulty(Fault(place, "tag", f"The tag {node.tag} is not read."))
-        return loader.construct_object(node)
+        return _scalar(loader, node, place)
     entries: dict[str, Any] = {}
     for key_node, value_node in node.value:
         name = _name(loader, key_node, pointer)
@@ -127,12 +127,23 @@ def _value(loader: _Loader, node: yaml.Node, pointer: str, places: dict[str, Pla
     return entries
 
 
+def _scalar(loader: _Loader, node: yaml.Node, place: Place) -> Any:
+    try:
+        value = loader.construct_object(node)
+    except (ValueError, LookupError):  # PyYAML's own readers of a number, or of a value whose tag is written out
+        raise Faulty(Fault(place, "type", f"This cannot be read as {node.tag.rpartition(':')[2]}.")) from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Faulty(Fault(place, "type", "This is more than a number can be."))
+    return value
+
+
 def _place(mark: Any, pointer: str) -> Place:
     return Place(mark.line + 1, mark.column + 1, pointer) if mark else Place(1, 1, pointer)
 
 
 def _name(loader: _Loader, node: yaml.Node, pointer: str) -> str:
-    name: Hashable = loader.construct_object(node) if isinstance(node, yaml.ScalarNode) else None
+    place = _place(node.start_mark, pointer)
+    name = _scalar(loader, node, place) if isinstance(node, yaml.ScalarNode) else None
     if isinstance(name, str):
         return name
-    raise Faulty(Fault(_place(node.start_mark, pointer), "name", "A name has to be text: put it in quotes."))
+    raise Faulty(Fault(place, "name", "A name has to be text: put it in quotes."))

@@ -51,6 +51,11 @@ def test_every_entity_that_travels_has_a_contract_to_map_from() -> None:
     ("fields:\n  name: name\n  consent: {value: {}}", "3:12 /fields/consent not_mapped"),
     ("fields:\n  name: {from: name, required: yes}", "2:32 /fields/name/required type"),
     ("fields:\n  name: \"code(name, 'x')\"", "2:9 /fields/name expression"),
+    ("fields:\n  name: {value: !!bool maybe}", "2:17 /fields/name/value type"),
+    ("fields:\n  name: {value: !!int ''}", "2:17 /fields/name/value type"),
+    (f"fields:\n  name: {{value: {'9' * 5000}}}", "2:17 /fields/name/value type"),
+    ("fields:\n  name: {value: -1e999}", "2:17 /fields/name/value type"),
+    ("fields:\n  !!int x: name", "2:3 /fields type"),
 ])
 def test_a_mapping_that_cannot_be_read_is_refused_at_its_place(text: str, told: str) -> None:
     assert faults(text) == [told]

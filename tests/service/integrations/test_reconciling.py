@@ -15,6 +15,7 @@ from contracts.errors import Conflict, Invalid
 from hub_adapter.failure import Invalid as Unfit
 from hub_adapter.port import Page, Remote
 from services.integrations.adapters import registry
+from services.integrations.engine.turns import CallFailed
 from services.integrations.models import (
     Binding,
     Connection,
@@ -231,6 +232,25 @@ def test_what_is_in_order_when_it_is_asked_again_is_no_finding(world: World) -> 
         taken = hub.engine.runner.page(taken)
     [run] = hub.rows(Run)
     assert (run.state, run.counts["unfounded"], hub.rows(Finding)) == ("completed", 1, [])
+
+
+@on_sqlite
+def test_what_was_asked_of_a_page_is_kept_where_the_target_fails_in_the_midst_of_it(world: World) -> None:
+    hub = world.hub
+    for id in world.ids[:2]:
+        world.edit(id)
+    taken = _take(hub, hub.start_run(world.connection_id, "reconcile"))
+    while taken.phase != "asking":
+        taken = hub.engine.runner.page(taken)
+    first = hub.rows(Suspected)[0]
+    fault = world.target.fail(method="GET", skip=1, status=503, times=10**6)
+    taken = hub.engine.runner.page(taken)
+    assert [row.local_id for row in hub.rows(Finding)] == [first.local_id]
+    with pytest.raises(CallFailed):
+        hub.engine.runner.page(taken)
+    fault.times = 0
+    hub.engine.runner.page(taken)
+    assert len(hub.rows(Finding)) == 2
 
 
 @on_sqlite

@@ -26,7 +26,7 @@ from services.integrations.domain import reconciliation
 from services.integrations.domain.reconciliation import Kind, Suspect
 from services.integrations.engine.runs.suspects import ask_again, differing_at, expected_of
 from services.integrations.engine.targets import Target
-from services.integrations.engine.turns import Asked, CannotGoOn, Turn
+from services.integrations.engine.turns import Asked, CallFailed, CannotGoOn, Turn
 from services.integrations.models import Connection
 from services.integrations.operations import bodies, pulls, reconciliations, repairs
 from services.integrations.operations.locks import lock
@@ -197,9 +197,15 @@ def _ask(turn: Turn) -> Step:
         asks = reconciliation.needs_approval(run.counts.get("changes", 0), run.counts.get("compared", 0))
         return Step(then="ask" if asks else "go_on", phase="mending")
     policies = reconciliation.policies(run.options["policy"])
-    found, counts, done = [], Counter[str](), []
+    found, counts = [], Counter[str]()
+    done: list[str] = []
     for row in rows:
-        told = ask_again(turn, scope, row)
+        try:
+            told = ask_again(turn, scope, row)
+        except CallFailed:
+            if not done:
+                raise
+            break
         done.append(row.id)
         if isinstance(told, str):
             counts[told] += 1

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.orm import Session
 
 from chassis.database import Database
 from contracts.schema import Request
-from hub_adapter.port import Context
+from hub_adapter.port import Context, Page, Remote
 from services.integrations.domain import failures
 from services.integrations.engine import calls
 from services.integrations.engine.renewals import Renew
@@ -90,9 +91,25 @@ class Turn:
         except Exception as error:
             raise CallFailed(calls.failed_with(fresh, error)) from error
 
+    def listed(self, cursor: str | None) -> Page[Remote]:
+        """Return the next page of the target's list of the entity, which is to come to its end.
+
+        Raises:
+            CallFailed: the target did not answer, or the list breaks off or stands still: nothing is concluded from it.
+        """
+        page = self.ask(partial(_list, self.run.entity, cursor))
+        if not page.complete and page.next_cursor in (None, cursor):
+            broken = "the listing broke off before it was complete"
+            raise CallFailed(Failed(kind=failures.ADAPTER_ERROR, message=broken))
+        return page
+
     def _asked(self, target: Target, question: Callable[[Target, Context], T], dry_run: bool) -> T:
         with target.calling(self.clock, self.deadline_s, lambda exchange: None, dry_run=dry_run) as ctx:
             return question(target, ctx)
+
+
+def _list(entity: str, cursor: str | None, target: Target, ctx: Context) -> Page[Remote]:
+    return target.adapter.list(ctx, entity, cursor, target.adapter.spec.limits.page_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from contracts.errors import Conflict, Invalid
 from hub_adapter.failure import Invalid as Unfit
 from hub_adapter.port import Page, Remote
 from services.integrations.adapters import registry
+from services.integrations.engine import runner
 from services.integrations.engine.turns import CallFailed
 from services.integrations.models import (
     Binding,
@@ -169,13 +170,16 @@ def test_more_than_a_twentieth_vanished_stops_the_run_before_anything_is_done(wo
 
 
 @on_sqlite
-def test_a_list_that_ends_before_it_is_complete_says_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stuck_at", [None, "1"])
+def test_a_list_that_breaks_off_or_stands_still_says_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, stuck_at: str | None
 ) -> None:
     def cut(self: Any, *args: Any) -> Page[Remote]:
-        return Page(items=[], next_cursor=None, complete=False)
+        return Page(items=[], next_cursor=stuck_at, complete=False)
 
     monkeypatch.setattr(ListedAdapter, "list", cut)
+    monkeypatch.setattr(runs, "BACK_OFF_S", 0.01)
+    monkeypatch.setattr(runner, "LOOK_EVERY_S", 0.05)
     world.watched()
     run = world.run()
     assert (run.state, world.found(run)) == ("failed", {})

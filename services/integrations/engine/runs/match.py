@@ -17,17 +17,14 @@ from sqlalchemy.orm import Session
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict, Invalid
 from contracts.schema import Request
-from hub_adapter.port import Capability, Context, Page, Remote
+from hub_adapter.port import Capability, Page, Remote
 from services.integrations.adapters import registry
-from services.integrations.domain import failures
 from services.integrations.domain.matching import Candidate, KnownBy
-from services.integrations.engine.targets import Target
-from services.integrations.engine.turns import Asked, CallFailed, Turn
+from services.integrations.engine.turns import Asked, Turn
 from services.integrations.operations import linking, matching
 from services.integrations.operations.findings import Found
 from services.integrations.operations.matching import Judged, Matching, Noted
 from services.integrations.operations.runs import Effect, Plan, Step
-from services.integrations.operations.settlements import Failed
 from services.integrations.queries import matching as queries
 
 ENTITIES = ("customer", "contact")
@@ -69,7 +66,7 @@ def advance(turn: Turn) -> Step:
 
 
 def _theirs(turn: Turn, of: Matching) -> Step:
-    page = _listed(turn)
+    page = turn.listed(turn.run.position.get("cursor"))
     with turn.db.read() as session:
         keyring = keyring_of(session)
     noted = matching.noted_theirs(keyring, of, page.items)
@@ -134,7 +131,7 @@ def _shown(candidate: Candidate, known_by: KnownBy) -> dict[str, Any]:
 
 
 def _linking(turn: Turn, of: Matching) -> Step:
-    page = _listed(turn)
+    page = turn.listed(turn.run.position.get("cursor"))
     return _next(page, "settling", partial(_linked, of, page.items))
 
 
@@ -162,23 +159,6 @@ def _released(of: Matching, session: Session, now: dt.datetime) -> Mapping[str, 
 _PHASES: Mapping[str, Callable[[Turn, Matching], Step]] = {
     "theirs": _theirs, "ours": _ours, "pairing": _pairing, "judging": _judging, "linking": _linking,
     "settling": _settling}
-
-
-def _listed(turn: Turn) -> Page[Remote]:
-    """Return the next page of the target's records.
-
-    Raises:
-        CallFailed: the target did not answer, or the listing broke off: what is not listed would be taken for new.
-    """
-    cursor = turn.run.position.get("cursor")
-
-    def ask(target: Target, ctx: Context) -> Page[Remote]:
-        return target.adapter.list(ctx, turn.run.entity, cursor, target.adapter.spec.limits.page_size)
-
-    page = turn.ask(ask)
-    if not page.complete and page.next_cursor in (None, cursor):
-        raise CallFailed(Failed(kind=failures.ADAPTER_ERROR, message="the listing broke off before it was complete"))
-    return page
 
 
 def _next(page: Page[Remote], phase: str, effect: Effect) -> Step:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict, Invalid
 from contracts.schema import Request
-from hub_adapter.port import Capability, Context, Page, Remote
+from hub_adapter.port import Capability, Context, Remote
 from services.integrations.adapters import registry
 from services.integrations.domain import reconciliation
 from services.integrations.domain.reconciliation import Kind, Suspect
@@ -89,9 +89,7 @@ def _list(turn: Turn) -> Step:
     run = turn.run
     since = run.position.get("since") or turn.clock().isoformat()
     first = run.position.get("n", 0)
-    page = turn.ask(partial(_page, run.entity, run.position.get("cursor")))
-    if not page.complete and page.next_cursor is None:
-        raise CannotGoOn("the target's list ended before it was complete: nothing is concluded from it")
+    page = turn.listed(run.position.get("cursor"))
     with turn.db.read() as session:
         scope = _scope(session, run, since)
         bound = reconciliations.bound_to(session, scope, page.items)
@@ -106,10 +104,6 @@ def _list(turn: Turn) -> Step:
     with turn.db.read() as session:
         total = run.counts.get("seen", 0) + len(page.items) + walks.count(session, run.entity)
     return Step(position={"since": since}, counts=counts, effect=keep, phase="comparing", total=total)
-
-
-def _page(entity: str, cursor: str | None, target: Target, ctx: Context) -> Page[Remote]:
-    return target.adapter.list(ctx, entity, cursor, target.adapter.spec.limits.page_size)
 
 
 def _mismatches(scope: Scope, remotes: Sequence[Remote], bound: Mapping[str, str], ours: Mapping[str, Side],

@@ -192,7 +192,7 @@ GET_CODE_TABLE = Operation(SERVICE, "get_code_table", OneCodeTable, CodeTable, R
                            summary="Read a code table")
 PUT_CODE_TABLE = Operation(SERVICE, "put_code_table", PutCodeTable, CodeTable, OPERATE,
                            (errors.NotFound, errors.Conflict, errors.Invalid), summary="Replace a code table",
-                           audited="connection")
+                           audited="connection", timeout_s=35.0)
 
 OPERATIONS = (SAVE_MAPPING, LIST_MAPPINGS, GET_MAPPING, USE_MAPPING, PREVIEW_MAPPING, LIST_CODE_TABLES, GET_CODE_TABLE,
               PUT_CODE_TABLE)

@@ -56,7 +56,8 @@ class MappingDoors:
         """Read a code table."""
         return code_tables.get(call.session, call.request, by=call.subject)
 
-    @exposes(contract.PUT_CODE_TABLE)
+    @exposes(contract.PUT_CODE_TABLE, session=False)
     def put_code_table(self, call: Call) -> Mapping[str, Any]:
         """Replace a code table."""
-        return code_tables.put(call.session, call.request, by=call.subject)
+        runtime = call.runtime
+        return gaps.put(runtime.db, runtime.keyring, call.request, by=call.subject, keep=call.keep)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from services.integrations.domain.codes import Gaps
 from services.integrations.domain.gates import barring
 from services.integrations.domain.mapping import Unmappable
 from services.integrations.models import Connection, Route
-from services.integrations.operations import mappings, readiness
+from services.integrations.operations import bodies, code_tables, mappings, readiness
 from services.integrations.operations import routes as operations
 from services.integrations.operations.bodies import InForce
 from services.integrations.queries import mappings as queries
@@ -76,23 +76,51 @@ def use(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subje
         return used
 
 
-def _require_none(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce) -> None:
-    gaps = _found(db, keyring, connection, route, sent)
-    if gaps.records:
+def put(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subject,
+        keep: Callable[[Session, object], None]) -> dict[str, Any]:
+    """Replace a code table, unless that takes out a code that records of an active route use.
+
+    Raises:
+        NotFound: there is no such connection in the caller's sight.
+        Conflict: such a code is taken out, `gaps` names each; or the table is a setting of the connection.
+    """
+    name, codes = request["name"], request["codes"]
+    with db.read() as session:
+        connection = queries.connection_of(session, request["id"], by, "operate")
+        now = bodies.of(session, connection)
+        using = [route for route in routes.active(session, connection.id)
+                 if (mapping := now.mappings.get(route.entity)) is not None and name in mapping.tables]
+    # What was lacking before may go on lacking: a table is mended code by code.
+    taken = {(name, code) for code, theirs in now.tables.get(name, {}).items()
+             if theirs is not None and codes.get(code) is None}
+    sent, until = InForce(now.mappings, now.tables | {name: codes}), time.monotonic() + MOST_S
+    for route in using if taken else ():
+        _require_none(db, keyring, connection, route, sent, among=taken, until=until)
+    with db.write() as session:
+        replaced = code_tables.put(session, request, by=by)
+        keep(session, replaced)
+        return replaced
+
+
+def _require_none(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce, *,
+                  among: Collection[tuple[str, str]] | None = None, until: float | None = None) -> None:
+    found = _found(db, keyring, connection, route, sent, until or time.monotonic() + MOST_S).records.most_common()
+    lacking = [one for one in found if among is None or one[0] in among]
+    if lacking:
         raise Conflict(f"{connection.name} is not ready", gaps=[
             {"field": f"code_tables/{table}", "code": code, "records": records,
              "message": f"{code!r} is not in the code table {table!r}: {records} records of {route.entity} use it."}
-            for (table, code), records in gaps.records.most_common(MOST_TOLD)])
+            for (table, code), records in lacking[:MOST_TOLD]])
 
 
-def _found(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce) -> Gaps:
+def _found(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce, until: float) -> Gaps:
     """Look up every code of the records that the route would send."""
     spec, entity = registry.load(connection.adapter).spec, route.entity
     mapping, target = sent.mappings.get(entity), spec.fields.get(entity, {})
     gaps = Gaps(sent.tables)
     if route.direction == "pull" or not (spec.code_tables or (mapping is not None and mapping.tables)):
         return gaps
-    until, before = time.monotonic() + MOST_S, None
+    before = None
     for _page in range(MOST_RECORDS // PAGE):
         with db.read() as session:
             rows = queries.newest(session, entity, PAGE, before=before)

@@ -19,6 +19,8 @@ from services.integrations.queries import mappings as queries
 def put(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict[str, Any]:
     """Replace a code table; what is sent from now on is translated by it.
 
+    Whoever does has seen that no code is taken out that is used (`engine/gaps.py`).
+
     Raises:
         NotFound: there is no such connection in the caller's sight.
         Conflict: the adapter looks these codes up itself: they are a setting of the connection.

@@ -34,6 +34,12 @@ def get(session: Session, route_id: str, subject: Subject, action: str = "read",
     return found
 
 
+def active(session: Session, connection_id: str) -> list[Route]:
+    """Return the active routes of a connection, for whoever was let in to it."""
+    query = sa.select(Route).where(Route.connection_id == connection_id, Route.state == "active")
+    return list(session.scalars(query.order_by(Route.id)))
+
+
 def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer: Sealer) -> Page:
     """Return one page of the routes within the subject's reach, newest first.
 

@@ -133,6 +133,27 @@ def test_codes_without_a_counterpart_are_named_before_a_route_is_switched_on(hub
         use(hub, route_id, save(hub, route_id, TEXT.replace("'terms'", "'other'")))
 
 
+@on_sqlite
+def test_a_code_that_records_use_is_not_taken_out_from_under_an_active_route(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, adapter="fake_telling")
+    route_id = route_of(hub, connection_id)
+    put_codes(hub, connection_id, "terms", A=30, B=60)
+    use(hub, route_id, save(hub, route_id))
+    for level in ("A", "Z"):
+        hub.tell(CREATED, new_id(), wake=False, **{**CUSTOMER, "level": level}, name="n")
+
+    def put(**codes: Any) -> Any:
+        request = {"id": connection_id, "name": "terms", "codes": codes}
+        return gaps.put(hub.db, hub.keyring, request, by=ADMIN, keep=lambda *_: None)["codes"]
+
+    with pytest.raises(Conflict) as refused:
+        put(B=60)
+    assert [(gap["code"], gap["records"]) for gap in refused.value.fields["gaps"]] == [("A", 1)]
+    assert put(A=45) == {"A": 45}, "no record uses B, and Z was lacking before"
+    use(hub, route_id, None)
+    assert put(C=1) == {"C": 1}, "nothing looks it up any more"
+
+
 def test_the_tables_of_an_adapters_own_settings_are_looked_at_in_the_same_way(hub: Hub, target: FakeTarget) -> None:
     connection_id = hub.connect(target, adapter="fake_telling")
     route_id = route_of(hub, connection_id, "order", active=False)

@@ -72,7 +72,7 @@ def _state(decision: str | None) -> str:
 
 
 def decide(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict[str, Any]:
-    """Say what is to be done about a finding, and return it as shown; it is done once the run is approved.
+    """Say what is to be done about a finding, and return it under masks; it is done once the run is approved.
 
     Raises:
         NotFound: there is no such run or finding, or it is out of reach.
@@ -94,7 +94,7 @@ def decide(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict
     finding.decision, finding.state, finding.decided_by = decision, _state(decision), by.id
     finding.version += 1
     session.flush()
-    return findings.told(run, finding, by)
+    return findings.told(run, finding, None)
 
 
 def _linked(finding: Finding, wanted: str | None) -> str:

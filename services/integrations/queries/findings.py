@@ -58,9 +58,12 @@ def filtered(asked: Mapping[str, Any]) -> sa.Select[Finding]:
     return query
 
 
-def told(run: Run, finding: Finding, subject: Subject) -> dict[str, Any]:
-    """Return a finding as the subject may see it: without the right to unmask all such records, under masks."""
+def told(run: Run, finding: Finding, subject: Subject | None) -> dict[str, Any]:
+    """Return a finding as the subject may see it: without the right to unmask all such records, under masks.
+
+    Under masks for everybody where there is no subject: of an answer that nobody writes down as seen.
+    """
     shown = {name: getattr(finding, name) for name in instance_of(Told).dump_fields}
-    if subject.depth(run.entity, UNMASK) != "all":
+    if subject is None or subject.depth(run.entity, UNMASK) != "all":
         shown["detail"] = veiled_finding(run.entity, shown["detail"])
     return shown

@@ -280,7 +280,8 @@ def test_a_run_that_asks_goes_on_once_its_number_is_confirmed(hub: Hub, target: 
     connection_id = hub.connect(target, "customer")
     run, now = hub.start_run(connection_id, "backfill", **FRESH), utcnow()
     found = [findings.Found(kind="certain", local_id="c1", external_id="7", decision="link"),
-             findings.Found(kind="doubtful", local_id="c2", candidates=["8", "9"])]
+             findings.Found(kind="doubtful", local_id="c2", candidates=["8", "9"],
+                            detail={"ours": {"phone": "+8613800138000"}})]
     taken = take(hub)
     with hub.db.write() as session:
         assert runs.record(session, taken, Step(then="ask", findings=found), now, now) is None
@@ -294,6 +295,7 @@ def test_a_run_that_asks_goes_on_once_its_number_is_confirmed(hub: Hub, target: 
     with hub.db.write() as session, pytest.raises(StaleVersion):
         findings.decide(session, asked | {"expected_version": 2}, by=ADMIN)
     with hub.db.write() as session:
-        assert findings.decide(session, asked | {"external_id": "9"}, by=ADMIN)["external_id"] == "9"
+        decided = findings.decide(session, asked | {"external_id": "9"}, by=ADMIN)
+        assert (decided["external_id"], "138001" in str(decided["detail"])) == ("9", False), "nobody notes who saw it"
         assert runs.approve(session, {"id": run, "count": 2}, now, by=ADMIN).approved_by == ADMIN.id
     assert take(hub).approved_by == ADMIN.id

@@ -22,7 +22,9 @@ DONE_UNLESS_ASKED: Mapping[Kind, Policy] = {
 """What is done about each kind unless the run's options say otherwise. A double at the target is nobody's to delete but
 its people's."""
 CHANGING: tuple[Policy, ...] = ("repair", "adopt")
-"""Policies that change a record on either side, and count towards the limit of what is done unasked."""
+"""Policies that change a record on either side."""
+COUNTED: tuple[Policy, ...] = (*CHANGING, "quarantine")
+"""Policies that count towards the limit of what is done unasked: many conflicts are work for people as well."""
 
 VANISHED_MOST, VANISHED_MOST_SHARE = 50, 0.05
 """More records that were there and are not point at a listing gone wrong, or another database behind the address."""

@@ -19,6 +19,9 @@ from services.integrations.queries.statements import built_once, table_of
 _CONFLICT, _CURSOR, _DELIVERY, _LISTED, _SUSPECTED = (
     table_of(model).c for model in (Conflict, Cursor, Delivery, Listed, Suspected))
 
+COPIES_MOST = 20
+"""Copies of one record that are told: of a target that has it more often, later runs tell of the others."""
+
 
 def newest_deliveries(session: Session, connection_id: str, entity: str, ids: Collection[str]) -> dict[str, Any]:
     """Return the last delivery that is remembered of each record, by its id."""
@@ -88,15 +91,19 @@ def by_own_key(run_id: str, own_keys: Collection[str]) -> Asked:
 
 
 def copies(session: Session, run_id: str, contents: Collection[str]) -> list[Any]:
-    """Return the listed rows that are bound to nothing and have one of these contents."""
-    return [row for row in session.execute(*_copies(run_id, list(contents))) if row.own_key is None]
+    """Return the listed rows that are bound to nothing and have one of these contents, `COPIES_MOST` of each."""
+    found: dict[str, list[Any]] = {content: [] for content in contents}
+    for row in session.execute(*_copies(run_id, list(contents), COPIES_MOST * len(found))):
+        if row.own_key is None and len(found[row.content]) < COPIES_MOST:
+            found[row.content].append(row)
+    return [row for rows in found.values() for row in rows]
 
 
 @built_once
-def _copies(run_id: str, contents: Collection[str]) -> Asked:
+def _copies(run_id: str, contents: Collection[str], most: int) -> Asked:
     # Not `own_key IS NULL`: a planner would walk the index of the keys, where most of what is not ours has none.
     return sa.select(*_LISTED).where(_LISTED.run_id == run_id, _LISTED.content.in_(contents),
-                                     _LISTED.local_id.is_(None))
+                                     _LISTED.local_id.is_(None)).limit(most)
 
 
 def suspects(session: Session, run_id: str, limit: int) -> list[Any]:

@@ -34,6 +34,7 @@ from services.integrations.models import Conflict as ConflictRow
 from services.integrations.operations import conflicts, inbound, runs
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading
+from services.integrations.queries import reconciliations as queries
 from services.integrations.queries.conflicts import get as conflict_of
 from tests.service.integrations.conftest import ADMIN, UPDATED, Hub, on_sqlite
 from tests.service.integrations.test_mappings import save, use
@@ -200,6 +201,21 @@ def test_a_record_that_is_listed_twice_is_repaired_once(world: World, monkeypatc
     done = world.approve(run, 2)
     assert (done.counts["repair"], done.counts["overtaken"]) == (1, 1)
     assert len(world.hub.rows(Delivery)) == 1
+
+
+@on_sqlite
+def test_of_a_record_that_stands_there_very_often_some_copies_are_told_and_a_person_is_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "COPIES_MOST", 2)
+    often, once = world.ids[:2]
+    for n in range(5):
+        world.target.put("customer", f"copy {n}", {"name": "n0"})
+    world.target.put("customer", "copy", {"name": "n1"})
+    world.watched()
+    run = world.run()
+    told = Counter(row.local_id for row in world.hub.rows(Finding))
+    assert (run.state, told) == ("awaiting_approval", {often: 2, once: 1})
 
 
 @on_sqlite
@@ -416,7 +432,7 @@ def test_what_moved_on_either_side_while_a_person_thought_about_it_is_not_taken_
 def test_a_double_that_a_person_has_dismissed_is_not_told_again(world: World) -> None:
     world.double(world.ids[0])
     world.watched()
-    world.run()
+    world.approve(world.run(), 1)
     hub = world.hub
     [conflict] = hub.rows(ConflictRow)
     with hub.db.write() as session:

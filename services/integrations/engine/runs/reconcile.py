@@ -207,7 +207,7 @@ def _ask(turn: Turn) -> Step:
             policy = told.decision or policies[cast("Kind", told.kind)]
             found.append(replace(told, decision=None if policy == "report" else policy))
             counts[told.kind] += 1
-            counts["changes"] += policy in reconciliation.CHANGING
+            counts["changes"] += policy in reconciliation.COUNTED
         if turn.is_over:
             break
     return Step(findings=found, counts=counts, effect=partial(_clear, run.id, done))

@@ -110,7 +110,7 @@ class Runner:
                     return
                 left = self.page(taken)
                 failpoint("runs.between_pages")
-        except (LeaseLost, Unavailable) as error:
+        except LeaseLost as error:
             log.warning("run_given_up", reason=str(error))
         except Exception as error:
             self._failed(taken, error)
@@ -144,6 +144,11 @@ class Runner:
                 elif isinstance(error, CallFailed):
                     log.warning("run_page_failed", kind=error.failed.kind, reason=error.failed.message)
                     runs.fail(session, taken, error.failed, self._clock(), self._chance)
+                elif isinstance(error, Unavailable):
+                    # It answers again, so it was perhaps the page's own statement that took too long.
+                    log.warning("run_page_failed", kind=failures.TRANSIENT, reason=error.message)
+                    away = Failed(kind=failures.TRANSIENT, message=error.message)
+                    runs.fail(session, taken, away, self._clock(), self._chance, of_target=False)
                 else:
                     log.error("run_broken", error=type(error).__name__, **telemetry.where(error))
                     broken = Failed(kind=failures.ADAPTER_ERROR, message=type(error).__name__)

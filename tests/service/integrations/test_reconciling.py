@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from chassis.database import new_id, utcnow
-from contracts.errors import Conflict, Invalid
+from contracts.errors import Conflict, Invalid, Unavailable
 from hub_adapter.failure import Invalid as Unfit
 from hub_adapter.port import Page, Remote
 from services.integrations.adapters import registry
@@ -342,6 +342,24 @@ def test_a_run_that_cannot_be_repeated_as_its_adapter_is_missing_keeps_no_other_
     [late] = hub.rows(Run, Run.connection_id == lost)
     assert late.next_run_at is not None
     assert late.next_run_at > utcnow()
+
+
+@on_sqlite
+def test_a_page_that_the_database_breaks_off_is_counted_and_waits_longer_each_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(_taken: Any) -> Any:
+        raise Unavailable("the statement took too long")
+
+    hub = world.hub
+    monkeypatch.setattr(runs, "BACK_OFF_S", 0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(hub.engine.runner, "page", broken_off)
+        run_id = hub.start_run(world.connection_id, "reconcile")
+        world.watched()
+        eventually(lambda: hub.the_run(run_id).failures > 0, 30)
+        assert "took too long" in (hub.the_run(run_id).error or "")
+    assert hub.until_run(run_id, "completed").failures == 0
 
 
 @on_sqlite

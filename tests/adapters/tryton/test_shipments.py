@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -71,6 +72,53 @@ def test_a_partial_shipment_leaves_a_second_one_that_comes_back_too(
     changes, _ = poll(adapter, ctx, checkpoint)
     body = told_of(sold.external_id, changes)[-1].body
     assert (body["shipment_state"], [one["state"] for one in body["shipments"]]) == ("sent", ["done", "done"])
+
+
+def leave_behind(erp: Erp, sale: str, seconds: int) -> None:
+    """Have the ERP killed so long ago, after it committed the end of a shipment and before it told the sale."""
+    long_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=seconds)
+    erp.alter("UPDATE sale_sale SET shipment_state = 'waiting', write_date = ? WHERE id = ?", long_ago, int(sale))
+    for shipment in erp.shipments(sale):
+        erp.alter("UPDATE stock_shipment_out SET write_date = ? WHERE id = ?", long_ago, shipment)
+
+
+def test_a_sale_that_a_killed_erp_left_behind_its_shipments_catches_up(
+    adapter: TrytonAdapter, ctx: Open, erp: Erp, sold: Written
+) -> None:
+    erp.ship(erp.shipments(sold.external_id)[0])
+    leave_behind(erp, sold.external_id, 60)
+    changes, _ = poll(adapter, ctx, None)
+    assert told_of(sold.external_id, changes)[-1].body["shipment_state"] == "waiting"
+    changes, _ = poll(adapter, ctx, None)
+    body = told_of(sold.external_id, changes)[-1].body
+    assert (body["shipment_state"], [one["state"] for one in body["shipments"]]) == ("sent", ["done"])
+
+
+def test_the_rest_of_a_partial_shipment_that_a_killed_erp_never_planned_is_planned(
+    adapter: TrytonAdapter, ctx: Open, erp: Erp, sold: Written
+) -> None:
+    erp.ship_only(erp.shipments(sold.external_id)[0], 1)
+    rest = erp.shipments(sold.external_id)[1]
+    erp.alter("DELETE FROM stock_move WHERE shipment = ?", f"stock.shipment.out,{rest}")
+    erp.alter("DELETE FROM stock_shipment_out WHERE id = ?", rest)
+    leave_behind(erp, sold.external_id, 60)
+    for _ in range(2):
+        poll(adapter, ctx, None)
+    changes, _ = poll(adapter, ctx, None)
+    body = told_of(sold.external_id, changes)[-1].body
+    assert body["shipment_state"] == "partially_shipped"
+    assert [[line["quantity"] for line in one["lines"]] for one in body["shipments"]] == [["1", "1"], ["1", "9"]]
+
+
+@pytest.mark.parametrize(("seconds", "dry_run"), [(0, False), (60, True)], ids=["still-at-work", "dry-run"])
+def test_a_sale_is_not_moved_on(
+    adapter: TrytonAdapter, ctx: Open, erp: Erp, sold: Written, seconds: int, dry_run: bool
+) -> None:
+    erp.ship(erp.shipments(sold.external_id)[0])
+    leave_behind(erp, sold.external_id, seconds)
+    adapter.changes(ctx(dry_run=dry_run), "order", None, 500)
+    (row,) = erp.rows("sale.sale", [["id", "=", int(sold.external_id)]], "shipment_state")
+    assert row["shipment_state"] == "waiting"
 
 
 def test_what_we_wrote_comes_back_under_the_version_that_the_write_told(

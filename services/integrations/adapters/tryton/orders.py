@@ -6,6 +6,7 @@ finds the sale by its web_id, reads the state that stands, and presses only what
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -17,7 +18,6 @@ from services.integrations.adapters.tryton import mapping
 from services.integrations.adapters.tryton import sale as sale_of
 from services.integrations.adapters.tryton.rest import Rest, Row
 from services.integrations.adapters.wires import tryton_walk as walk
-from services.integrations.adapters.wires.tryton import read_datetime
 
 SALE = "sale.sale"
 PROCESSED_WITHIN_S = 15
@@ -48,10 +48,14 @@ def page(rest: Rest, after_id: int, limit: int) -> list[Remote]:
 def changes(rest: Rest, checkpoint: str | None, limit: int) -> Page[Change]:
     """The next sales of our web shop to look at, each read as it is now, with its shipments.
 
-    A second partial delivery need not touch the sale: shipments are walked too.
+    A second partial delivery need not touch the sale: shipments are walked too. A sale that the ERP left behind its
+    shipments is moved on by the same button as one that it left confirmed, and told by the polls after.
     """
     step = walk.step(rest, _streams(rest), checkpoint, limit, rest.settings.overlap_s)
-    return Page(items=_as_changes(rest, step.stamps), next_cursor=step.cursor, complete=step.complete)
+    rows = _reported(rest, sorted(step.stamps))
+    for row in filter(sale_of.is_left_behind, rows):
+        _catch_up(rest, row)
+    return Page(items=_as_changes(rows, step.stamps), next_cursor=step.cursor, complete=step.complete)
 
 
 def write(rest: Rest, cmd: Write) -> Written:
@@ -147,10 +151,21 @@ def _advance(rest: Rest, sale: Row) -> Row:
     return sale
 
 
+def _catch_up(rest: Rest, sale: Row) -> None:
+    """Have the ERP do what it left undone; until it lets us, the sale is told as it stands."""
+    if _untouched_s(rest, sale) >= PROCESSED_WITHIN_S and not rest.dry_run:
+        with contextlib.suppress(Invalid):
+            rest.press(SALE, sale["id"], "process")
+
+
+def _untouched_s(rest: Rest, sale: Row) -> float:
+    return (rest.their_now - sale_of.last_touched(sale)).total_seconds()
+
+
 def _require_settled(rest: Rest, sale: Row) -> None:
     """Scar: a confirmation whose answer was lost may still be at work, and an ERP on SQLite, which locks no row, then
     invoices the sale once more for each `process` beside it. PostgreSQL holds that off; being late costs nothing."""
-    age_s = (rest.their_now - read_datetime(sale["last_modified_at"])).total_seconds()
+    age_s = _untouched_s(rest, sale)
     if age_s < PROCESSED_WITHIN_S:
         raise TryLater(f"the ERP confirmed the sale {max(age_s, 0):.0f} s ago and is processing it", seconds=5)
 
@@ -229,7 +244,7 @@ def _sales_shipped(shipment: Row) -> list[int]:
     return sorted({move["sale"] for move in shipment.get("outgoing_moves.") or () if move["sale"]})
 
 
-def _as_changes(rest: Rest, stamps: Mapping[int, datetime]) -> list[Change]:
+def _as_changes(rows: Sequence[Row], stamps: Mapping[int, datetime]) -> list[Change]:
     return [
         Change(
             entity="order",
@@ -239,7 +254,7 @@ def _as_changes(rest: Rest, stamps: Mapping[int, datetime]) -> list[Change]:
             version=sale_of.order_version(row),
             changed_at=stamps[row["id"]],
         )
-        for row in _reported(rest, sorted(stamps))
+        for row in rows
     ]
 
 

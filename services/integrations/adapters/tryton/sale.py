@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 
 from services.integrations.adapters.tryton import mapping
@@ -28,6 +29,22 @@ def is_cancelled(sale: Json) -> bool:
     nothing shipped and nothing invoiced."""
     undone = (sale["state"], sale["shipment_state"], sale["invoice_state"]) == ("done", "none", "none")
     return bool(undone or sale["state"] == "cancelled")
+
+
+def is_left_behind(sale: Json) -> bool:
+    """Tell whether a sale still waits for shipments, all of which have ended.
+
+    Scar: what a shipment's end means for its sale is done after the shipment is committed. An ERP that is killed in
+    between, and has no queue worker, never does it.
+    """
+    open_ = {row["state"] for row in sale.get("shipments.") or ()} - {"done", "cancelled"}
+    waits = sale["state"] == "processing" and _word(sale["shipment_state"]) in ("waiting", "partially_shipped")
+    return bool(waits and sale.get("shipments.") and not open_)
+
+
+def last_touched(sale: Json) -> datetime:
+    """When the ERP last wrote a sale or one of its shipments, by the clock there."""
+    return max(read_datetime(row["last_modified_at"]) for row in (sale, *(sale.get("shipments.") or ())))
 
 
 def order_of(sale: Json) -> Row:
@@ -79,8 +96,7 @@ def order_version(sale: Json) -> str:
     The content alone would not do: A, B, A are three states. The stamp alone neither: a transaction that began earlier
     may commit later, without raising the greatest stamp.
     """
-    stamps = [read_datetime(row["last_modified_at"]) for row in (sale, *(sale.get("shipments.") or ()))]
-    return f"{max(stamps).isoformat()}/{mapping.digest(order_of(sale))}"
+    return f"{last_touched(sale).isoformat()}/{mapping.digest(order_of(sale))}"
 
 
 def booked(sale: Json) -> Row:

@@ -14,7 +14,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 
 from contracts import errors, masks, tasks
 from contracts.event import EventType
-from contracts.integrations import ExternalRefusal
+from contracts.inbound import ExternalRefusal
 from contracts.operation import Operation, Permission
 from contracts.schema import (
     ById,

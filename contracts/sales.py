@@ -22,7 +22,7 @@ from marshmallow import fields, validate
 
 from contracts import errors, masks
 from contracts.event import EventType
-from contracts.integrations import ExternalRefusal
+from contracts.inbound import ExternalRefusal
 from contracts.operation import Operation, Permission
 from contracts.schema import (
     ById,

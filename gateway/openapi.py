@@ -60,7 +60,7 @@ def document(routes: Iterable[Route], server_url: str = "") -> dict[str, Any]:
 
 
 class _Names:
-    """Names schemas by their class; the second class of one name has its service before it."""
+    """Names schemas by their class; the second class of one name has its contract before it."""
 
     def __init__(self) -> None:
         self._taken: dict[str, type[Schema] | None] = {"Problem": None}

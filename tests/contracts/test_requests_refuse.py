@@ -10,7 +10,7 @@ import pytest
 from marshmallow import RAISE, Schema, fields
 
 import contracts
-from contracts import customers, integrations, roles, sales
+from contracts import connections, customers, roles, sales
 from contracts.errors import Invalid
 from contracts.operation import Operation
 from contracts.schema import Record, Request, load
@@ -58,7 +58,7 @@ def test_a_nested_object_is_strict_when_asked_and_lenient_when_told(
 def test_a_refused_entry_is_told_at_its_own_name() -> None:
     secrets = {"key": 1, "x" * 61: "y"}
     with pytest.raises(Invalid) as caught:
-        load(integrations.PutCredential, {"id": ID, "secrets": secrets})
+        load(connections.PutCredential, {"id": ID, "secrets": secrets})
     assert {one["pointer"] for one in caught.value.fields["errors"]} == {"/secrets/key", "/secrets/" + "x" * 61}
     depths = {"order": {"read": "none of these", "Wr!te": "all"}}
     with pytest.raises(Invalid) as caught:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts import depth, integrations
+from contracts import adapters, conflicts, deliveries, depth, routes
 
 ROOT = Path(__file__).resolve().parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
@@ -48,8 +48,8 @@ def test_a_guide_has_the_same_commands_in_both_languages(chinese: Path) -> None:
     assert f"]({english.name})" in chinese.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("words", [integrations.DELIVERY_STATES, integrations.DIRECTIONS, integrations.GUARANTEES,
-                                   integrations.RESOLUTIONS, depth.DEPTHS],
+@pytest.mark.parametrize("words", [deliveries.STATES, routes.DIRECTIONS, adapters.GUARANTEES, conflicts.RESOLUTIONS,
+                                   depth.DEPTHS],
                          ids=["states", "directions", "guarantees", "resolutions", "depths"])
 def test_the_glossary_has_the_words_of_the_contracts(words: tuple[str, ...]) -> None:
     text = GLOSSARY.read_text(encoding="utf-8")

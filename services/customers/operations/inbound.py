@@ -40,7 +40,7 @@ def follow(session: Session, change: dict[str, Any], version: int) -> None:
 
     Args:
         session: the transaction of the event.
-        change: `contracts.integrations.ExternalChange`.
+        change: `contracts.inbound.ExternalChange`.
         version: of the external record; it rises with every change that is told of it.
 
     Raises:

@@ -42,7 +42,7 @@ def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: C
     Args:
         db: where the connection stands.
         targets: to load it.
-        request: as `contracts.integrations.ReceiveInbound`.
+        request: as `contracts.inbound.ReceiveInbound`.
         nudge: wakes the poller, which reads what is only hinted at and what crossed a write of ours.
         clock: now.
 

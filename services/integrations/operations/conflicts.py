@@ -35,7 +35,7 @@ def refused(session: Session, refusal: Mapping[str, Any], now: dt.datetime) -> N
 
     Args:
         session: the transaction.
-        refusal: as `contracts.integrations.ExternalRefusal`.
+        refusal: as `contracts.inbound.ExternalRefusal`.
         now: when.
     """
     if session.get(Connection, refusal["connection_id"]) is None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from chassis.context import Subject
 from chassis.paging import Page, Sealer
-from contracts import integrations as contract
+from contracts import deliveries as contract
 from services.integrations.domain.next_steps import next_step
 from services.integrations.models import Attempt, Connection, Delivery
 from services.integrations.queries import deliveries

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from chassis.database import utcnow
 from chassis.gauges import Gauge, Gauges, Sample
+from contracts.connections import DESIRED_STATES, HEALTH
 from contracts.errors import Unavailable
-from contracts.integrations import DESIRED_STATES, HEALTH
 from services.integrations.domain.deliveries import OPEN, State
 from services.integrations.domain.reconciliation import drift
 from services.integrations.models import Connection, Delivery, Route, Run

@@ -32,7 +32,7 @@ def follow(session: Session, change: dict[str, Any], version: int) -> None:
 
     Args:
         session: the transaction of the event.
-        change: as `contracts.integrations.ExternalChange` describes it.
+        change: as `contracts.inbound.ExternalChange` describes it.
         version: of the record after the change.
 
     Raises:

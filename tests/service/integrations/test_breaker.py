@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from prometheus_client import REGISTRY
 
 from chassis.outbox import OUTBOX
-from contracts.integrations import ConnectionHealth
+from contracts.connections import ConnectionHealth
 from contracts.schema import unpack
 from services.integrations.domain import breaker
 from services.integrations.models import Connection, Cursor

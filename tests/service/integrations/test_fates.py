@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chassis.database import new_id, utcnow
-from contracts import integrations as contract
+from contracts import deliveries as contract
 from contracts.schema import load, pack, page_of
 from services.integrations.models import Attempt, Connection
 from services.integrations.queries import fates

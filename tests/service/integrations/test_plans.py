@@ -15,6 +15,8 @@ from chassis.database import Database, new_id, utcnow
 from chassis.paging import Page
 from contracts import integrations as contract
 from contracts import runs as run_contract
+from contracts.conflicts import ListConflicts
+from contracts.deliveries import ListAttempts, ListDeliveries
 from contracts.schema import PageRequest, load
 from services.integrations.domain.deliveries import OPEN
 from services.integrations.models import Attempt, Conflict, Connection, Delivery, Finding, Record, Run
@@ -98,7 +100,7 @@ def _fill_runs(session: Any) -> None:
 
 
 def plan(db: Database, **asked: Any) -> str:
-    request = load(contract.ListDeliveries, asked)
+    request = load(ListDeliveries, asked)
     with db.read() as session:
         return plan_of(session, lambda: deliveries.listed(session, request, ADMIN, Plainly()))
 
@@ -130,7 +132,7 @@ def test_each_filter_is_searched_by_its_own_index_and_nothing_is_sorted(
 
 def _cursor(db: Database, asked: dict[str, Any]) -> str | None:
     with db.read() as session:
-        request = load(contract.ListDeliveries, asked | {"limit": 1})
+        request = load(ListDeliveries, asked | {"limit": 1})
         return deliveries.listed(session, request, ADMIN, Plainly()).next
 
 
@@ -148,7 +150,7 @@ def test_conflicts_are_searched_by_the_index_of_each_filter_and_nothing_is_sorte
     db: Database, name: str, later_page: bool
 ) -> None:
     def page(session: Session, cursor: str | None, limit: int) -> Page:
-        request = load(contract.ListConflicts, {name: OF_CONFLICTS[name], "limit": limit, "cursor": cursor})
+        request = load(ListConflicts, {name: OF_CONFLICTS[name], "limit": limit, "cursor": cursor})
         return conflicts.listed(session, request, ADMIN, Plainly())
 
     with db.read() as session:
@@ -184,7 +186,7 @@ def test_the_gauges_read_one_index_and_no_more_than_what_is_counted(db: Database
 def test_the_attempts_of_a_delivery_are_searched_by_it_in_their_order(db: Database) -> None:
     with db.read() as session:
         id = session.scalars(sa.select(Delivery.id).limit(1)).one()
-        request = load(contract.ListAttempts, {"id": id})
+        request = load(ListAttempts, {"id": id})
         shown = plan_of(session, lambda: deliveries.attempts(session, request, ADMIN, Plainly()))
     assert any("delivery_id" in by for by in searched_by(shown, "attempt")), shown
     assert "Seq Scan" not in shown
@@ -198,7 +200,7 @@ def test_the_attempts_of_a_delivery_are_searched_by_it_in_their_order(db: Databa
 def test_a_time_range_finds_what_was_created_in_it(db: Database, asked: dict[str, int], found: int) -> None:
     given = {name: (NOW + dt.timedelta(seconds=s)).isoformat() for name, s in asked.items()}
     with db.read() as session:
-        query = deliveries.filtered(load(contract.ListDeliveries, given))
+        query = deliveries.filtered(load(ListDeliveries, given))
         assert session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) == found
 
 

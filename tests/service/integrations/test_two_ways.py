@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from chassis.database import new_id, utcnow
 from chassis.outbox import OUTBOX
-from contracts.integrations import ExternalChange
+from contracts.inbound import ExternalChange
 from contracts.schema import unpack
 from hub_adapter.port import Context, Write, Written
 from services.integrations.engine.targets import Target

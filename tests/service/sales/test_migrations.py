@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from chassis import migrations
 from chassis.database import Database
-from contracts.integrations import ExternalChange
+from contracts.inbound import ExternalChange
 from contracts.sales import ProductState
 from contracts.schema import load
 from services.sales.models import Product, ProductSource

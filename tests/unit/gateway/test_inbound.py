@@ -14,6 +14,7 @@ from werkzeug.test import Client
 from chassis.database import new_id
 from contracts import integrations
 from contracts.errors import Unauthenticated
+from contracts.inbound import Received
 from gateway.application import Application
 from gateway.auth import Authenticator
 from gateway.routes import inbound
@@ -35,7 +36,7 @@ class Integrations:
         self.asked.append(request)
         if self.error is not None:
             raise self.error
-        return Answered({"changes": 1, "known": False}, schema=integrations.Received)
+        return Answered({"changes": 1, "known": False}, schema=Received)
 
 
 @pytest.fixture

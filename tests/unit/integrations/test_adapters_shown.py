@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.integrations import AdapterList
+from contracts.adapters import AdapterList
 from contracts.schema import dump
 from services.integrations.queries import adapters
 

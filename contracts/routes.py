@@ -1,0 +1,67 @@
+"""Routes as data: which entity travels over which connection, and which way."""
+
+from __future__ import annotations
+
+from marshmallow import fields, validate
+
+from contracts.schema import ById, Identifier, OneOf, PageRequest, Record, Request, Timestamp
+
+DIRECTIONS = ("push", "pull", "both")
+STATES = ("draft", "active", "inactive")
+
+
+class Route(Record):
+    """Which entity travels over a connection, and which way."""
+
+    id = Identifier(required=True)
+    version = fields.Integer(required=True)
+    connection_id = Identifier(required=True)
+    entity = fields.String(required=True)
+    direction = fields.String(required=True, validate=OneOf(*DIRECTIONS))
+    state = fields.String(required=True, validate=OneOf(*STATES))
+    mapping_version = fields.Integer(allow_none=True, metadata={
+        "description": "The version of its mapping that is in force; null: records are sent as they are."})
+    created_at = Timestamp(required=True)
+    updated_at = Timestamp(required=True)
+
+
+class CreateRoute(Request):
+    """Drafts a route; it carries nothing until it is activated."""
+
+    connection_id = Identifier(required=True)
+    entity = fields.String(required=True, validate=validate.Length(min=1, max=40))
+    direction = fields.String(required=True, validate=OneOf(*DIRECTIONS))
+
+
+class RouteChanges(Request):
+    """What may be changed; a field left out stays as it is."""
+
+    direction = fields.String(validate=OneOf(*DIRECTIONS))
+
+
+class ChangeRoute(ById):
+    """Changes a route that is still at `expected_version`.
+
+    One that is to read from now on begins with what stands at the target: that is remembered, and what changes after it
+    is told. Only what is new there, and refusals of consent, are told at once.
+    """
+
+    expected_version = fields.Integer(required=True)
+    changes = fields.Nested(RouteChanges, required=True)
+
+
+class ListRoutes(PageRequest):
+    """Lists routes, newest first."""
+
+    connection_id = Identifier()
+    entity = fields.String()
+    state = fields.String(validate=OneOf(*STATES))
+
+
+class ActivateRoute(ById):
+    """Switches a route on. Refused with every gap named (`gaps`) until the connection has been checked and is ready,
+    and while records use codes that its code tables lack."""
+
+
+class DeactivateRoute(ById):
+    """Switches a route off; what it accepted before is still delivered."""

@@ -10,8 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chassis import telemetry
-from chassis.crypto import Keyring, SealBroken
+from chassis.crypto import Keyring
 from chassis.database import new_id
 from hub_adapter.port import AdapterSpec
 from services.integrations.adapters import registry
@@ -27,8 +26,6 @@ from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
 from services.integrations.routing import ACCOUNT, dependencies
-
-log = telemetry.logger(__name__)
 
 _ATTEMPT, _BINDING, _DELIVERY, _ROUTE = map(table_of, (Attempt, Binding, Delivery, Route))
 _BINDING_BEGUN = Upsert(_BINDING, where=_BINDING.c.external_id.is_(None), changing={
@@ -205,12 +202,8 @@ def _leasing(connection_id: str, priority: int, now: dt.datetime, limit: int, ow
 def _bodies(session: Session, keyring: Keyring, taken: Sequence[Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
     """Return, by delivery, our copy of its record and the state in it; without those that do not open."""
     found = lanes.records(session, {(row.entity, row.local_id) for row in taken})
-    opened = {}
-    for key, copy in found.items():
-        try:
-            opened[key] = copy, records.state_of(keyring, copy)
-        except (SealBroken, ValueError) as error:
-            log.error("record_unreadable", entity=copy.entity, id=copy.id, error=type(error).__name__)
+    opened = {key: (copy, state) for key, copy in found.items()
+              if (state := records.opened(keyring, copy)) is not None}
     return {row.id: opened[row.entity, row.local_id] for row in taken if (row.entity, row.local_id) in opened}
 
 

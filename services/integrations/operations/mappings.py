@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from chassis.audit import trail
 from chassis.context import Subject
-from chassis.crypto import Keyring, SealBroken
+from chassis.crypto import Keyring
 from chassis.database import utcnow
 from contracts.errors import Invalid
 from services.integrations.adapters import registry
@@ -153,9 +152,5 @@ def _filled(sent: InForce, entity: str, state: Mapping[str, Any],
 
 
 def opened(keyring: Keyring, rows: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
-    """Return each row with the record in it; without those that do not open, which a claim logs."""
-    found = []
-    for row in rows:
-        with suppress(SealBroken, ValueError):
-            found.append((row, records.state_of(keyring, row)))
-    return found
+    """Return each row with the record in it; without those that do not open."""
+    return [(row, state) for row in rows if (state := records.opened(keyring, row)) is not None]

@@ -16,8 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from chassis import telemetry
-from chassis.crypto import Keyring, SealBroken
+from chassis.crypto import Keyring
 from hub_adapter.port import Remote
 from services.integrations.domain import matching
 from services.integrations.domain.matching import Candidate, KnownBy
@@ -27,8 +26,6 @@ from services.integrations.operations import records
 from services.integrations.queries import lanes
 from services.integrations.queries import matching as queries
 from services.integrations.queries.statements import table_of
-
-log = telemetry.logger(__name__)
 
 HASHED = "match_key.hash"
 """The column under whose key the keys of records are hashed."""
@@ -79,7 +76,7 @@ def noted_theirs(keyring: Keyring, of: Matching, page: Sequence[Remote]) -> list
 
 def noted_ours(keyring: Keyring, of: Matching, page: Sequence[Any]) -> list[Noted]:
     """Return a page of `queries.matching.unbound` as it is noted, without records that do not open."""
-    states = {row.id: state for row in page if (state := _opened(keyring, row)) is not None}
+    states = {row.id: state for row in page if (state := records.opened(keyring, row)) is not None}
     return [Noted(id, _keys(keyring, of, OURS, id, matching.known_by(state | {"id": id})))
             for id, state in states.items()]
 
@@ -109,7 +106,7 @@ def judge(session: Session, keyring: Keyring, of: Matching, ids: Collection[str]
     """Return what these records of ours are at the target."""
     candidates = _candidates(session, of, ids)
     known = lanes.records(session, {(of.entity, id) for id in ids})
-    states = {row.id: state for row in known.values() if (state := _opened(keyring, row)) is not None}
+    states = {row.id: state for row in known.values() if (state := records.opened(keyring, row)) is not None}
     return [Judged(id, matching.known_by(states[id]), matching.judge(candidates.get(id, ()))) for id in ids
             if id in states]
 
@@ -153,14 +150,6 @@ def _candidates(session: Session, of: Matching, ids: Collection[str]) -> dict[st
             against=frozenset(ours_tell[local_id] & theirs_tell[external_id] - kinds.keys()),
             active=listed[external_id].active))
     return found
-
-
-def _opened(keyring: Keyring, row: Any) -> dict[str, Any] | None:
-    try:
-        return records.state_of(keyring, row)
-    except (SealBroken, ValueError) as error:
-        log.error("record_unreadable", entity=row.entity, id=row.id, error=type(error).__name__)
-        return None
 
 
 def _keys(keyring: Keyring, of: Matching, side: str, id: str, told: KnownBy) -> list[dict[str, Any]]:

@@ -11,8 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chassis import telemetry
-from chassis.crypto import Keyring, SealBroken
+from chassis.crypto import Keyring
 from chassis.database import new_id
 from hub_adapter.port import AdapterSpec, Capability, Remote
 from services.integrations.domain.gates import barring
@@ -24,8 +23,6 @@ from services.integrations.operations.records import HASHED, canonical
 from services.integrations.queries import lanes, reconciliations, sightings
 from services.integrations.queries.statements import table_of
 from services.integrations.routing import ACCOUNT, dependencies
-
-log = telemetry.logger(__name__)
 
 _LISTED, _RUN, _SUSPECTED = table_of(Listed), table_of(Run), table_of(Suspected)
 _NOT_CONTENT = frozenset({"id", "account"})
@@ -96,7 +93,7 @@ def sides(session: Session, keyring: Keyring, scope: Scope, local_ids: Collectio
     named = [binding.external_id for binding in bound.values() if binding.external_id]
     seen = sightings.of(session, scope.connection_id, scope.entity, named) if scope.pulled else {}
     disputed = reconciliations.disputed(session, scope.connection_id, scope.entity, named)
-    states = {id: _opened(keyring, copies.get((scope.entity, id))) for id in local_ids}
+    states = {copy.id: records.opened(keyring, copy) for copy in copies.values()}
     accounts = _accounts(session, scope, states)
     found = {}
     for id in local_ids:
@@ -109,22 +106,12 @@ def sides(session: Session, keyring: Keyring, scope: Scope, local_ids: Collectio
         forgotten = binding is not None and external_id is None and last is None
         with_a_person = ((last is not None and last.state == "dead") or external_id in disputed
                          or (binding is not None and binding.state == "conflict"))
-        unreadable = copy is not None and states[id] is None
-        ours = Ours(local_id=id, external_id=external_id, wanted=_wanted(scope, copy, states[id], last),
+        unreadable = copy is not None and states.get(id) is None
+        ours = Ours(local_id=id, external_id=external_id, wanted=_wanted(scope, copy, states.get(id), last),
                     settled=not (id in under_way or moved or forgotten or with_a_person or unreadable))
-        found[id] = Side(ours=ours, version=copy.version if copy else 0, state=states[id] or {}, binding=binding,
+        found[id] = Side(ours=ours, version=copy.version if copy else 0, state=states.get(id) or {}, binding=binding,
                          account=accounts.get(id), last=last)
     return found
-
-
-def _opened(keyring: Keyring, copy: Any) -> dict[str, Any] | None:
-    if copy is None:
-        return None
-    try:
-        return records.state_of(keyring, copy)
-    except (SealBroken, ValueError) as error:
-        log.error("record_unreadable", entity=copy.entity, id=copy.id, error=type(error).__name__)
-        return None
 
 
 def _wanted(scope: Scope, copy: Any, state: Mapping[str, Any] | None, last: Any) -> bool:

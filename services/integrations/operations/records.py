@@ -11,10 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chassis.crypto import Keyring
+from chassis import telemetry
+from chassis.crypto import Keyring, SealBroken
 from services.integrations.models import Record
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.queries.statements import built_once, table_of
+
+log = telemetry.logger(__name__)
 
 _RECORD = table_of(Record)
 
@@ -75,13 +78,16 @@ def _known(entity: str, id: str) -> sa.Select[tuple[int, int]]:
             .where(_RECORD.c.entity == entity, _RECORD.c.id == id).with_for_update())
 
 
-def state_of(keyring: Keyring, row: Any) -> dict[str, Any]:
-    """Return the state that a record row holds.
+def opened(keyring: Keyring, row: Any) -> dict[str, Any] | None:
+    """Return the state that a record row holds; None, and a line in the log, if it does not open.
 
-    Raises:
-        SealBroken: the row was changed, moved, or sealed with keys that are not ours.
+    Then the row was changed or moved, or sealed with keys that are not ours.
     """
-    state: dict[str, Any] = json.loads(keyring.open(row.state_sealed, _aad(row.entity, row.id)))
+    try:
+        state: dict[str, Any] = json.loads(keyring.open(row.state_sealed, _aad(row.entity, row.id)))
+    except (SealBroken, ValueError) as error:
+        log.error("record_unreadable", entity=row.entity, id=row.id, error=type(error).__name__)
+        return None
     return state
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from marshmallow import fields
 from sqlalchemy.orm import Session
 
-from chassis.crypto import SealBroken
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict, Invalid
 from contracts.schema import Request
@@ -122,7 +121,5 @@ def _is_barred(session: Session, spec: AdapterSpec, row: Any) -> bool:
     """Tell whether a record may not stand there; of one that does not open, its delivery tells."""
     if row.entity not in spec.consent and row.entity not in spec.accounts:
         return False
-    try:
-        return barring(spec, row.entity, records.state_of(keyring_of(session), row)) is not None
-    except (SealBroken, ValueError):
-        return False
+    state = records.opened(keyring_of(session), row)
+    return state is not None and barring(spec, row.entity, state) is not None

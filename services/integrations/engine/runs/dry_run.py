@@ -14,7 +14,6 @@ from typing import Any
 from marshmallow import fields, validate
 from sqlalchemy.orm import Session
 
-from chassis.crypto import SealBroken
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict
 from contracts.schema import Request
@@ -134,16 +133,9 @@ def _opened(session: Session, turn: Turn, ids: Sequence[str]) -> dict[str, _Ours
     """Return those of our records that are not gone."""
     run = turn.run
     bound = lanes.bindings(session, {(run.connection_id, run.entity, id) for id in ids})
-    rows = lanes.records(session, {(run.entity, id) for id in ids})
-    return {row.id: _Ours(row, _state(session, row), bound.get((run.connection_id, run.entity, row.id)))
+    rows, keyring = lanes.records(session, {(run.entity, id) for id in ids}), keyring_of(session)
+    return {row.id: _Ours(row, records.opened(keyring, row), bound.get((run.connection_id, run.entity, row.id)))
             for row in rows.values() if not row.deleted}
-
-
-def _state(session: Session, row: Any) -> dict[str, Any] | None:
-    try:
-        return records.state_of(keyring_of(session), row)
-    except (SealBroken, ValueError):
-        return None
 
 
 def _looked_at(turn: Turn, spec: AdapterSpec, sent: InForce, ours: _Ours) -> tuple[str, Found | None]:

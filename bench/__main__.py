@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import counts, deliveries, gateway, memory, order, relay
+from bench import backlog, counts, deliveries, gateway, memory, order, relay
 from bench.rounds import Comparison, table
 
 PARTS = ("gateway", "relay", "order", "deliveries")
@@ -33,7 +33,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write everything that was measured here")
     parser.add_argument("--rounds", type=int, default=7, help="turns of floor and product [7]")
     parser.add_argument("--orders", type=int, default=60, help="orders in a round [60]")
-    parser.add_argument("--backlog", type=int, default=deliveries.BACKLOG, help="deliveries that wait [100000]")
+    parser.add_argument("--backlog", type=int, default=backlog.BACKLOG, help="deliveries that wait [100000]")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--delay-ms", type=float, default=0, help="how long the target thinks [0]")
     return parser.parse_args()
@@ -43,7 +43,7 @@ def _measure(part: str, asked: argparse.Namespace) -> tuple[list[Comparison], di
     if part == "order":
         return order.measure(asked.database, asked.delay_ms, asked.rounds, asked.orders)
     if part == "backlog":
-        return deliveries.measure_backlog(asked.database, asked.backlog)
+        return backlog.measure(asked.database, asked.backlog)
     measure = {"gateway": gateway.measure, "relay": relay.measure, "deliveries": deliveries.measure}[part]
     return measure(asked.database, asked.rounds)
 

@@ -1,4 +1,4 @@
-"""Deliveries a second: the engine against a bare loop, against what a slow target allows, and through a long backlog.
+"""Deliveries a second: the engine against a bare loop, and against what a slow target allows.
 
 What waits is written into the database of a paused connection, as a backfill's pages are, and the connection is
 resumed; a rate is counted where it matters, by the arrivals at the target.
@@ -30,9 +30,6 @@ MANY, PAGE = 2000, 2000
 AT_ONCE, FEW = 16, 4
 """Calls in flight: what the bench target's adapter names, and so few that the target is what everybody waits for."""
 SLOW_MS = 20.0
-BACKLOG = 100_000
-PAUSE_MS = 50.0
-"""Longest time that pausing or resuming a connection may take, whatever waits."""
 CUSTOMER = {"version": 1, "name": "上海示例有限公司", "kind": "company", "email": "buyer@example.com", "level": "gold",
             "phone": "+86 138 0013 8000", "wechat_id": None, "source": "fair", "lifecycle": "active", "tags": ["tea"],
             "address": {"street": "南京东路 1 号", "city": "上海", "postal_code": "200000", "country": "CN"}}
@@ -48,12 +45,15 @@ class Target:
         """Begin to count anew."""
         self._line.ask(request("DELETE", "/arrivals"))
 
-    def arrivals(self, many: int, within_s: float) -> list[int]:
-        """Wait until so many have arrived; return when each did (ns), in order."""
+    def wait_for(self, many: int, within_s: float) -> None:
+        """Wait until so many have arrived."""
         deadline = time.monotonic() + within_s
         while (seen := json.loads(self._line.ask(request("GET", "/seen")).body)["arrived"]) < many:
             assert time.monotonic() < deadline, f"{seen} of {many} have arrived after {within_s:.0f} s"
             time.sleep(0.1)
+
+    def arrivals(self) -> list[int]:
+        """Return when each arrived (ns), in order."""
         times: list[int] = json.loads(self._line.ask(request("GET", "/arrivals")).body)
         return times
 
@@ -109,12 +109,16 @@ class Product:
         """Begin to count the arrivals anew."""
         self._target.forget()
 
+    def wait_for(self, many: int) -> None:
+        """Wait until so many have arrived."""
+        self._target.wait_for(many, within_s=60 + many / 20)
+
     def arrivals(self, many: int) -> list[int]:
         """Wait until so many have arrived and are settled; return when each arrived."""
-        arrived = self._target.arrivals(many, within_s=60 + many / 20)
+        self.wait_for(many)
         while self._door.ask("GET", f"{self._path}/ledger")["open"]:
             time.sleep(0.1)
-        return arrived
+        return self._target.arrivals()
 
 
 class Floor:
@@ -130,13 +134,14 @@ class Floor:
         """Deliver so many; return when each arrived."""
         self._target.forget()
         self._program.ask(ids=[new_id() for _ in range(many)], body=json.dumps(CUSTOMER))
-        return self._target.arrivals(many, within_s=10)
+        self._target.wait_for(many, within_s=10)
+        return self._target.arrivals()
 
 
 def measure(database: str, rounds: int) -> tuple[list[Comparison], dict[str, Any]]:
     """Return the comparisons, and the durability settings that both sides had."""
     with Stage(database) as stage:
-        product, floor = Product(stage, _door(stage), AT_ONCE), Floor(stage)
+        product, floor = Product(stage, open_door(stage), AT_ONCE), Floor(stage)
         settings = assert_equal(floor.durability, of_product(stage.db_uri("integrations")))
         floor.drained(MANY), product.drained(MANY)
         measured = alternate(rounds, lambda: rate(floor.drained(MANY)), lambda: rate(product.drained(MANY)))
@@ -150,7 +155,7 @@ def _at_a_slow_target(database: str, rounds: int) -> list[Comparison]:
     """Return how much of what its calls in flight allow a connection makes of a target that takes its time."""
     made = []
     with Stage(database, SLOW_MS) as stage:
-        door = _door(stage)
+        door = open_door(stage)
         for in_flight in (FEW, AT_ONCE):
             product, allowed = Product(stage, door, in_flight), in_flight / (SLOW_MS / 1000)
             ours = [rate(product.drained(MANY // 2)) for _ in range(rounds)]
@@ -162,7 +167,7 @@ def _at_a_slow_target(database: str, rounds: int) -> list[Comparison]:
 def _side_by_side(rounds: int) -> Comparison:
     """Return what two processes bring in the time of one, where a process has only so many calls of its own."""
     with Stage("postgresql", SLOW_MS) as stage:
-        product = Product(stage, _door(stage, INTEGRATIONS_MAX_CALLS=str(FEW)), AT_ONCE)
+        product = Product(stage, open_door(stage, INTEGRATIONS_MAX_CALLS=str(FEW)), AT_ONCE)
 
         def two() -> float:
             second = stage.start_room("integrations")
@@ -176,30 +181,7 @@ def _side_by_side(rounds: int) -> Comparison:
                       [both for _, both in measured], "more", None, 1.6)
 
 
-def measure_backlog(database: str, many: int) -> tuple[list[Comparison], dict[str, Any]]:
-    """Return how a long backlog drains, and how fast its connection is paused and resumed; takes minutes."""
-    with Stage(database) as stage:
-        product = Product(stage, _door(stage), AT_ONCE)
-        product.drained(MANY)
-        product.turn("pause")
-        product.fill(many)
-        product.forget()
-        turns = {verb: [product.turn(verb)] for verb in ("resume", "pause")}
-        for _ in range(6):
-            for verb, took in turns.items():
-                took.append(product.turn(verb))
-        product.turn("resume")
-        arrived = product.arrivals(many)
-        settings = of_product(stage.db_uri("integrations"))
-    tenth = many // 10
-    made = [Comparison(f"backlog of {many}: last tenth for the first", "1/s", [rate(arrived[:tenth])],
-                       [rate(arrived[-tenth:])], "more", None, 0.9)]
-    made += [Comparison(f"backlog of {many}: {verb}, of the {PAUSE_MS:g} ms it may take", "ms", [PAUSE_MS] * len(took),
-                        took, "less", None, 1.0) for verb, took in turns.items()]
-    return made, {"backlog": settings}
-
-
-def _door(stage: Stage, **settings: str) -> Door:
+def open_door(stage: Stage, **settings: str) -> Door:
     """Start the rooms that bring a delivery; what they announce ends in a queue that keeps little."""
     stage.bind_sink(DELIVERY_SETTLED.exchange, "#", "bench.settled", **{"x-max-length": 1000})
     return stage.start_product(ROOMS, **settings)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -19,12 +18,11 @@ from contracts.errors import Unavailable
 from hub_adapter.port import Change, Context, Page, Remote
 from services.integrations.domain import failures
 from services.integrations.engine import calls
+from services.integrations.engine.leaseholders import Leaseholder
 from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Target, Targets
-from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
 from services.integrations.operations import hints, pulls
-from services.integrations.operations.claims import Lease
 from services.integrations.operations.hints import Noted
 from services.integrations.operations.inbound import GONE, News, Reading
 from services.integrations.operations.pulls import Pull
@@ -34,69 +32,31 @@ from services.integrations.settings import IntegrationsSettings
 log = telemetry.logger(__name__)
 T = TypeVar("T")
 
-LOOK_EVERY_S = 1.0
 AT_ONCE = 4
 """Targets that this process reads from at once; a slow one keeps none of the others waiting for long."""
-
-
 OF_ONE_RECORD = (failures.INVALID, failures.NOT_FOUND, failures.GONE, failures.ADAPTER_ERROR)
 """Failures of a record that was hinted at for which the others do not wait; the pages tell of it if they can."""
 
 
-class Poller:
+class Poller(Leaseholder[Pull]):
     """Reads the changes of every active pull route."""
 
     def __init__(self, db: Database, targets: Targets, settings: IntegrationsSettings, owner: str, renew: Renew,
                  clock: Callable[[], dt.datetime] = utcnow, chance: Callable[[], float] = random.random) -> None:
-        self._db, self._targets, self._settings, self._owner = db, targets, settings, owner
-        self._clock, self._chance = clock, chance
-        self._renew = renew
-        self._workers = Workers("poll", AT_ONCE)
-        self._woken = threading.Event()
-        self._stopping = False
-        self._busy = 0
+        super().__init__("poll", AT_ONCE, owner, settings.lease_s, clock)
+        self._db, self._targets, self._settings = db, targets, settings
+        self._renew, self._chance = renew, chance
         self._patience: dict[tuple[str, str, str, str], dt.datetime] = {}
 
-    def wake(self) -> None:
-        """Say that a poll has become due."""
-        self._woken.set()
-
-    def run(self) -> None:
-        """Poll until `stop`."""
-        while not self._stopping:
-            try:
-                self.start_due()
-            except Unavailable as error:
-                log.warning("poll_waits", reason=error.message)
-            except Exception as error:
-                log.error("poll_broken", error=type(error).__name__)
-            self._woken.wait(LOOK_EVERY_S)
-            self._woken.clear()
-        self._workers.stop()
-
-    def stop(self) -> None:
-        """End `run`; a page in hand is finished or read again later."""
-        self._stopping = True
-        self._woken.set()
-
-    def start_due(self) -> None:
-        """Start reading every cursor that is due, as far as there is room."""
-        if self._busy >= AT_ONCE:
-            return
-        now = self._clock()
+    def _take(self, room: int, now: dt.datetime) -> Sequence[Pull]:
+        """Lease cursors whose poll is due."""
         with self._db.read() as session:
             if not pulls.any_due(session, now):
-                return
+                return []
         with self._db.write() as session:
-            taken = pulls.claim(session, AT_ONCE - self._busy, self._lease(now), now)
-        for pull in taken:
-            self._busy += 1
-            self._workers.do(partial(self._watched, pull))
+            return pulls.claim(session, room, self._lease(now), now)
 
-    def _lease(self, now: dt.datetime) -> Lease:
-        return Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
-
-    def _watched(self, pull: Pull) -> None:
+    def _work(self, pull: Pull) -> None:
         """Read, in a trace of its own: what is told there has no request that it comes from."""
         with tracing.root(f"pull {pull.entity}", "internal", hub__connection_id=pull.connection_id) as span, \
                 telemetry.about(traceparent=span.traceparent):
@@ -120,8 +80,6 @@ class Poller:
             # A page that is not what the port asks for: say so on the cursor, and let it go.
             log.error("poll_broken", connection_id=pull.connection_id, entity=pull.entity, error=type(error).__name__)
             self._fail(pull, Failed(kind=failures.ADAPTER_ERROR, message=f"{type(error).__name__} in a page"))
-        finally:
-            self._busy -= 1
 
     def _target(self, pull: Pull) -> Target | None:
         """Return the target, or None after recording why it cannot be used."""

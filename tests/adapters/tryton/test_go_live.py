@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from chassis.database import new_id, utcnow
-from services.integrations.engine import checks, runner
+from services.integrations.engine import checks, leaseholders
 from services.integrations.models import Binding, Connection, Finding
 from services.integrations.operations import connections, credentials, findings, runs
 from tests.service.integrations.conftest import ADMIN, Hub
@@ -109,7 +109,7 @@ def matched(hub: Hub, connection_id: str, town: Town) -> None:
 def test_the_first_sync_makes_exactly_the_parties_that_are_missing(
     erp: Erp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    monkeypatch.setattr(runner, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(leaseholders, "LOOK_EVERY_S", 0.05)
     town, before = Town.of(many), len(parties(erp))
     rows = [party for _how, _customer, party in town.there()]
     for n in range(0, len(rows), 50):

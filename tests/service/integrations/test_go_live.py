@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from chassis.database import utcnow
 from contracts.errors import Conflict, Invalid
 from hub_adapter.port import Page, Remote
-from services.integrations.engine import runner
+from services.integrations.engine import leaseholders
 from services.integrations.models import Binding, Finding, Run
 from services.integrations.operations import findings, runs
 from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub, on_sqlite
@@ -61,7 +61,7 @@ def backfilled(hub: Hub, connection_id: str) -> None:
 @pytest.fixture
 def live(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """A hub with its engine and its runner, which looks for work all the time."""
-    monkeypatch.setattr(runner, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(leaseholders, "LOOK_EVERY_S", 0.05)
     hub.run()
     hub.start(hub.engine.runner)
     return hub

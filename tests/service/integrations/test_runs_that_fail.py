@@ -12,7 +12,7 @@ from chassis.database import utcnow
 from contracts.errors import Conflict, Unavailable
 from hub_adapter.port import Page, Remote
 from services.integrations.adapters import registry
-from services.integrations.engine import runner
+from services.integrations.engine import leaseholders
 from services.integrations.engine.turns import CallFailed
 from services.integrations.models import (
     Connection,
@@ -43,7 +43,7 @@ def test_a_list_that_breaks_off_or_stands_still_says_nothing(
 
     monkeypatch.setattr(ListedAdapter, "list", cut)
     monkeypatch.setattr(runs, "BACK_OFF_S", 0.01)
-    monkeypatch.setattr(runner, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(leaseholders, "LOOK_EVERY_S", 0.05)
     world.watched()
     run = world.run()
     assert (run.state, world.found(run)) == ("failed", {})

@@ -37,6 +37,7 @@ class Attempt(Base):
     duration_ms: Mapped[int | None]
     request_preview_sealed: Mapped[str | None] = mapped_column(sa.Text)
     response_preview_sealed: Mapped[str | None] = mapped_column(sa.Text)
+    payload_sealed: Mapped[str | None] = mapped_column(sa.Text, comment="what the call was made of, if it sent any")
     trace_id: Mapped[str | None] = mapped_column(sa.String(64))
 
     __table_args__ = (sa.UniqueConstraint("delivery_id", "n"),)

@@ -17,7 +17,8 @@ class Delivery(Base):
     """One row of the engine's work. Every write after a lease names the `fence` that the lease was taken with.
 
     The lane (connection_id, entity, local_id) is held by two partial unique indexes: at most one delivery of a lane is
-    in flight, and at most one upsert of it waits.
+    in flight, and at most one upsert of it waits. A third holds that a delivery is replayed once per payload and mode;
+    `payload_hash` is keyed, for a body can be guessed from a plain hash of it.
     """
 
     __tablename__ = "delivery"
@@ -30,7 +31,7 @@ class Delivery(Base):
     source_event_id: Mapped[str | None] = mapped_column(Id)
     source_version: Mapped[int]
     payload: Mapped[str | None] = mapped_column(
-        sa.Text, comment="sealed; null for an upsert, which takes the record as it stands when it is sent")
+        sa.Text, comment="sealed: what is sent once more; null where the record is sent as it stands then")
     payload_hash: Mapped[str | None] = mapped_column(sa.String(64))
     mapping_version: Mapped[int | None]
     idempotency_key: Mapped[str] = mapped_column(sa.String(160))
@@ -44,12 +45,15 @@ class Delivery(Base):
     lease_owner: Mapped[str | None] = mapped_column(sa.String(120))
     lease_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     fence: Mapped[int] = mapped_column(default=0)
+    ahead: Mapped[bool] = mapped_column(
+        default=False, comment="leased, and waiting in its process for a slot: no call of it is on the wire")
     error_class: Mapped[str | None] = mapped_column(sa.String(24))
     last_error: Mapped[str | None] = mapped_column(sa.String(1000))
     blocked_entity: Mapped[str | None] = mapped_column(sa.String(40))
     blocked_id: Mapped[str | None] = mapped_column(sa.String(64))
     superseded_by: Mapped[str | None] = mapped_column(Id)
     replay_of: Mapped[str | None] = mapped_column(Id)
+    replay_mode: Mapped[str | None] = mapped_column(sa.String(8), comment="of a replay: current or as_sent")
     origin: Mapped[str] = mapped_column(sa.String(10), default="event")
     priority: Mapped[int] = mapped_column(sa.SmallInteger, default=0, comment="0 goes first")
     traceparent: Mapped[str | None] = mapped_column(sa.String(55), comment="of the event; its calls go on with it")
@@ -73,7 +77,8 @@ class Delivery(Base):
         partial("ix_delivery_lease", "lease_until", where=sa.text("lease_until IS NOT NULL")),
         partial("ix_delivery_doubt", "due_at", where=sa.text("state = 'in_doubt'")),
         partial("ix_delivery_blocked_due", "due_at", where=sa.text("state = 'blocked'")),
-        partial("uq_delivery_replay", "replay_of", where=sa.text("replay_of IS NOT NULL"), unique=True),
+        partial("uq_delivery_replay_key", "replay_of", "payload_hash", "replay_mode",
+                where=sa.text("replay_of IS NOT NULL"), unique=True),
         partial("ix_delivery_blocked_on", "blocked_entity", "blocked_id", "connection_id",
                 where=sa.text("state = 'blocked'")),
         # One for each filter of the list, in its order. Whoever filters by two walks the rows of one.

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from chassis.crypto import Keyring
 from chassis.database import new_id
+from chassis.sealed import keyring_of
 from hub_adapter.port import AdapterSpec
 from services.integrations.adapters import registry
 from services.integrations.domain import failures, retry
@@ -19,7 +20,7 @@ from services.integrations.domain.deliveries import DECIDED, TERMINAL, is_stale
 from services.integrations.domain.gates import barring
 from services.integrations.domain.mapping import Unmappable
 from services.integrations.models import Attempt, Binding, Connection, Delivery, Route
-from services.integrations.operations import announcements, intake, records, snapshots
+from services.integrations.operations import announcements, intake, payloads, records, snapshots
 from services.integrations.operations.bodies import InForce, in_force
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.leases import Move, write_back
@@ -165,6 +166,8 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
             moves.append(_blocked(row, absent[0], now))
         else:
             job = _mapped(job, mapped.get(row.connection_id))
+            if row.payload is not None:
+                job = payloads.put_back(keyring, row, job, bodies[row.id][1])
             jobs.append(_with_both_sides(keyring, job, bound.get(_lane(row)), by_id[row.connection_id]))
     write_back(session, moves, now)
     announcements.deliveries_settled(session, [_ended(move, taken) for move in moves if move.after in TERMINAL])
@@ -191,8 +194,9 @@ def _leasing(connection_id: str, priority: int, now: dt.datetime, limit: int, ow
              mapped: bool) -> sa.Executable:
     # A CTE, because PostgreSQL may evaluate a limited sub-select more than once.
     picked = lanes.claimable(connection_id, priority, now, limit).cte("picked")
-    version = (sa.select(_ROUTE.c.mapping_version).where(
+    current = (sa.select(_ROUTE.c.mapping_version).where(
         _ROUTE.c.connection_id == _DELIVERY.c.connection_id, _ROUTE.c.entity == _DELIVERY.c.entity).scalar_subquery())
+    version = sa.case((_DELIVERY.c.payload.is_(None), current), else_=_DELIVERY.c.mapping_version)
     return (sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(sa.select(picked.c.id)))
             .values(state="leased", lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1,
                     **({"mapping_version": version} if mapped else {}))
@@ -223,7 +227,7 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
          needs: Sequence[tuple[str, str]], spec: AdapterSpec) -> Job | Move:
     binding = bound.get(_lane(row))
     external_id = binding.external_id if binding else None
-    version = copy[0].version if copy else row.source_version
+    version = copy[0].version if copy and row.payload is None else row.source_version
     # A binding without their id: a call was begun once and may have left something half-made, so the target is asked.
     if row.op == "delete" and binding is None:
         return _end(row, "skipped", "it was never made there")
@@ -365,7 +369,7 @@ def open_attempts(session: Session, jobs: Sequence[Job], now: dt.datetime) -> No
     if jobs:
         session.execute(_ATTEMPT_OPENED, [
             {"id": new_id(), "delivery_id": job.delivery_id, "n": job.fence, "fence": job.fence, "action": job.action,
-             "started_at": now} for job in jobs])
+             "started_at": now, "payload_sealed": payloads.of_call(keyring_of(session), job)} for job in jobs])
 
 
 def renew(session: Session, owner: str, leases: Sequence[tuple[str, int]], until: dt.datetime) -> set[tuple[str, int]]:

@@ -17,7 +17,7 @@ from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
 from hub_adapter.port import Change, Context, Page, Remote
 from services.integrations.domain import failures
-from services.integrations.engine import calls
+from services.integrations.engine.asking import CallFailed, Question, ask
 from services.integrations.engine.leaseholders import Leaseholder
 from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Target, Targets
@@ -106,13 +106,13 @@ class Poller(Leaseholder[Pull]):
         for hint in waiting:
             since = self._clock()
             try:
-                news = self._answered(target, partial(_hinted, pull.entity, hint))
-            except Exception as error:
-                if calls.failed_with(target, error).kind not in OF_ONE_RECORD:
-                    self._failed(target, pull, error)
+                news = self._asked(target, partial(_hinted, pull.entity, hint))
+            except CallFailed as error:
+                if error.failed.kind not in OF_ONE_RECORD:
+                    self._failed(pull, error.failed)
                     return False
                 log.error("hint_not_read", connection_id=pull.connection_id, entity=pull.entity,
-                          reason=calls.failed_with(target, error).message)
+                          reason=error.failed.message)
                 news = None
             now = self._clock()
             reading = Reading(since=since, now=now, patience=self._patience, first=pull.first_pass)
@@ -128,31 +128,18 @@ class Poller(Leaseholder[Pull]):
             return target.adapter.changes(ctx, pull.entity, pull.checkpoint, target.adapter.spec.limits.page_size)
 
         try:
-            return self._answered(target, page)
-        except Exception as error:
-            self._failed(target, pull, error)
+            return self._asked(target, page)
+        except CallFailed as error:
+            self._failed(pull, error.failed)
             return None
 
-    def _failed(self, target: Target, pull: Pull, error: Exception) -> None:
-        failed = calls.failed_with(target, error)
+    def _failed(self, pull: Pull, failed: Failed) -> None:
         log.warning("poll_failed", connection_id=pull.connection_id, entity=pull.entity, kind=failed.kind,
                     reason=failed.message)
         self._fail(pull, failed)
 
-    def _answered(self, target: Target, ask: Callable[[Target, Context], T]) -> T:
-        """Return what the target answers; asked once more where its credential only had to be renewed."""
-        try:
-            return self._asked(target, ask)
-        except Exception as error:
-            refused = calls.failed_with(target, error).kind == failures.AUTH
-            fresh = self._renew(target, self._settings.call_deadline_s) if refused else None
-            if fresh is None:
-                raise
-            return self._asked(fresh, ask)
-
-    def _asked(self, target: Target, ask: Callable[[Target, Context], T]) -> T:
-        with target.calling(self._clock, self._settings.call_deadline_s, lambda exchange: None) as ctx:
-            return ask(target, ctx)
+    def _asked(self, target: Target, question: Question[T]) -> T:
+        return ask(target, question, self._renew, self._clock, self._settings.call_deadline_s)
 
     def _take_in(self, pull: Pull, page: Page[Change], since: dt.datetime) -> bool:
         """Record a page that was asked for at `since`; return whether nothing more is to be read now."""

@@ -14,11 +14,12 @@ from chassis.database import Database, utcnow
 from chassis.failpoints import failpoint
 from contracts.errors import Unavailable
 from services.integrations.domain import failures
+from services.integrations.engine.asking import CallFailed
 from services.integrations.engine.leaseholders import Leaseholder
 from services.integrations.engine.renewals import Renew
 from services.integrations.engine.runs import KINDS, repeat
 from services.integrations.engine.targets import Targets
-from services.integrations.engine.turns import CallFailed, CannotGoOn, Turn
+from services.integrations.engine.turns import CannotGoOn, Turn
 from services.integrations.operations import runs
 from services.integrations.operations.runs import LeaseLost, Taken
 from services.integrations.operations.settlements import Failed

@@ -14,7 +14,7 @@ from chassis.database import Database
 from contracts.schema import Request
 from hub_adapter.port import Context, Page, Remote
 from services.integrations.domain import failures
-from services.integrations.engine import calls
+from services.integrations.engine.asking import CallFailed, Question, ask
 from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.models import Connection
@@ -22,14 +22,6 @@ from services.integrations.operations.runs import Plan, Step, Taken
 from services.integrations.operations.settlements import Failed
 
 T = TypeVar("T")
-
-
-class CallFailed(Exception):
-    """The target did not answer as it should. Let it pass, and the page is tried again once the target can be asked."""
-
-    def __init__(self, failed: Failed) -> None:
-        super().__init__(failed.text)
-        self.failed = failed
 
 
 class CannotGoOn(Exception):
@@ -70,26 +62,13 @@ class Turn:
         with self.db.read() as session:
             return self.targets.usable(session, session.get_one(Connection, self.run.connection_id))
 
-    def ask(self, question: Callable[[Target, Context], T], *, dry_run: bool = False) -> T:
-        """Return what the target answers, within its rate and the deadline of a call.
-
-        It is asked once more where its credential only had to be renewed.
+    def ask(self, question: Question[T], *, dry_run: bool = False) -> T:
+        """Return what the target answers.
 
         Raises:
-            CallFailed: whatever the adapter raised, by its class.
+            CallFailed: it did not answer. Let it pass, and the page is tried again once the target can be asked.
         """
-        target = self.target()
-        try:
-            return self._asked(target, question, dry_run)
-        except Exception as error:
-            failed = calls.failed_with(target, error)
-            fresh = self.renew(target, self.deadline_s) if failed.kind == failures.AUTH else None
-            if fresh is None:
-                raise CallFailed(failed) from error
-        try:
-            return self._asked(fresh, question, dry_run)
-        except Exception as error:
-            raise CallFailed(calls.failed_with(fresh, error)) from error
+        return ask(self.target(), question, self.renew, self.clock, self.deadline_s, dry_run=dry_run)
 
     def listed(self, cursor: str | None) -> Page[Remote]:
         """Return the next page of the target's list of the entity, which is to come to its end.
@@ -102,10 +81,6 @@ class Turn:
             broken = "the listing broke off before it was complete"
             raise CallFailed(Failed(kind=failures.ADAPTER_ERROR, message=broken))
         return page
-
-    def _asked(self, target: Target, question: Callable[[Target, Context], T], dry_run: bool) -> T:
-        with target.calling(self.clock, self.deadline_s, lambda exchange: None, dry_run=dry_run) as ctx:
-            return question(target, ctx)
 
 
 def _list(entity: str, cursor: str | None, target: Target, ctx: Context) -> Page[Remote]:

@@ -13,7 +13,7 @@ from contracts.errors import Conflict, Unavailable
 from hub_adapter.port import Page, Remote
 from services.integrations.adapters import registry
 from services.integrations.engine import leaseholders
-from services.integrations.engine.turns import CallFailed
+from services.integrations.engine.asking import CallFailed
 from services.integrations.models import (
     Connection,
     Finding,

@@ -25,8 +25,9 @@ from services.integrations.domain.deliveries import is_stale
 from services.integrations.domain.differences import differing, values
 from services.integrations.domain.gates import barring
 from services.integrations.domain.mapping import Unmappable
+from services.integrations.engine.asking import CallFailed
 from services.integrations.engine.targets import Target
-from services.integrations.engine.turns import Asked, CallFailed, Turn
+from services.integrations.engine.turns import Asked, Turn
 from services.integrations.models import Connection
 from services.integrations.operations import bodies, records
 from services.integrations.operations.bodies import InForce

@@ -24,9 +24,10 @@ from hub_adapter.port import Capability, Context, Remote
 from services.integrations.adapters import registry
 from services.integrations.domain import reconciliation
 from services.integrations.domain.reconciliation import Kind, Suspect
+from services.integrations.engine.asking import CallFailed
 from services.integrations.engine.runs.suspects import ask_again, differing_at, expected_of
 from services.integrations.engine.targets import Target
-from services.integrations.engine.turns import Asked, CallFailed, CannotGoOn, Turn
+from services.integrations.engine.turns import Asked, CannotGoOn, Turn
 from services.integrations.models import Connection
 from services.integrations.operations import bodies, pulls, reconciliations, repairs
 from services.integrations.operations.locks import lock

@@ -18,9 +18,10 @@ from sqlalchemy.orm import Session
 from chassis.database import new_id
 from contracts.errors import Conflict
 from contracts.schema import OneOf, Request, Timestamp, load
+from services.integrations.engine.asking import CallFailed
 from services.integrations.engine.runs import dry_run
 from services.integrations.engine.runs.backfill import WAIT_S, WAITING_MOST
-from services.integrations.engine.turns import Asked, CallFailed, CannotGoOn, Turn
+from services.integrations.engine.turns import Asked, CannotGoOn, Turn
 from services.integrations.models import Connection, Delivery
 from services.integrations.operations import replays
 from services.integrations.operations.findings import Found

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chassis.context import Subject
 from contracts.errors import InvalidCursor
 
 
@@ -54,22 +55,26 @@ class Order:
     descending: bool = False
 
 
-def keyset_page(session: Session, query: sa.Select[Any], order: Order, *, limit: int, cursor: str | None,
-                sealer: Sealer, scope: Mapping[str, Any]) -> Page:
+def keyset_page(session: Session, query: sa.Select[Any], order: Order, asked: Mapping[str, Any], subject: Subject,
+                sealer: Sealer, *, name: str) -> Page:
     """Return one page of `query`, which selects one entity.
 
     Args:
         session: to read with.
         query: filters and visibility applied, no order, no limit.
         order: one of the list's allowed orders.
-        limit: most records of a page.
-        cursor: as an earlier page gave it, or None for the first.
+        asked: `limit`, the most records of a page; `cursor`, as an earlier page gave it, or None for the first; and the
+            filters and the sort of the list.
+        subject: who asks.
         sealer: makes cursors opaque.
-        scope: what the cursor belongs to (operation, filters, sort, subject); a cursor of another list is refused.
+        name: of the list. A cursor belongs to it, to all else that is asked, and to the subject.
 
     Raises:
         InvalidCursor: not a cursor of this list.
     """
+    limit, cursor = asked["limit"], asked["cursor"]
+    scope = {**asked, "list": name, "for": subject.id}
+    del scope["limit"], scope["cursor"]
     mark = hashlib.sha256(json.dumps(scope, sort_keys=True, default=str).encode()).hexdigest()[:16]
     by_id = order.by is order.id  # named twice, SQLite would not see that an index of (filter, id) is in this order
     if cursor is not None:

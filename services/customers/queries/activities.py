@@ -70,5 +70,4 @@ def timeline(session: Session, asked: dict[str, Any], subject: Subject, sealer: 
 def _page(session: Session, query: Any, asked: dict[str, Any], subject: Subject, sealer: Sealer, name: str) -> Page:
     query = engagement.filtered(query.where(visible(subject, "read")), Activity, asked, _FILTERS)
     order = Order(Activity.occurred_at, Activity.id, descending=True)
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": name, "for": subject.id}
-    return keyset_page(session, query, order, limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)
+    return keyset_page(session, query, order, asked, subject, sealer, name=name)

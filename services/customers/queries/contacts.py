@@ -52,9 +52,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         if subject.depth("contact", UNMASK) != "all":
             query = query.where(Contact.customer_id.in_(select(Customer.id).where(_unmasked(subject))))
         query = query.where(Contact.email.equals(session, reach.email(asked["email"])))
-    scope = {"list": "contacts", "for": subject.id, **{k: asked.get(k) for k in ("customer_id", "email")}}
-    return keyset_page(session, query, Order(Contact.id, Contact.id), limit=asked["limit"], cursor=asked["cursor"],
-                       sealer=sealer, scope=scope)
+    return keyset_page(session, query, Order(Contact.id, Contact.id), asked, subject, sealer, name="contacts")
 
 
 def of_customer(session: Session, asked: dict[str, Any], subject: Subject, sealer: Sealer) -> Page:

@@ -65,8 +65,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         if asked.get(plain):
             query = query.where(getattr(Customer, plain) == asked[plain])
     order = _order(asked)
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "customers", "for": subject.id}
-    return keyset_page(session, query, order, limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)
+    return keyset_page(session, query, order, asked, subject, sealer, name="customers")
 
 
 def _order(asked: dict[str, Any]) -> Order:

@@ -56,8 +56,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
     """
     query = _filtered(select(Task).where(visible(subject, "read")), asked)
     order = Order(_SORTS[asked["sort"].removeprefix("-")], Task.id, asked["sort"].startswith("-"))
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "tasks", "for": subject.id}
-    return keyset_page(session, query, order, limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)
+    return keyset_page(session, query, order, asked, subject, sealer, name="tasks")
 
 
 def of_customer(session: Session, asked: dict[str, Any], subject: Subject, sealer: Sealer) -> Page:

@@ -52,16 +52,8 @@ def page(
     Raises:
         InvalidCursor: the cursor was not made for this list, these filters and this subject.
     """
-    filters = {name: value for name, value in request.items() if name not in ("limit", "cursor")}
-    return keyset_page(
-        session,
-        query,
-        Order(by=model.id, id=model.id, descending=True),
-        limit=request["limit"],
-        cursor=request["cursor"],
-        sealer=codec,
-        scope={"list": model.__tablename__, "subject": subject.id, **filters},
-    )
+    order = Order(by=model.id, id=model.id, descending=True)
+    return keyset_page(session, query, order, request, subject, codec, name=model.__tablename__)
 
 
 def _found(session: Session, query: Select[Any], model: type[Row], id: str) -> Row:

@@ -45,6 +45,5 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
     for name in ("connection_id", "entity", "local_id", "state"):
         if asked.get(name):
             query = query.where(getattr(Conflict, name) == asked[name])
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "conflicts", "for": subject.id}
-    return keyset_page(session, query, Order(Conflict.opened_at, Conflict.id, descending=True),
-                       limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)
+    order = Order(Conflict.opened_at, Conflict.id, descending=True)
+    return keyset_page(session, query, order, asked, subject, sealer, name="conflicts")

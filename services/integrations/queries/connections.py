@@ -51,10 +51,8 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
     for name in ("adapter", "desired_state"):
         if asked.get(name):
             query = query.where(getattr(Connection, name) == asked[name])
-    filters = {k: v for k, v in asked.items() if k not in ("cursor", "limit")}
-    return keyset_page(session, query, Order(Connection.created_at, Connection.id, descending=True),
-                       limit=asked["limit"], cursor=asked["cursor"], sealer=sealer,
-                       scope=filters | {"list": "connections", "for": subject.id})
+    order = Order(Connection.created_at, Connection.id, descending=True)
+    return keyset_page(session, query, order, asked, subject, sealer, name="connections")
 
 
 def _or_not_found(found: Connection | None, connection_id: str) -> Connection:

@@ -89,10 +89,9 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
     Raises:
         InvalidCursor: the cursor is not one of this list.
     """
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "deliveries", "for": subject.id}
     query = filtered(asked).where(visible(subject, "read")).options(undefer(Delivery.external_id))
-    return keyset_page(session, query, Order(Delivery.id, Delivery.id, descending=True), limit=asked["limit"],
-                       cursor=asked["cursor"], sealer=sealer, scope=scope)
+    order = Order(Delivery.id, Delivery.id, descending=True)
+    return keyset_page(session, query, order, asked, subject, sealer, name="deliveries")
 
 
 def filtered(asked: Mapping[str, Any]) -> sa.Select[Delivery]:
@@ -126,8 +125,7 @@ def attempts(session: Session, asked: Mapping[str, Any], subject: Subject, seale
     """
     delivery = get(session, asked["id"], subject)
     query = sa.select(Attempt).where(Attempt.delivery_id == delivery.id)
-    return keyset_page(session, query, Order(Attempt.n, Attempt.id), limit=asked["limit"], cursor=asked["cursor"],
-                       sealer=sealer, scope={"list": "attempts", "id": delivery.id, "for": subject.id})
+    return keyset_page(session, query, Order(Attempt.n, Attempt.id), asked, subject, sealer, name="attempts")
 
 
 def ledger(session: Session, connection_id: str, subject: Subject) -> Ledger:

@@ -40,9 +40,7 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
         InvalidCursor: the cursor is not one of this list.
     """
     run = runs.get(session, asked["id"], subject)
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "findings", "for": subject.id}
-    page = keyset_page(session, filtered(asked), Order(Finding.id, Finding.id), limit=asked["limit"],
-                       cursor=asked["cursor"], sealer=sealer, scope=scope)
+    page = keyset_page(session, filtered(asked), Order(Finding.id, Finding.id), asked, subject, sealer, name="findings")
     items = [told(run, finding, subject) for finding in page.items]
     revealed = tuple(item["local_id"] or item["external_id"] for item in items
                      if item["detail"] != veiled_finding(run.entity, item["detail"]))

@@ -47,9 +47,8 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
         InvalidCursor: the cursor is not one of this list.
     """
     query = sa.select(MappingVersion).where(MappingVersion.route_id == asked["id"], visible(subject, "read"))
-    scope = {"id": asked["id"], "list": "mappings", "for": subject.id}
-    return keyset_page(session, query, Order(MappingVersion.created_at, MappingVersion.id, descending=True),
-                       limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)
+    order = Order(MappingVersion.created_at, MappingVersion.id, descending=True)
+    return keyset_page(session, query, order, asked, subject, sealer, name="mappings")
 
 
 def route_of(session: Session, route_id: str, subject: Subject, action: str, *, locked: bool = False) -> Route:

@@ -50,6 +50,5 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
     for name in ("connection_id", "entity", "state"):
         if asked.get(name):
             query = query.where(getattr(Route, name) == asked[name])
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "routes", "for": subject.id}
-    return keyset_page(session, query, Order(Route.created_at, Route.id, descending=True),
-                       limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)
+    order = Order(Route.created_at, Route.id, descending=True)
+    return keyset_page(session, query, order, asked, subject, sealer, name="routes")

@@ -47,9 +47,7 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
         InvalidCursor: the cursor is not one of this list.
     """
     query = filtered(asked).where(visible(subject, "read"))
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "runs", "for": subject.id}
-    page = keyset_page(session, query, Order(Run.id, Run.id, descending=True), limit=asked["limit"],
-                       cursor=asked["cursor"], sealer=sealer, scope=scope)
+    page = keyset_page(session, query, Order(Run.id, Run.id, descending=True), asked, subject, sealer, name="runs")
     return Page([told(session, run) for run in page.items], page.next)
 
 

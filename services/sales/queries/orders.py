@@ -65,9 +65,8 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         if asked.get(name):
             query = query.where(getattr(Order, name) == asked[name])
     column = _SORTS[asked["sort"].removeprefix("-")]
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "orders", "for": subject.id}
-    return keyset_page(session, query, Sorting(column, Order.id, asked["sort"].startswith("-")), limit=asked["limit"],
-                       cursor=asked["cursor"], sealer=sealer, scope=scope)
+    sorting = Sorting(column, Order.id, asked["sort"].startswith("-"))
+    return keyset_page(session, query, sorting, asked, subject, sealer, name="orders")
 
 
 def snapshot(session: Session, after_id: str, limit: int) -> Sequence[Item]:

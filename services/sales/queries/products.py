@@ -42,10 +42,9 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         query = query.where(Product.sku == asked["sku"])
     if "active" in asked:
         query = query.where(Product.active == asked["active"])
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "products", "for": subject.id}
     by = _SORTS[asked["sort"].removeprefix("-")]
-    return keyset_page(session, query, Order(by, Product.id, asked["sort"].startswith("-")), limit=asked["limit"],
-                       cursor=asked["cursor"], sealer=sealer, scope=scope)
+    order = Order(by, Product.id, asked["sort"].startswith("-"))
+    return keyset_page(session, query, order, asked, subject, sealer, name="products")
 
 
 def by_sku(session: Session, skus: Iterable[str]) -> dict[str, Product]:

@@ -51,6 +51,4 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
     query = select(Message).where(Message.ticket_id == ticket.id)
     if "internal" in asked:
         query = query.where(Message.internal == asked["internal"])
-    scope = {"list": "messages", "ticket": ticket.id, "internal": asked.get("internal"), "for": subject.id}
-    return keyset_page(session, query, Order(Message.created_at, Message.id), limit=asked["limit"],
-                       cursor=asked["cursor"], sealer=sealer, scope=scope)
+    return keyset_page(session, query, Order(Message.created_at, Message.id), asked, subject, sealer, name="messages")

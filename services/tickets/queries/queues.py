@@ -49,9 +49,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
     query = select(Queue).where(visible(subject, "read"))
     if "active" in asked:
         query = query.where(Queue.active == asked["active"])
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "queues", "for": subject.id}
-    return keyset_page(session, query, Order(Queue.name, Queue.id), limit=asked["limit"], cursor=asked["cursor"],
-                       sealer=sealer, scope=scope)
+    return keyset_page(session, query, Order(Queue.name, Queue.id), asked, subject, sealer, name="queues")
 
 
 def with_waiting() -> Select[Any]:

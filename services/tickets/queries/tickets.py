@@ -63,8 +63,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
     """
     query = _filtered(select(Ticket).where(visible(subject, "read")), asked)
     order = Order(_SORTS[asked["sort"].removeprefix("-")], Ticket.id, asked["sort"].startswith("-"))
-    scope = {k: v for k, v in asked.items() if k not in ("cursor", "limit")} | {"list": "tickets", "for": subject.id}
-    return keyset_page(session, query, order, limit=asked["limit"], cursor=asked["cursor"], sealer=sealer, scope=scope)
+    return keyset_page(session, query, order, asked, subject, sealer, name="tickets")
 
 
 def counted(session: Session, asked: dict[str, Any], subject: Subject) -> dict[str, int]:
@@ -81,10 +80,8 @@ def trail(session: Session, asked: dict[str, Any], subject: Subject, sealer: Sea
         InvalidCursor: the cursor is not one of this list.
     """
     ticket = get(session, asked["id"], subject)
-    scope = {"list": "trail", "ticket": ticket.id, "for": subject.id}
-    return keyset_page(session, select(FieldChange).where(FieldChange.record_id == ticket.id),
-                       Order(FieldChange.id, FieldChange.id), limit=asked["limit"], cursor=asked["cursor"],
-                       sealer=sealer, scope=scope)
+    query = select(FieldChange).where(FieldChange.record_id == ticket.id)
+    return keyset_page(session, query, Order(FieldChange.id, FieldChange.id), asked, subject, sealer, name="trail")
 
 
 def snapshot(session: Session, after_id: str, limit: int) -> Sequence[Item]:

@@ -13,8 +13,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from chassis.context import Subject
 from chassis.database import Database, ExactDecimal, UtcDateTime
-from chassis.paging import Order, keyset_page
+from chassis.paging import Order, Page, keyset_page
 from contracts.errors import InvalidCursor
 
 
@@ -55,14 +56,19 @@ def db(tmp_path: Path) -> Iterator[Database]:
     made.close()
 
 
-def pages(db: Database, order: Order, limit: int, scope: dict[str, Any] | None = None) -> list[list[str]]:
+def page(db: Database, order: Order, limit: int, cursor: str | None, *, name: str = "rows", by: str = "a",
+         **filters: Any) -> Page:
+    asked = {"limit": limit, "cursor": cursor, **filters}
+    with db.read() as session:
+        return keyset_page(session, sa.select(Row), order, asked, Subject.service(by), Box(), name=name)
+
+
+def pages(db: Database, order: Order, limit: int) -> list[list[str]]:
     found, cursor = [], None
     while True:
-        with db.read() as session:
-            page = keyset_page(session, sa.select(Row), order, limit=limit, cursor=cursor, sealer=Box(),
-                               scope=scope or {"list": 1})
-        found.append([row.id for row in page.items])
-        cursor = page.next
+        page_of = page(db, order, limit, cursor)
+        found.append([row.id for row in page_of.items])
+        cursor = page_of.next
         if cursor is None:
             return found
 
@@ -81,14 +87,14 @@ def test_every_row_is_on_one_page_in_the_order_asked(db: Database, column: Any, 
 
 @pytest.mark.parametrize("cursor", ["", "x", "e30=", "Y3Vyc29yOltd", "Y3Vyc29yOjE="])
 def test_a_cursor_that_we_did_not_make_is_refused(db: Database, cursor: str) -> None:
-    with db.read() as session, pytest.raises(InvalidCursor):
-        keyset_page(session, sa.select(Row), Order(Row.at, Row.id), limit=2, cursor=cursor, sealer=Box(), scope={})
+    with pytest.raises(InvalidCursor):
+        page(db, Order(Row.at, Row.id), 2, cursor)
 
 
-def test_a_cursor_of_another_list_or_person_is_refused(db: Database) -> None:
-    with db.read() as session:
-        first = keyset_page(session, sa.select(Row), Order(Row.at, Row.id), limit=2, cursor=None, sealer=Box(),
-                            scope={"subject": "a"})
-        with pytest.raises(InvalidCursor):
-            keyset_page(session, sa.select(Row), Order(Row.at, Row.id), limit=2, cursor=first.next, sealer=Box(),
-                        scope={"subject": "b"})
+@pytest.mark.parametrize("other", [{"by": "b"}, {"name": "lines"}, {"state": "open"}, {"state": None}],
+                         ids=["person", "list", "filter", "filter taken away"])
+def test_a_cursor_of_another_list_or_person_is_refused(db: Database, other: dict[str, Any]) -> None:
+    cursor = page(db, Order(Row.at, Row.id), 2, None, state="draft").next
+    assert len(page(db, Order(Row.at, Row.id), 5, cursor, state="draft").items) == 5
+    with pytest.raises(InvalidCursor):
+        page(db, Order(Row.at, Row.id), 2, cursor, **{"state": "draft", **other})

@@ -18,9 +18,10 @@ from joserfc.jwk import OctKey
 from hub_adapter.client import HttpPolicy, Transport
 from hub_adapter.failure import AuthRefused, ErrorClass, InDoubt, Invalid
 from hub_adapter.port import Change, Context, Write
+from hub_adapter.settings import SettingsError
 from services.integrations.adapters.ghost import mapping
 from services.integrations.adapters.ghost.adapter import GhostAdapter
-from services.integrations.adapters.ghost.settings import CONFIG_SCHEMA, GhostSettings, SettingsError
+from services.integrations.adapters.ghost.settings import CONFIG_SCHEMA, GhostSettings
 from tests.support.scripted_http import Part, ScriptedServer, Seen, answer
 
 NEWSLETTER, MEMBER = "a" * 24, "b" * 24

@@ -7,8 +7,9 @@ import jsonschema_rs
 import pytest
 
 from hub_adapter.port import EFFECTIVELY_ONCE, Adapter
+from hub_adapter.settings import SettingsError
 from services.integrations.adapters import registry
-from services.integrations.adapters.tryton.settings import CONFIG_SCHEMA, SettingsError, TrytonSettings
+from services.integrations.adapters.tryton.settings import CONFIG_SCHEMA, TrytonSettings
 
 CONFIG: dict[str, Any] = {
     "base_url": "https://erp.example.com",

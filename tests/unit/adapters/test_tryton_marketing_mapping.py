@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub_adapter.failure import Invalid
+from hub_adapter.settings import SettingsError
 from services.integrations.adapters.tryton_marketing import mapping
 from services.integrations.adapters.tryton_marketing.mapping import Subscription
-from services.integrations.adapters.tryton_marketing.settings import CONFIG_SCHEMA, ListSettings, SettingsError
+from services.integrations.adapters.tryton_marketing.settings import CONFIG_SCHEMA, ListSettings
 
 HUB, COLLEAGUE, WEBSITE = 2, 7, 0
 THEN = datetime(2026, 11, 22, 2, 0, 0, 123456, tzinfo=UTC)

@@ -20,9 +20,10 @@ from hub_adapter.port import (
     Write,
     Written,
 )
+from hub_adapter.settings import SettingsError
 from services.integrations.adapters.caldav import changes, mapping, tasks
 from services.integrations.adapters.caldav.dav import Dav
-from services.integrations.adapters.caldav.settings import CONFIG_SCHEMA, SECRET_FIELDS, CaldavSettings, SettingsError
+from services.integrations.adapters.caldav.settings import CONFIG_SCHEMA, SECRET_FIELDS, CaldavSettings
 
 ENTITY = "task"
 
@@ -56,7 +57,7 @@ class CaldavAdapter(AdapterBase):
         try:
             CaldavSettings.of(ctx.config, ctx.secrets)
         except SettingsError as error:
-            return CheckResult(problems=tuple(Problem(name, text) for name, text in error.problems.items()))
+            return error.result
         try:
             calendars = Dav(ctx).calendars()
         except AdapterError as error:

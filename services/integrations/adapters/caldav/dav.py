@@ -12,7 +12,7 @@ from hub_adapter.port import Context
 from hub_adapter.verdict import Reply, refusal
 from services.integrations.adapters.caldav import multistatus
 from services.integrations.adapters.caldav.multistatus import CALDAV, DAV, Member
-from services.integrations.adapters.caldav.settings import CaldavSettings, SettingsError
+from services.integrations.adapters.caldav.settings import CaldavSettings
 
 _NOWHERE = (404, 410)
 
@@ -64,10 +64,7 @@ class Dav:
     """Speaks for one connection. Accounts are names of calendars below the home, names those of resources in them."""
 
     def __init__(self, ctx: Context) -> None:
-        try:
-            self.settings = CaldavSettings.of(ctx.config, ctx.secrets)
-        except SettingsError as error:
-            raise TryLater(f"the connection's settings cannot be used: {error}") from None
+        self.settings = CaldavSettings.of(ctx.config, ctx.secrets)
         self.clock = ctx.clock
         self.dry_run = ctx.dry_run
         self._http = ctx.http

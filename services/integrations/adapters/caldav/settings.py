@@ -8,6 +8,7 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hub_adapter.client import NETWORK_PROPERTIES
+from hub_adapter.settings import SettingsError, problems_of
 
 SECRET_FIELDS = ("username", "password")
 
@@ -38,14 +39,6 @@ CONFIG_SCHEMA: Mapping[str, Any] = {
 }
 
 
-class SettingsError(ValueError):
-    """The settings cannot be used; `problems` maps a setting to what is wrong with it."""
-
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {text}" for name, text in problems.items()))
-        self.problems = dict(problems)
-
-
 @dataclass(frozen=True, kw_only=True)
 class CaldavSettings:
     """A connection's settings, checked. `home` begins and ends with a slash."""
@@ -63,13 +56,7 @@ class CaldavSettings:
         Raises:
             SettingsError: names every setting that is missing or cannot be used.
         """
-        problems = {
-            key: "is not a setting of this adapter" for key in config.keys() - CONFIG_SCHEMA["properties"].keys()
-        }
-        problems |= {key: "is missing" for key in CONFIG_SCHEMA["required"] if not config.get(key)}
-        problems |= {key: "is missing" for key in SECRET_FIELDS if not secrets.get(key)}
-        if "base_url" not in problems and not str(config["base_url"]).startswith(("http://", "https://")):
-            problems["base_url"] = "has to begin with http:// or https://"
+        problems = problems_of(config, secrets, CONFIG_SCHEMA, SECRET_FIELDS)
         home = str(config.get("home", ""))
         if "home" not in problems and not (home.startswith("/") and home.endswith("/")):
             problems["home"] = "has to begin and end with a slash"

@@ -20,9 +20,10 @@ from hub_adapter.port import (
     Write,
     Written,
 )
+from hub_adapter.settings import SettingsError
 from services.integrations.adapters.ghost import changes, mapping, members, webhook
 from services.integrations.adapters.ghost.admin import PAGE, Admin
-from services.integrations.adapters.ghost.settings import CONFIG_SCHEMA, SECRET_FIELDS, GhostSettings, SettingsError
+from services.integrations.adapters.ghost.settings import CONFIG_SCHEMA, SECRET_FIELDS, GhostSettings
 
 ENTITIES = ("contact", "customer")
 
@@ -56,7 +57,7 @@ class GhostAdapter(AdapterBase):
         try:
             settings = GhostSettings.of(ctx.config, ctx.secrets)
         except SettingsError as error:
-            return CheckResult(problems=tuple(Problem(name, text) for name, text in error.problems.items()))
+            return error.result
         try:
             found = Admin(ctx).newsletter()
         except AdapterError as error:

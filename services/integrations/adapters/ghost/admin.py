@@ -10,11 +10,11 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from hub_adapter.failure import AdapterError, AuthRefused, NotFound, TryLater
+from hub_adapter.failure import AdapterError, AuthRefused, NotFound
 from hub_adapter.port import Context
 from hub_adapter.verdict import Reply, refusal
 from services.integrations.adapters.ghost.mapping import Row, is_subscribed
-from services.integrations.adapters.ghost.settings import GhostSettings, SettingsError
+from services.integrations.adapters.ghost.settings import GhostSettings
 
 PAGE = 100
 """Ghost gives no more members at once, whatever it is asked for."""
@@ -28,10 +28,7 @@ class Admin:
     """One adapter call's conversation with one site."""
 
     def __init__(self, ctx: Context) -> None:
-        try:
-            self.settings = GhostSettings.of(ctx.config, ctx.secrets)
-        except SettingsError as error:
-            raise TryLater(f"the connection's settings cannot be used: {error}") from None
+        self.settings = GhostSettings.of(ctx.config, ctx.secrets)
         self.clock = ctx.clock
         self.dry_run = ctx.dry_run
         self._http = ctx.http

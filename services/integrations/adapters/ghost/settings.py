@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from hub_adapter.client import NETWORK_PROPERTIES
+from hub_adapter.settings import SettingsError, problems_of
 
 SECRET_FIELDS = ("admin_key", "webhook_secret")
 OBJECT_ID = "^[0-9a-f]{24}$"
@@ -47,14 +48,6 @@ CONFIG_SCHEMA: Mapping[str, Any] = {
 }
 
 
-class SettingsError(ValueError):
-    """The settings cannot be used; `problems` maps a setting to what is wrong with it."""
-
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {text}" for name, text in problems.items()))
-        self.problems = dict(problems)
-
-
 @dataclass(frozen=True, kw_only=True)
 class GhostSettings:
     """A connection's settings, checked. Defaults as in `CONFIG_SCHEMA`."""
@@ -74,13 +67,7 @@ class GhostSettings:
             SettingsError: names every setting that is missing or cannot be used.
         """
         given = {key: value for key, value in config.items() if key not in NETWORK_PROPERTIES}
-        problems = {
-            key: "is not a setting of this adapter" for key in given.keys() - CONFIG_SCHEMA["properties"].keys()
-        }
-        problems |= {key: "is missing" for key in CONFIG_SCHEMA["required"] if not given.get(key)}
-        problems |= {key: "is missing" for key in SECRET_FIELDS if not secrets.get(key)}
-        if "base_url" not in problems and not str(given["base_url"]).startswith(("http://", "https://")):
-            problems["base_url"] = "has to begin with http:// or https://"
+        problems = problems_of(config, secrets, CONFIG_SCHEMA, SECRET_FIELDS)
         if "newsletter" not in problems and not re.fullmatch(OBJECT_ID, str(given["newsletter"])):
             problems["newsletter"] = "has to be an id of Ghost, 24 hexadecimal digits"
         prefix, overlap = given.get("label_prefix", "hub:"), given.get("overlap_s", 120)

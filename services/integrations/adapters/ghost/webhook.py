@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 
 from hub_adapter.failure import AuthRefused, Invalid
 from hub_adapter.port import Change, Context
+from hub_adapter.settings import SettingsError
 from services.integrations.adapters.ghost import mapping
 from services.integrations.adapters.ghost.mapping import Json
-from services.integrations.adapters.ghost.settings import GhostSettings, SettingsError
+from services.integrations.adapters.ghost.settings import GhostSettings
 
 HEADER = "x-ghost-signature"
 SIGNATURE = re.compile(r"sha256=([0-9a-f]{64}), ?t=([0-9]{1,15})")
@@ -35,7 +36,7 @@ def parse(ctx: Context, headers: Mapping[str, str], body: bytes, entities: Seque
     try:
         settings = GhostSettings.of(ctx.config, ctx.secrets)
     except SettingsError as error:
-        raise AuthRefused(f"the connection's settings cannot be used: {error}") from None
+        raise AuthRefused(str(error)) from None
     sent_at = _signed_at(settings.webhook_secret, headers, body)
     if abs((ctx.clock() - sent_at).total_seconds()) > WINDOW_S:
         raise AuthRefused("the message's stamp is too far from our time")

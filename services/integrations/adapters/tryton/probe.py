@@ -7,16 +7,17 @@ from typing import Any
 
 from hub_adapter.failure import AdapterError
 from hub_adapter.port import CheckResult, Context, Problem
+from hub_adapter.settings import SettingsError
 from services.integrations.adapters.tryton import products
 from services.integrations.adapters.tryton.rest import Rest
-from services.integrations.adapters.tryton.settings import SettingsError, TrytonSettings
+from services.integrations.adapters.tryton.settings import TrytonSettings
 
 
 def probe(ctx: Context) -> CheckResult:
     try:
         settings = TrytonSettings.of(ctx.config, ctx.secrets)
     except SettingsError as error:
-        return CheckResult(problems=tuple(Problem(name, text) for name, text in error.problems.items()))
+        return error.result
     try:
         return CheckResult(problems=tuple(_problems(Rest(ctx), settings)))
     except AdapterError as error:

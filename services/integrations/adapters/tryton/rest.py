@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from hub_adapter.failure import TryLater
 from hub_adapter.port import Context
-from services.integrations.adapters.tryton.settings import SettingsError, TrytonSettings
+from services.integrations.adapters.tryton.settings import TrytonSettings
 from services.integrations.adapters.wires import tryton
 from services.integrations.adapters.wires.tryton import Row
 
@@ -15,10 +14,7 @@ class Rest(tryton.Rest):
     """One adapter call's conversation with one database."""
 
     def __init__(self, ctx: Context) -> None:
-        try:
-            self.settings = TrytonSettings.of(ctx.config, ctx.secrets)
-        except SettingsError as error:
-            raise TryLater(f"the connection's settings cannot be used: {error}") from None
+        self.settings = TrytonSettings.of(ctx.config, ctx.secrets)
         super().__init__(
             ctx,
             tryton.Door(

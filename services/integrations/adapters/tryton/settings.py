@@ -8,6 +8,7 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hub_adapter.client import NETWORK_PROPERTIES
+from hub_adapter.settings import SettingsError, problems_of
 
 SECRET_FIELDS = ("rest_key",)
 
@@ -63,14 +64,6 @@ CONFIG_SCHEMA: Mapping[str, Any] = {
 }
 
 
-class SettingsError(ValueError):
-    """The settings cannot be used; `problems` maps a setting to what is wrong with it."""
-
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {text}" for name, text in problems.items()))
-        self.problems = dict(problems)
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrytonSettings:
     """A connection's settings, checked. Defaults as in `CONFIG_SCHEMA`."""
@@ -100,24 +93,17 @@ class TrytonSettings:
             SettingsError: names every setting that is missing or cannot be used.
         """
         given = {key: value for key, value in config.items() if key not in NETWORK_PROPERTIES}
-        problems = {
-            key: "is not a setting of this adapter" for key in given.keys() - CONFIG_SCHEMA["properties"].keys()
-        }
-        problems |= {key: "is missing" for key in CONFIG_SCHEMA["required"] if given.get(key) in (None, "", {})}
+        problems = problems_of(config, secrets, CONFIG_SCHEMA, SECRET_FIELDS)
         for key in ("company", "web_shop", "warehouse", "payment_term", "uom"):
             if key not in problems and not _is_id(given[key]):
                 problems[key] = "has to be an id of the ERP, a whole number from 1"
         for key in ("currencies", "taxes"):
             if key not in problems and not _is_code_table(given.get(key, {})):
                 problems[key] = "has to map our codes to ids of the ERP"
-        if "base_url" not in problems and not str(given["base_url"]).startswith(("http://", "https://")):
-            problems["base_url"] = "has to begin with http:// or https://"
         try:
             ZoneInfo(given.get("time_zone", "UTC"))
         except (ZoneInfoNotFoundError, ValueError, TypeError):
             problems["time_zone"] = "is no IANA time zone"
-        if not secrets.get("rest_key"):
-            problems["rest_key"] = "is missing"
         if problems:
             raise SettingsError(problems)
         names = {known.name for known in fields(cls)}

@@ -20,14 +20,10 @@ from hub_adapter.port import (
     Write,
     Written,
 )
+from hub_adapter.settings import SettingsError
 from services.integrations.adapters.tryton_marketing import changes, mapping, subscriptions
 from services.integrations.adapters.tryton_marketing.roll import Roll
-from services.integrations.adapters.tryton_marketing.settings import (
-    CONFIG_SCHEMA,
-    SECRET_FIELDS,
-    ListSettings,
-    SettingsError,
-)
+from services.integrations.adapters.tryton_marketing.settings import CONFIG_SCHEMA, SECRET_FIELDS, ListSettings
 
 ENTITIES = ("contact", "customer")
 LIST = "marketing.email.list"
@@ -58,7 +54,7 @@ class TrytonMarketingAdapter(AdapterBase):
         try:
             settings = ListSettings.of(ctx.config, ctx.secrets)
         except SettingsError as error:
-            return CheckResult(problems=tuple(Problem(name, text) for name, text in error.problems.items()))
+            return error.result
         try:
             roll = Roll(ctx)
             found = roll.one(LIST, [["id", "=", settings.mailing_list]], ["name", "active"])

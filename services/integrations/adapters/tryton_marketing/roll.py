@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from hub_adapter.failure import AdapterError, TryLater
+from hub_adapter.failure import AdapterError
 from hub_adapter.port import Context
 from services.integrations.adapters.tryton_marketing import mapping
 from services.integrations.adapters.tryton_marketing.mapping import Subscription
-from services.integrations.adapters.tryton_marketing.settings import ListSettings, SettingsError
+from services.integrations.adapters.tryton_marketing.settings import ListSettings
 from services.integrations.adapters.wires import tryton
 
 EMAIL = "marketing.email"
@@ -20,10 +20,7 @@ class Roll(tryton.Rest):
     """One adapter call's conversation about one list."""
 
     def __init__(self, ctx: Context) -> None:
-        try:
-            self.settings = ListSettings.of(ctx.config, ctx.secrets)
-        except SettingsError as error:
-            raise TryLater(f"the connection's settings cannot be used: {error}") from None
+        self.settings = ListSettings.of(ctx.config, ctx.secrets)
         super().__init__(
             ctx,
             tryton.Door(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from hub_adapter.client import NETWORK_PROPERTIES
+from hub_adapter.settings import SettingsError, problems_of
 
 SECRET_FIELDS = ("rest_key",)
 
@@ -39,14 +40,6 @@ CONFIG_SCHEMA: Mapping[str, Any] = {
 }
 
 
-class SettingsError(ValueError):
-    """The settings cannot be used; `problems` maps a setting to what is wrong with it."""
-
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {text}" for name, text in problems.items()))
-        self.problems = dict(problems)
-
-
 @dataclass(frozen=True, kw_only=True)
 class ListSettings:
     """A connection's settings, checked. Defaults as in `CONFIG_SCHEMA`."""
@@ -66,18 +59,11 @@ class ListSettings:
             SettingsError: names every setting that is missing or cannot be used.
         """
         given = {key: value for key, value in config.items() if key not in NETWORK_PROPERTIES}
-        problems = {
-            key: "is not a setting of this adapter" for key in given.keys() - CONFIG_SCHEMA["properties"].keys()
-        }
-        problems |= {key: "is missing" for key in CONFIG_SCHEMA["required"] if given.get(key) in (None, "")}
-        if "base_url" not in problems and not str(given["base_url"]).startswith(("http://", "https://")):
-            problems["base_url"] = "has to begin with http:// or https://"
+        problems = problems_of(config, secrets, CONFIG_SCHEMA, SECRET_FIELDS)
         if "mailing_list" not in problems and not _is_whole(given["mailing_list"], 1):
             problems["mailing_list"] = "has to be an id of the ERP, a whole number from 1"
         if "overlap_s" in given and not _is_whole(given["overlap_s"], 0):
             problems["overlap_s"] = "has to be a whole number of seconds from 0"
-        if not secrets.get("rest_key"):
-            problems["rest_key"] = "is missing"
         if problems:
             raise SettingsError(problems)
         return cls(**given, rest_key=secrets["rest_key"])

@@ -11,13 +11,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis.context import Subject
 from contracts.errors import InvalidCursor
+
+Query = TypeVar("Query", bound="sa.Select[Any]")
 
 
 class Sealer(Protocol):
@@ -53,6 +55,19 @@ class Order:
     by: Any
     id: Any
     descending: bool = False
+
+    @classmethod
+    def asked(cls, sort: str, among: Mapping[str, Any], id: Any) -> Self:
+        """Return the order by a name of `among`; with `-` before it, greatest first."""
+        return cls(among[sort.removeprefix("-")], id, sort.startswith("-"))
+
+
+def narrowed(query: Query, model: Any, asked: Mapping[str, Any], *names: str) -> Query:
+    """Return `query` with a condition for each of `names`, columns of `model`, that the caller filters by."""
+    for name in names:
+        if asked.get(name):
+            query = query.where(getattr(model, name) == asked[name])
+    return query
 
 
 def keyset_page(session: Session, query: sa.Select[Any], order: Order, asked: Mapping[str, Any], subject: Subject,

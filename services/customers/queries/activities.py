@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from chassis.context import Subject
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from services.customers.models import Activity
@@ -68,6 +68,6 @@ def timeline(session: Session, asked: dict[str, Any], subject: Subject, sealer: 
 
 
 def _page(session: Session, query: Any, asked: dict[str, Any], subject: Subject, sealer: Sealer, name: str) -> Page:
-    query = engagement.filtered(query.where(visible(subject, "read")), Activity, asked, _FILTERS)
+    query = narrowed(query.where(visible(subject, "read")), Activity, asked, *_FILTERS)
     order = Order(Activity.occurred_at, Activity.id, descending=True)
     return keyset_page(session, query, order, asked, subject, sealer, name=name)

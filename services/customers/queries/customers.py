@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from chassis.access import visible as within_reach
 from chassis.context import Subject
 from chassis.masking import require_sight
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from chassis.snapshot import Item
 from contracts.errors import Invalid, NotFound
 from contracts.operation import UNMASK, Permission
@@ -61,9 +61,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         query = query.where(Customer.email.equals(session, reach.email(asked["email"])))
     if asked.get("follow_up_before"):
         query = query.where(Customer.next_follow_up_at < asked["follow_up_before"])
-    for plain in ("lifecycle", "owner_id"):
-        if asked.get(plain):
-            query = query.where(getattr(Customer, plain) == asked[plain])
+    query = narrowed(query, Customer, asked, "lifecycle", "owner_id")
     order = _order(asked)
     return keyset_page(session, query, order, asked, subject, sealer, name="customers")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement, false, or_, select, true
 from sqlalchemy.orm import Session
@@ -55,11 +54,3 @@ def customer_of(session: Session, about: Mapping[str, str] | None, customer_id: 
             raise Invalid.of("/customer_id", "mismatch", "Is not the customer that the subject belongs to.")
         return theirs
     return customers.get(session, customer_id, by).id if customer_id else None
-
-
-def filtered(query: Any, model: Any, asked: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """Return `query` with a condition for each of `names` that is asked for."""
-    for name in names:
-        if asked.get(name):
-            query = query.where(getattr(model, name) == asked[name])
-    return query

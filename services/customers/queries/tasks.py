@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from chassis.context import Subject
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from chassis.snapshot import Item
 from contracts.errors import NotFound
 from contracts.operation import Permission
@@ -55,7 +55,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         InvalidCursor: the cursor is not one of this list.
     """
     query = _filtered(select(Task).where(visible(subject, "read")), asked)
-    order = Order(_SORTS[asked["sort"].removeprefix("-")], Task.id, asked["sort"].startswith("-"))
+    order = Order.asked(asked["sort"], _SORTS, Task.id)
     return keyset_page(session, query, order, asked, subject, sealer, name="tasks")
 
 
@@ -72,7 +72,7 @@ def of_customer(session: Session, asked: dict[str, Any], subject: Subject, seale
 
 def _filtered(query: Any, asked: dict[str, Any]) -> Any:
     """Return `query` with a condition for each filter that is asked for; a task without a date is due at no time."""
-    query = engagement.filtered(query, Task, asked, _FILTERS)
+    query = narrowed(query, Task, asked, *_FILTERS)
     if "unfinished" in asked:
         among = Task.status.in_ if asked["unfinished"] else Task.status.not_in
         query = query.where(among(UNDER_WAY))

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from chassis.access import visible as within_reach
 from chassis.context import Subject
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from services.integrations.models import Conflict
@@ -42,8 +42,6 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
         InvalidCursor: the cursor is not one of this list.
     """
     query = sa.select(Conflict).where(visible(subject, "read"))
-    for name in ("connection_id", "entity", "local_id", "state"):
-        if asked.get(name):
-            query = query.where(getattr(Conflict, name) == asked[name])
+    query = narrowed(query, Conflict, asked, "connection_id", "entity", "local_id", "state")
     order = Order(Conflict.opened_at, Conflict.id, descending=True)
     return keyset_page(session, query, order, asked, subject, sealer, name="conflicts")

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from chassis.access import visible as within_reach
 from chassis.context import Subject
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from services.integrations.models import Connection
@@ -48,9 +48,7 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
         InvalidCursor: the cursor is not one of this list.
     """
     query = sa.select(Connection).where(visible(subject, "read"))
-    for name in ("adapter", "desired_state"):
-        if asked.get(name):
-            query = query.where(getattr(Connection, name) == asked[name])
+    query = narrowed(query, Connection, asked, "adapter", "desired_state")
     order = Order(Connection.created_at, Connection.id, descending=True)
     return keyset_page(session, query, order, asked, subject, sealer, name="connections")
 

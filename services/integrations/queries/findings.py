@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from chassis.context import Subject
 from chassis.masking import Seen
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import UNMASK
 from contracts.runs import Finding as Told
@@ -50,10 +50,7 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
 def filtered(asked: Mapping[str, Any]) -> sa.Select[Finding]:
     """Select the findings of a run by the filters that were given."""
     query = sa.select(Finding).where(Finding.run_id == asked["id"])
-    for name in ("kind", "state"):
-        if asked.get(name):
-            query = query.where(getattr(Finding, name) == asked[name])
-    return query
+    return narrowed(query, Finding, asked, "kind", "state")
 
 
 def told(run: Run, finding: Finding, subject: Subject | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from chassis.access import visible as within_reach
 from chassis.context import Subject
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from services.integrations.models import Route
@@ -47,8 +47,6 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
         InvalidCursor: the cursor is not one of this list.
     """
     query = sa.select(Route).where(visible(subject, "read"))
-    for name in ("connection_id", "entity", "state"):
-        if asked.get(name):
-            query = query.where(getattr(Route, name) == asked[name])
+    query = narrowed(query, Route, asked, "connection_id", "entity", "state")
     order = Order(Route.created_at, Route.id, descending=True)
     return keyset_page(session, query, order, asked, subject, sealer, name="routes")

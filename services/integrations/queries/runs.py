@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from chassis.access import visible as within_reach
 from chassis.context import Subject
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from contracts.runs import Run as Told
@@ -53,11 +53,7 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
 
 def filtered(asked: Mapping[str, Any]) -> sa.Select[Run]:
     """Select runs by the filters that were given."""
-    query = sa.select(Run)
-    for name in ("connection_id", "kind", "state"):
-        if asked.get(name):
-            query = query.where(getattr(Run, name) == asked[name])
-    return query
+    return narrowed(sa.select(Run), Run, asked, "connection_id", "kind", "state")
 
 
 def told(session: Session, run: Run) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from chassis.access import Among
 from chassis.access import visible as within_reach
 from chassis.context import Subject
 from chassis.paging import Order as Sorting
-from chassis.paging import Page, Sealer, keyset_page
+from chassis.paging import Page, Sealer, keyset_page, narrowed
 from chassis.snapshot import Item
 from contracts.errors import NotFound
 from contracts.operation import UNMASK, Permission
@@ -61,11 +61,8 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         InvalidCursor: the cursor is not one of this list.
     """
     query = select(Order).where(visible(subject, "read"))
-    for name in ("status", "customer_id", "number"):
-        if asked.get(name):
-            query = query.where(getattr(Order, name) == asked[name])
-    column = _SORTS[asked["sort"].removeprefix("-")]
-    sorting = Sorting(column, Order.id, asked["sort"].startswith("-"))
+    query = narrowed(query, Order, asked, "status", "customer_id", "number")
+    sorting = Sorting.asked(asked["sort"], _SORTS, Order.id)
     return keyset_page(session, query, sorting, asked, subject, sealer, name="orders")
 
 

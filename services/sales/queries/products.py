@@ -42,8 +42,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         query = query.where(Product.sku == asked["sku"])
     if "active" in asked:
         query = query.where(Product.active == asked["active"])
-    by = _SORTS[asked["sort"].removeprefix("-")]
-    order = Order(by, Product.id, asked["sort"].startswith("-"))
+    order = Order.asked(asked["sort"], _SORTS, Product.id)
     return keyset_page(session, query, order, asked, subject, sealer, name="products")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from chassis.access import Among
 from chassis.access import visible as within_reach
 from chassis.context import Subject
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from chassis.snapshot import Item
 from contracts.errors import NotFound
 from contracts.operation import Permission
@@ -62,7 +62,7 @@ def listed(session: Session, asked: dict[str, Any], subject: Subject, sealer: Se
         InvalidCursor: the cursor is not one of this list.
     """
     query = _filtered(select(Ticket).where(visible(subject, "read")), asked)
-    order = Order(_SORTS[asked["sort"].removeprefix("-")], Ticket.id, asked["sort"].startswith("-"))
+    order = Order.asked(asked["sort"], _SORTS, Ticket.id)
     return keyset_page(session, query, order, asked, subject, sealer, name="tickets")
 
 
@@ -92,9 +92,7 @@ def snapshot(session: Session, after_id: str, limit: int) -> Sequence[Item]:
 
 def _filtered(query: Any, asked: dict[str, Any]) -> Any:
     """Return a select with a condition for each filter that is asked for."""
-    for name in _FILTERS:
-        if asked.get(name):
-            query = query.where(getattr(Ticket, name) == asked[name])
+    query = narrowed(query, Ticket, asked, *_FILTERS)
     if "unresolved" in asked:
         among = Ticket.status.in_ if asked["unresolved"] else Ticket.status.not_in
         query = query.where(among(UNRESOLVED_STATES))

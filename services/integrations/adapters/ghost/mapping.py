@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hub_adapter.failure import Invalid
+from hub_adapter.consent import granted_at
 
 Json = Mapping[str, Any]
 Row = dict[str, Any]
@@ -55,21 +55,12 @@ def wanted(body: Json, label_prefix: str) -> Wanted:
     Raises:
         Invalid: the person has not granted this channel.
     """
-    said = (body.get("consent") or {}).get(CHANNEL) or {}
-    if said.get("state") != "granted":
-        raise Invalid("there is no consent to write to this person", field=f"/consent/{CHANNEL}")
-    try:
-        granted_at = datetime.fromisoformat(str(said["at"]))
-        if granted_at.tzinfo is None:
-            raise ValueError
-    except (KeyError, ValueError):
-        raise Invalid("a consent has to tell when it was granted", field=f"/consent/{CHANNEL}/at") from None
     tags = [*(body.get("tags") or []), *([f"level:{body['level']}"] if body.get("level") else [])]
     labels = sorted({f"{label_prefix}{tag}"[:LONGEST_LABEL] for tag in tags}) if "tags" in body else None
     return Wanted(
         email=address(body.get("email")),
         name=str(body.get("name") or "").strip()[:LONGEST_NAME],
-        granted_at=granted_at,
+        granted_at=granted_at(body, CHANNEL),
         labels=tuple(labels) if labels is not None else None,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from hub_adapter.failure import Invalid
+from hub_adapter.consent import granted_at
 from services.integrations.adapters.wires.tryton import Row, read_datetime, written_datetime
 
 ROW_FIELDS = ("email", "active", "write_uid", "write_date", "last_modified_at")
@@ -68,16 +68,7 @@ def wanted(body: Mapping[str, Any]) -> Wanted:
     Raises:
         Invalid: the person has not granted this channel.
     """
-    said = (body.get("consent") or {}).get(CHANNEL) or {}
-    if said.get("state") != "granted":
-        raise Invalid("there is no consent to write to this person", field=f"/consent/{CHANNEL}")
-    try:
-        granted_at = datetime.fromisoformat(str(said["at"]))
-        if granted_at.tzinfo is None:
-            raise ValueError
-    except (KeyError, ValueError):
-        raise Invalid("a consent has to tell when it was granted", field=f"/consent/{CHANNEL}/at") from None
-    return Wanted(email=address(body.get("email")), granted_at=granted_at)
+    return Wanted(email=address(body.get("email")), granted_at=granted_at(body, CHANNEL))
 
 
 def subscription_of(row: Row) -> Subscription:

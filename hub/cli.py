@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from hub import runs
+from hub import chinese, runs
 from hub.installation import ROOT, Installation
 from hub.terminal import Json, err, out, plain, print_json, verb
 from hub.trouble import Trouble
@@ -162,6 +162,9 @@ def doctor(as_json: Json = False) -> int:
     for finding in findings:
         remedy = f" → {plain(finding.remedy)}" if finding.remedy else ""
         out.print(f"{marks[finding.verdict]} {finding.subject:10} {plain(finding.text)}{remedy}", soft_wrap=True)
+        if finding.remedy:
+            said = chinese.of(Trouble(finding.text, finding.remedy))
+            out.print(f"  {'':10} {plain(said['problem'])} → {plain(said['remedy'])}", soft_wrap=True)
     return 1 if wrong else 0
 
 
@@ -261,18 +264,20 @@ def why(
 @verb
 def retry(
     delivery: Annotated[str, typer.Argument(help="The id of a dead delivery, as hub why shows it.")],
+    as_sent: Annotated[bool, typer.Option("--as-sent", help="What it sent, not the record as it is now.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Send a dead delivery again, as the record is now; once, however often it is asked."""
+    """Send a dead delivery again, as the record is now or as it was sent; once, however often it is asked."""
     from hub import why
     from hub.client import asking
 
     with asking(Installation.here()) as door:
-        again = door.post(f"{why.API}/deliveries/{delivery}/retry")
+        again = door.post(f"{why.API}/deliveries/{delivery}/retry", {"payload": "as_sent"} if as_sent else None)
     if as_json:
         print_json({"ok": True, **again})
     else:
         out.print(f"Delivery {again['id']} goes in its place.", soft_wrap=True)
+        out.print(f"将由投递 {again['id']} 代替发送。", soft_wrap=True)
     return 0
 
 

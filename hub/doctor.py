@@ -220,10 +220,11 @@ def _outboxes(hub: Installation) -> Iterator[Finding]:
         if (standing := databases.outbox(uri)) is None:
             continue  # no database yet, or one that is named above
         for each in standing.refused:
-            text = f"{room}: no queue takes {each.routing_key}, {each.count} kept since {each.since:%m-%d %H:%M} UTC"
+            text = (f"{room}: no queue takes {each.routing_key}, {each.count} kept since {each.since:%m-%d %H:%M} UTC "
+                    f"({each.reason})")
             # In its first minute it may just be that the listener starts.
             late = time.time() - each.since.timestamp() > UNSENT_TOLERANCE_S
-            yield Finding(subject="outbox", verdict="wrong" if late else "note", text=f"{text} ({each.reason})",
+            yield Finding(subject="outbox", verdict="wrong" if late else "note", text=text,
                           remedy="start the room that listens to it, once")
         if standing.waited_s > UNSENT_TOLERANCE_S:
             text = f"{room}: an event has waited to be sent for {standing.waited_s:.0f} s"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 
+from hub import chinese
 from hub.trouble import Trouble
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -20,17 +21,19 @@ err = Console(stderr=True, highlight=False)
 
 
 def verb(body: Callable[P, int]) -> Callable[P, None]:
-    """Make a verb of a function that returns the exit code: trouble becomes one line, or one JSON document."""
+    """Make a verb of a function that returns the exit code: trouble becomes two lines, or one JSON document."""
 
     @wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             code = body(*args, **kwargs)
         except Trouble as trouble:
+            in_chinese = chinese.of(trouble)
             if kwargs.get("as_json"):
-                print_json({"ok": False, "problem": trouble.problem, "remedy": trouble.remedy})
+                print_json({"ok": False, "problem": trouble.problem, "remedy": trouble.remedy, "zh-CN": in_chinese})
             else:
                 err.print(f"[red]hub:[/] {plain(trouble.problem)}: {plain(trouble.remedy)}", soft_wrap=True)
+                err.print(f"     {plain(in_chinese['problem'])}：{plain(in_chinese['remedy'])}", soft_wrap=True)
             code = 1
         raise typer.Exit(code)
 

@@ -1,10 +1,10 @@
-"""Every sentence that tells why a field was refused can be told in Chinese."""
+"""Every sentence that tells why a field was refused, or what keeps a verb from its work, can be told in Chinese."""
 
 from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from marshmallow import Schema, ValidationError, fields
 
 from contracts.errors import CustomerNotKnown
 from gateway import locale
+from hub import chinese as in_chinese
+from hub import client
 from tests.support.rooms import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +69,67 @@ class Said(ast.NodeVisitor):
 def test_every_message_in_the_code_has_its_chinese(path: Path) -> None:
     for code, message in Said(ast.parse(path.read_text(encoding="utf-8"))).found:
         assert chinese(locale.field_message(code, message, "zh-CN")), f"{code}: {message}"
+
+
+class Troubles(ast.NodeVisitor):
+    """Collects what one file of `hub` says of trouble, facts as `FACT`: (sentences, where their Chinese is)."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.found: list[tuple[str, Mapping[str, str]]] = []
+        self._returned = {one.name: [inner.value for inner in ast.walk(one) if isinstance(inner, ast.Return)]
+                          for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
+        self._named: dict[str, list[ast.expr | None]] = {}
+        self.visit(tree)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        """A name means what the function it stands in assigns to it."""
+        self._named = {}
+        for one in ast.walk(node):
+            if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
+                self._named.setdefault(one.targets[0].id, []).append(one.value)
+        self.generic_visit(node)
+
+    def _texts(self, node: ast.expr | None) -> Iterator[str]:
+        if isinstance(node, ast.Constant):
+            yield str(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else FACT for part in node.values)
+        elif isinstance(node, ast.IfExp):
+            yield from (*self._texts(node.body), *self._texts(node.orelse))
+        elif isinstance(node, ast.Name):
+            yield from (text for value in self._named.get(node.id, ()) for text in self._texts(value))
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func).removeprefix("self.")
+            yield from (text for value in self._returned.get(called, ()) for text in self._texts(value))
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """`Trouble(problem, remedy)`, and a finding of the doctor that has a remedy."""
+        called, words = ast.unparse(node.func), {word.arg: word.value for word in node.keywords}
+        problem, remedy = (node.args if called == "Trouble" and len(node.args) == 2 else
+                           (words.get("text"), words.get("remedy")) if called == "Finding" else (None, None))
+        if remedy is not None:
+            self.found += [(text, in_chinese.PROBLEMS) for text in self._texts(problem)]
+            self.found += [(text, in_chinese.REMEDIES) for text in self._texts(remedy)]
+        self.generic_visit(node)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("hub/**/*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_trouble_of_the_command_line_has_its_chinese(path: Path) -> None:
+    for sentence, listed in Troubles(ast.parse(path.read_text(encoding="utf-8"))).found:
+        if any(letter.isalpha() for letter in sentence):
+            assert chinese(in_chinese.told(listed, sentence)), sentence
+
+
+def test_what_others_say_of_keys_and_of_a_refusal_has_its_chinese() -> None:
+    keys = ast.walk(ast.parse((ROOT / "chassis" / "master.py").read_text(encoding="utf-8")))
+    said = [node.args[0] for node in keys if isinstance(node, ast.Call) and ast.unparse(node.func) == "MasterKeyError"]
+    assert len(said) > 5
+    for message in said:
+        assert isinstance(message, ast.JoinedStr)
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else FACT for part in message.values)
+        assert chinese(in_chinese.told(in_chinese.PROBLEMS, text)), text
+    for remedy in client.NEXT_STEPS.values():
+        assert chinese(in_chinese.told(in_chinese.REMEDIES, remedy)), remedy
 
 
 def all_fields(schema: Schema) -> Iterator[fields.Field[Any]]:

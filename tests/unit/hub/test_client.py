@@ -34,14 +34,17 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
 def test_a_gateway_that_stands_still_is_told_in_a_line(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "TIMEOUT_S", 0.05)
     said = ask([2.0])
-    assert (said.exit_code, said.stderr) == (1, "hub: the gateway does not answer: hub status shows what is missing\n")
+    assert (said.exit_code, said.stderr) == (
+        1, "hub: the gateway does not answer: hub status shows what is missing\n"
+           "     网关没有应答：用 hub status 查看缺少什么\n")
 
 
 def test_a_gateway_that_stands_still_is_told_in_json(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "TIMEOUT_S", 0.05)
     said = ask([2.0], "--json")
     assert json.loads(said.stdout) == {"ok": False, "problem": "the gateway does not answer",
-                                       "remedy": "hub status shows what is missing"}
+                                       "remedy": "hub status shows what is missing",
+                                       "zh-CN": {"problem": "网关没有应答", "remedy": "用 hub status 查看缺少什么"}}
 
 
 def test_an_answer_that_breaks_off_is_no_answer(ask: Ask) -> None:

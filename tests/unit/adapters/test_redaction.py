@@ -25,6 +25,9 @@ def test_a_secret_never_shows_wherever_it_stands(secret: str, around: str) -> No
         "client_secret=hunter2-x&a=1",
         "api-key: hunter2-x",
         "{'refresh_token': 'hunter2-x'}",
+        "2fa_token=hunter2-x",
+        "密码password: hunter2-x",
+        'the last Api-Key": "hunter2-x"',
     ],
 )
 def test_what_is_named_like_a_credential_is_not_shown(text: str) -> None:

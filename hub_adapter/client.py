@@ -223,11 +223,12 @@ class HttpSession:
         return remaining
 
     def _exchange(self, request: requests.Request, changes: bool, remaining: float) -> Reply:
-        started, reply = time.monotonic(), None
+        started, url, reply = time.monotonic(), str(request.url), None
         error: BaseException | None = None
         timeouts = (min(self._policy.connect_timeout_s, remaining), min(self._policy.read_timeout_s, remaining))
         try:
             prepared = self._requests.prepare_request(request)
+            url = str(prepared.url)
             with self._requests.send(prepared, timeout=timeouts, stream=True) as response:
                 reply = Reply(status=response.status_code, headers=response.headers, body=b"", changes=changes)
                 reply = replace(reply, body=self._read(response, changes))
@@ -241,13 +242,18 @@ class HttpSession:
             error = cause
             raise
         finally:
-            self._observer(self._seen(request, changes, reply, error, time.monotonic() - started))
+            self._observer(self._seen(request, url, changes, reply, error, time.monotonic() - started))
 
     def _seen(
-        self, request: requests.Request, changes: bool, reply: Reply | None, error: BaseException | None, took_s: float
+        self,
+        request: requests.Request,
+        url: str,
+        changes: bool,
+        reply: Reply | None,
+        error: BaseException | None,
+        took_s: float,
     ) -> Exchange:
         """The exchange as it may be kept."""
-        url = requests.Request("GET", request.url, params=request.params).prepare().url or str(request.url)
         show = self._redactor
         return Exchange(
             method=str(request.method),

@@ -25,6 +25,12 @@ from hub_adapter.failure import (
 from hub_adapter.guard import AddressRefused
 
 RETRY_AFTER_CEILING_S = 24 * 3600.0
+_NEVER_LEFT = (
+    requests.ConnectTimeout,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +73,7 @@ def lost(error: Exception, changes: bool, redact: Callable[[str], str]) -> Adapt
 
 def may_have_arrived(error: BaseException) -> bool:
     """Whether the target can have received the request that ended in this error. In doubt, it can."""
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+    if isinstance(error, _NEVER_LEFT):
         return False
     if isinstance(error, requests.exceptions.SSLError):
         return "CERTIFICATE_VERIFY_FAILED" not in str(error)

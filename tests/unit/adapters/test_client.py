@@ -174,6 +174,15 @@ def test_a_private_address_is_refused_unless_the_connection_allows_it(server: Sc
     assert server.requests[-1].headers["host"] == f"localhost:{port}"
 
 
+@pytest.mark.parametrize("url", ["erp.example.com/api", "http:///api", "ftp://erp.example.com"])
+def test_what_is_no_address_is_told_and_leaves_nothing_in_doubt(
+    session: Open, exchanges: list[Exchange], url: str
+) -> None:
+    with pytest.raises(TryLater):
+        session().post(url, json={})
+    assert (exchanges[0].url, exchanges[0].status) == (url, None)
+
+
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "8.8.8.0/24", "169.254.169.254/32", "fe80::/64", "no network"])
 def test_an_allowance_opens_neither_the_world_nor_the_metadata_service(network: str) -> None:
     with pytest.raises(ValueError, match=r"private|link-local|does not appear"):

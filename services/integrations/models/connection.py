@@ -83,13 +83,13 @@ class Connection(Base):
     pulled: Mapped[str | None] = column_property(
         sa.select(sa.func.aggregate_strings(Route.entity, ","))
         .where(Route.connection_id == id, Route.state == "active", Route.direction.in_(("pull", "both")))
-        .scalar_subquery(), deferred=True)
-    """Entities that are read from there now, between commas."""
+        .scalar_subquery(), deferred=True, expire_on_flush=False)
+    """Entities that are read from there now, between commas. No flush of the connection changes them, nor `matched`."""
 
     matched: Mapped[str | None] = column_property(
         sa.select(sa.func.aggregate_strings(Run.entity, ","))
         .where(Run.connection_id == id, Run.kind == "match", sa.or_(one_of("run.state", UNFINISHED), _broke_off()))
-        .scalar_subquery(), deferred=True)
+        .scalar_subquery(), deferred=True, expire_on_flush=False)
     """Entities of which it is being found out what is there already, between commas: also where a confirmed match broke
     off, as what it did not come to link would be made a second time."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.side_by_side import LONGEST, ROOT, TOGETHER, folder
+from tests.support import processes
 
 PASSES = "def test_it():\n    pass\n"
 
@@ -127,3 +129,12 @@ def test_a_name_that_is_not_there_fails_the_run(tmp_path: Path) -> None:
     (tmp_path / LONGEST[0]).unlink()
     done = side_by_side(tmp_path)
     assert (done.returncode, LONGEST[0] in done.stderr) == (1, True)
+
+
+def test_a_port_that_a_test_was_given_is_given_to_no_other_before_that_process_ends(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = processes.free_port(in_a_row=3)
+    tried = iter([first, first + 2, *range(32_000, 33_000)])
+    monkeypatch.setattr(random, "randrange", lambda *_: next(tried))
+    assert processes.free_port() >= 32_000

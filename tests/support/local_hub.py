@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,16 +28,6 @@ from tests.support.rooms import SERVICES
 ROOMS = (*SERVICES, "gateway")
 
 
-def free_ports_in_a_row(count: int) -> int:
-    """The first of `count` free ports: a broker takes AMQP, epmd and distribution side by side."""
-    while True:
-        first = free_port()
-        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
-            for port in range(first, first + count):
-                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
-
-
 class LocalHub:
     """One hub in `home`. `up` is what a person types; `kill` is what a power cut does to one process."""
 
@@ -47,7 +36,7 @@ class LocalHub:
         inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
         self.env = inherited | {
             "HUB_HOME": str(home),
-            "HUB_BROKER_PORT": str(free_ports_in_a_row(3)),
+            "HUB_BROKER_PORT": str(free_port(in_a_row=3)),  # AMQP, epmd, distribution
             "HUB_PORT": str(free_port()),
             "HUB_TRYTON_PORT": str(free_port()),
             "HUB_RADICALE_PORT": str(free_port()),

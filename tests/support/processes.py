@@ -25,14 +25,33 @@ UNLIMITED = {"GATEWAY_LIMIT_REQUESTS": "1000000", "GATEWAY_LIMIT_ANONYMOUS": "10
 """Settings of a gateway that is asked as fast as it answers; the limits have tests of their own."""
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on, below the range the kernel lends to outgoing connections."""
+def free_port(in_a_row: int = 1) -> int:
+    """A loopback port nobody listens on, the first of so many in a row; below those that outgoing connections get.
+
+    It is this process's until it ends: no test beside it is given the same one, however late it is listened on.
+    """
     for _ in range(200):
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        first = random.randrange(20_000, 32_000)
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in range(first, first + in_a_row):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                _take(port)
+            return first
     raise RuntimeError("no free port between 20000 and 32000")
+
+
+def _take(port: int) -> None:
+    """Hold the name of a port, of which there is one on this machine; it is free again when this process ends.
+
+    Raises:
+        OSError: somebody holds it.
+    """
+    held = socket.socket(socket.AF_UNIX)
+    held.bind(f"\0hub-tests-port-{port}")
+    _HELD.append(held)
+
+
+_HELD: list[socket.socket] = []
 
 
 def eventually(condition: object, timeout_s: float = 30.0, *, every_s: float = 0.05) -> None:

@@ -81,24 +81,6 @@ def process_file(folder: Path, *programs: str) -> Path:
     return target
 
 
-def three_ports_in_a_row() -> int:
-    """The first of three free ports: AMQP, epmd, distribution."""
-    while True:
-        first = free_port()
-        sockets = []
-        try:
-            for port in range(first, first + 3):
-                probe = socket.socket()
-                sockets.append(probe)
-                probe.bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
-        finally:
-            for probe in sockets:
-                probe.close()
-
-
 def assert_one_line(answer: Answer, *parts: str) -> None:
     assert answer.code == 1, answer
     assert answer.errors.count("\n") == 1, answer.errors
@@ -119,7 +101,7 @@ def hub(tmp_path: Path) -> Iterator[CommandLine]:
     env |= {
         "HUB_HOME": str(home),
         "HUB_PROCESS_FILE": str(process_file(tmp_path, "broker", "identity", "customers")),
-        "HUB_BROKER_PORT": str(three_ports_in_a_row()),
+        "HUB_BROKER_PORT": str(free_port(in_a_row=3)),
         "HUB_PORT": str(free_port()),
         "HEALTH_ADDRESS_IDENTITY": f"127.0.0.1:{free_port()}",
         "HEALTH_ADDRESS_CUSTOMERS": f"127.0.0.1:{free_port()}",

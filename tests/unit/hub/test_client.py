@@ -62,7 +62,7 @@ def test_a_pause_that_is_no_number_of_seconds_hides_no_refusal(ask: Ask, after: 
     assert json.loads(said.stdout)["problem"] == "the hub refused (503 no: No.)"
 
 
-@pytest.mark.parametrize("key", ["密钥", "a key", "a-key\n", "a-key\x7f"])
+@pytest.mark.parametrize("key", ["钥匙", "a key", "a-key\n", "a-key\x7f"])
 def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_asked(ask: Ask, key: str) -> None:
     said = ask(answer(), "--json", key=key)
     told = json.loads(said.stdout)

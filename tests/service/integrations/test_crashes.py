@@ -66,6 +66,29 @@ def test_a_kill_around_the_call_leaves_one_record_within_thirty_seconds(
     assert hub.ledger(connection_id).balanced
 
 
+@pytest.mark.faults
+def test_a_process_told_to_stop_ends_the_calls_in_hand_and_leaves_the_rest_to_another(
+    hub: Hub, target: FakeTarget, start: Start
+) -> None:
+    connection_id = hub.connect(target, "customer", max_in_flight=4)
+    slow = target.fail(method="POST", times=1000, delay_s=1.0)
+    ending = start()
+    ids = [hub.customer() for _ in range(20)]
+    eventually(lambda: len(target.calls("POST")) >= 4, 30)
+
+    assert ending.terminate(30) == 0
+    held = [row.id for row in hub.rows(Delivery) if row.lease_owner is not None or row.state in ("leased", "in_doubt")]
+    called = len(target.calls("POST"))
+    assert (held, called < len(ids), len(target.of("customer"))) == ([], True, called)
+
+    slow.times = 0
+    start()
+    for id in ids:
+        hub.until(id, "delivered")
+    assert len(target.of("customer")) == len(target.calls("POST")) == len(ids)
+    assert hub.ledger(connection_id).balanced
+
+
 def pause_between_transactions(sleeper: Process, hub: Hub) -> None:
     """Stop a process, but not amid a transaction: SQLite's one lock would stay with it, and nobody could go on."""
     while True:

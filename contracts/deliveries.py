@@ -8,6 +8,7 @@ from contracts.schema import ById, Identifier, OneOf, PageRequest, Record, Text,
 
 STATES = ("pending", "leased", "retry_wait", "in_doubt", "blocked",
           "delivered", "skipped", "superseded", "dead", "cancelled")
+REPLAY_MODES = ("current", "as_sent")
 
 
 class Delivery(Record):
@@ -33,6 +34,8 @@ class Delivery(Record):
     blocked_on = fields.String(allow_none=True)
     superseded_by = fields.String(allow_none=True)
     replay_of = fields.String(allow_none=True)
+    replay_mode = fields.String(allow_none=True, validate=OneOf(*REPLAY_MODES), metadata={
+        "description": "Of a replay: whether it brings the record as it is when it is sent, or what the other sent."})
     origin = fields.String(required=True)
     created_at = Timestamp(required=True)
     settled_at = Timestamp(allow_none=True)
@@ -53,9 +56,11 @@ class ListDeliveries(PageRequest):
 class RetryDelivery(ById):
     """Sends a dead delivery again, as a delivery of its own (`replay_of`): the record as it is now.
 
-    Each is sent again once, however often it is asked; should that one die too, it can be sent again in turn.
+    With `payload` as `as_sent` it brings what the dead one sent last. Each is sent again once in either way, however
+    often it is asked; should that one die too, it can be sent again in turn.
     """
 
+    payload = fields.String(load_default="current", validate=OneOf(*REPLAY_MODES))
     reason = Text(load_default="", most=500)
 
 

@@ -29,7 +29,7 @@ KINDS = ("match", "backfill", "reconcile", "replay", "dry_run")
 STATES = ("pending", "running", "awaiting_approval", "completed", "failed", "cancelled")
 FINDING_KINDS = ("certain", "doubtful", "new",
                  "missing_remote", "missing_local", "mismatch", "duplicate_remote", "stale_binding",
-                 "create", "update", "withdraw", "drifted", "refused", "unknown")
+                 "create", "update", "withdraw", "drifted", "refused", "unknown", "outdated")
 FINDING_STATES = ("open", "decided", "done", "skipped")
 DECISIONS = ("link", "create", "ignore", "repair", "adopt", "quarantine", "report")
 

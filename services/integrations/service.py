@@ -23,7 +23,7 @@ from services.integrations.doors import MappingDoors
 from services.integrations.engine import checks, decisions, gaps, webhooks
 from services.integrations.engine import runs as run_kinds
 from services.integrations.engine.engine import Engine
-from services.integrations.operations import accounts, credentials, intake, matching, pulls, replays
+from services.integrations.operations import accounts, credentials, intake, matching, payloads, pulls, replays
 from services.integrations.operations import conflicts as conflict_operations
 from services.integrations.operations import connections as connection_operations
 from services.integrations.operations import findings as finding_operations
@@ -44,7 +44,7 @@ def prepare(runtime: Runtime) -> None:
     settings = _settings(runtime)
     if settings.lease_s <= settings.call_deadline_s:
         raise ConfigError("lease_s must exceed call_deadline_s: a call could outlive the right to settle it")
-    runtime.keyring.prepare([HASHED, matching.HASHED])
+    runtime.keyring.prepare([HASHED, matching.HASHED, payloads.HASHED])
     runtime.extra["engine"] = Engine(runtime.db, runtime.keyring, settings)
 
 

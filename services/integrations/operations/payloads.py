@@ -71,7 +71,8 @@ def last_sent(session: Session, deliveries: Collection[Delivery]) -> dict[str, P
     keyring = keyring_of(session)
     rows = session.execute(
         sa.select(_ATTEMPT.c.delivery_id, _ATTEMPT.c.n, _ATTEMPT.c.payload_sealed)
-        .where(_ATTEMPT.c.delivery_id.in_([one.id for one in deliveries]), _ATTEMPT.c.payload_sealed.is_not(None))
+        .where(_ATTEMPT.c.delivery_id.in_([one.id for one in deliveries]), _ATTEMPT.c.payload_sealed.is_not(None),
+               sa.or_(_ATTEMPT.c.outcome.is_(None), _ATTEMPT.c.outcome != "not_made"))
         .order_by(_ATTEMPT.c.n))
     kept = {one.id: (one.payload, _of_delivery(one.id)) for one in deliveries if one.payload is not None}
     kept |= {row.delivery_id: (row.payload_sealed, _of_attempt(row.delivery_id, row.n)) for row in rows}

@@ -46,12 +46,21 @@ def prune(session: Session, after: str, before: dt.datetime) -> Page:
     old = _DELIVERY.c
     seen = session.execute(sa.select(old.id, old.created_at, old.state, old.settled_at, old.replay_of)
                            .where(old.id > after).order_by(old.id).limit(BATCH)).all()
+    settled = [row for row in seen if row.state in PRUNABLE and row.settled_at and row.settled_at < before]
     # What was sent in the place of a dead one tells that nobody need see to that one any more.
-    settled = [row.id for row in seen if row.state in PRUNABLE and row.settled_at and row.settled_at < before
-               and row.replay_of is None]
-    pruned = _delete(session, settled) if settled else 0
+    replaced = _dead(session, [row.replay_of for row in settled if row.replay_of])
+    old_ids = [row.id for row in settled if row.replay_of not in replaced]
+    pruned = _delete(session, old_ids) if old_ids else 0
     at_end = len(seen) < BATCH or seen[-1].created_at >= before
     return Page(pruned, None if at_end else seen[-1].id)
+
+
+def _dead(session: Session, ids: list[str]) -> set[str]:
+    """Return those of these deliveries that are dead."""
+    if not ids:
+        return set()
+    dead = sa.select(_DELIVERY.c.id).where(_DELIVERY.c.id.in_(ids), sa.text("delivery.state = 'dead'"))
+    return set(session.scalars(dead))
 
 
 def _delete(session: Session, ids: list[str]) -> int:

@@ -41,17 +41,32 @@ def get(session: Session, delivery_id: str, subject: Subject, action: str = "rea
     return found
 
 
-def replayed(session: Session, delivery_id: str, subject: Subject) -> Delivery | None:
-    """Return the delivery that was accepted in the place of this one; None if there is none."""
-    again = session.scalar(sa.select(Delivery.id).where(Delivery.replay_of == delivery_id))
+def replayed(session: Session, delivery_id: str, mode: str, subject: Subject) -> Delivery | None:
+    """Return the delivery that was accepted last in the place of this one, in a mode; None if there is none."""
+    again = session.scalar(sa.select(Delivery.id).where(Delivery.replay_of == delivery_id, Delivery.replay_mode == mode)
+                           .order_by(Delivery.id.desc()).limit(1))
     return get(session, again, subject, "operate") if again else None
 
 
-def last_of_lane(asked: Mapping[str, Any], but: Collection[str] = ()) -> sa.Select[Delivery]:
-    """Select deliveries by filters, without those of error classes `but` and what has a newer one behind it."""
+def replay_keys(session: Session, ids: Collection[str], mode: str) -> set[tuple[str, str]]:
+    """Return (delivery, payload hash) of what was sent again of these in a mode."""
+    keys = sa.select(Delivery.replay_of, Delivery.payload_hash)
+    rows = session.execute(keys.where(Delivery.replay_of.in_(ids), Delivery.replay_mode == mode))
+    return {(str(row.replay_of), str(row.payload_hash)) for row in rows}
+
+
+def last_of_lane(asked: Mapping[str, Any], but: Collection[str] = (), *,
+                 of_chosen: bool = False) -> sa.Select[Delivery]:
+    """Select deliveries by filters, without those of error classes `but` and what has a newer one behind it.
+
+    Args:
+        asked, but: what is chosen.
+        of_chosen: whether a newer one counts only where it is chosen too.
+    """
     later = aliased(Delivery)
-    query = filtered(asked).where(~sa.select(1).where(_overtakes(later, Delivery)).exists())
-    return query.where(sa.or_(Delivery.error_class.is_(None), Delivery.error_class.not_in(but))) if but else query
+    newer = _filtered(sa.select(later.id), later, asked, but) if of_chosen else sa.select(later.id)
+    return _filtered(sa.select(Delivery), Delivery, asked, but).where(
+        ~newer.where(_overtakes(later, Delivery)).exists())
 
 
 def overtaking(session: Session, delivery: Delivery) -> str | None:
@@ -96,18 +111,21 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
 
 def filtered(asked: Mapping[str, Any]) -> sa.Select[Delivery]:
     """Select deliveries by the filters that were given."""
-    query = sa.select(Delivery)
+    return _filtered(sa.select(Delivery), Delivery, asked)
+
+
+def _filtered(query: sa.Select[Any], one: Any, asked: Mapping[str, Any], but: Collection[str] = ()) -> sa.Select[Any]:
     for name in ("connection_id", "state", "entity", "local_id", "error_class"):
         if asked.get(name):
-            query = query.where(getattr(Delivery, name) == asked[name])
+            query = query.where(getattr(one, name) == asked[name])
     if asked.get("error_class"):
-        query = query.where(Delivery.error_class.is_not(None))  # a planner matches a partial index by its text
+        query = query.where(one.error_class.is_not(None))  # a planner matches a partial index by its text
     # Ids rise with time: bounded by them, a time range is a stretch of whatever index the list walks.
     if since := asked.get("created_from"):
-        query = query.where(Delivery.created_at >= since, Delivery.id >= _first_id(since - _APART))
+        query = query.where(one.created_at >= since, one.id >= _first_id(since - _APART))
     if until := asked.get("created_to"):
-        query = query.where(Delivery.created_at < until, Delivery.id < _first_id(until + _APART))
-    return query
+        query = query.where(one.created_at < until, one.id < _first_id(until + _APART))
+    return query.where(sa.or_(one.error_class.is_(None), one.error_class.not_in(but))) if but else query
 
 
 def _first_id(moment: dt.datetime) -> str:

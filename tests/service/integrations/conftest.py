@@ -22,7 +22,7 @@ from services.integrations.adapters import registry
 from services.integrations.engine import checks, runs
 from services.integrations.engine.engine import Engine
 from services.integrations.models import Attempt, Binding, Connection, Delivery, Record, Run
-from services.integrations.operations import connections, credentials, intake, matching, routes
+from services.integrations.operations import connections, credentials, intake, matching, payloads, routes
 from services.integrations.operations.records import HASHED, canonical
 from services.integrations.queries import deliveries
 from services.integrations.settings import IntegrationsSettings
@@ -75,7 +75,7 @@ class Hub:
         self.codec = WireCodec(master)
         install_codec(self.codec)
         self.keyring = Keyring(master, DataKeys(db_uri))
-        self.keyring.prepare([HASHED, matching.HASHED])
+        self.keyring.prepare([HASHED, matching.HASHED, payloads.HASHED])
         self.settings = IntegrationsSettings(room="integrations", home=home, db_uri=db_uri, **settings)
         self.db = Database(db_uri, pool_size=12, info={KEYRING: self.keyring})
         self.engine = self.new_engine()

@@ -38,7 +38,8 @@ def test_connections_credentials_routes_and_accounts_are_audited_without_their_s
     rooms.call(contract.ACTIVATE_ROUTE, {"id": route["id"]})
     rooms.call(contract.PAUSE_CONNECTION, {**of, "reason": "年终盘点"})
     rooms.call(contract.RESUME_CONNECTION, of)
-    run = rooms.call(runs.START_RUN, {"connection_id": made["id"], "kind": "replay", "entity": "customer"})
+    forced = {"options": {"force": True, "payload": "as_sent"}, "reason": "书面要求"}
+    run = rooms.call(runs.START_RUN, {"connection_id": made["id"], "kind": "replay", "entity": "customer", **forced})
     version = rooms.call(contract.GET_CONNECTION, of)["version"]
     rooms.call(contract.CHANGE_CONNECTION, {**of, "expected_version": version, "changes": {"name": "ERP 2"}})
     with pytest.raises(errors.Forbidden):
@@ -56,6 +57,7 @@ def test_connections_credentials_routes_and_accounts_are_audited_without_their_s
     assert {entry["actor_id"] for entry in entries} == {ADMIN.id, SALESPERSON.id}
     assert entries[0]["details"]["asked"]["config"] == target.config
     assert entries[1]["details"]["asked"]["secrets"] == {"key": {"sealed": True}}
+    assert forced.items() <= entries[6]["details"]["asked"].items()
     assert entries[7]["details"]["before"] == {"name": "ERP"}
     for secret in (GOOD_KEY, "stolen"):
         assert secret not in json.dumps(entries)

@@ -64,7 +64,8 @@ def test_what_was_delivered_goes_again_only_by_force_and_then_under_a_key_of_its
     row.body = {"name": "restored from an old backup"}
 
     def replayed(state: str, count: int, *, force: bool = False) -> Run:
-        run = hub.start_run(connection_id, "replay", filter={"state": state, "local_id": id}, force=force)
+        run = hub.start_run(connection_id, "replay", filter={"state": state, "local_id": id}, force=force,
+                            reason="restored there")
         page(hub, take(hub))
         if count:
             approve(hub, run, count)

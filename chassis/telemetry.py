@@ -73,6 +73,9 @@ def configure(room: str, level: str = "INFO") -> None:
                     lambda _l, _m, event: {"room": room, **event},
                     structlog.processors.JSONRenderer(ensure_ascii=False)],
     ))
+    # No line of ours names its caller, thread or process; looking for them would almost double what a line costs.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

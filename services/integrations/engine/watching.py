@@ -38,7 +38,7 @@ def watched(perform: Callable[[Job], Outcome], job: Job, connection: str, adapte
         if outcome.failed is not None:
             span.fail(result)
     CALLS.labels(connection, adapter, job.action, result).observe(time.monotonic() - began)
-    return replace(outcome, job=job, span=traced)
+    return replace(outcome, job=job, span=traced) if traced else outcome
 
 
 def traced(observer: Observer, traceparent: str) -> Observer:

@@ -7,6 +7,7 @@ record, and each text that is made, and what comes out at last, may have `MOST_C
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -76,10 +77,11 @@ class Expression:
 
         Raises:
             UnmappedCode: it looks up a code that its table does not have.
-            ExpressionError: a function was given what it does not take, or the work is beyond bounds.
+            ExpressionError: a function was given what it does not take, the work is beyond bounds, or what comes out
+                is no JSON.
         """
         try:
-            return _bearable(_Bounded(codes, budget or Budget()).visit(self.tree, record))
+            return _finite(_bearable(_Bounded(codes, budget or Budget()).visit(self.tree, record)))
         except ExpressionError:
             raise
         except exceptions.JMESPathTypeError as error:
@@ -165,6 +167,19 @@ def _bearable(value: Any) -> Any:
     """Return the value, unless it holds more than `MOST_CHARACTERS`."""
     if _spent(value, MOST_CHARACTERS, str | list | dict) <= 0:
         raise ExpressionError(_TOO_MUCH)
+    return value
+
+
+def _finite(value: Any) -> Any:
+    """Return the value, unless it holds a number that JSON does not have: `to_number` reads `inf` and `nan` too."""
+    waiting = [("", value)]
+    while waiting:
+        place, one = waiting.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ExpressionError(f"{place or 'what it yields'} is infinite or no number, which JSON does not have")
+        if isinstance(one, list | dict):
+            inner = enumerate(one) if isinstance(one, list) else one.items()
+            waiting += [(f"{place}/{step}", each) for step, each in inner]
     return value
 
 

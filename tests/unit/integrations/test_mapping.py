@@ -175,6 +175,18 @@ def test_a_function_that_fails_over_a_record_says_so_and_no_more(expression: str
         expressions.parse("code('t', name)").value({"name": "Jane"}, Lookup({}))
 
 
+@pytest.mark.parametrize(("expression", "place"), [
+    ("to_number(city)", "what it yields"), ("{prices: [`1`, to_number(city)]}", "/prices/1"),
+    ("sum([`1e308`, `1e308`])", "what it yields"), ("`NaN`", "what it yields")])
+@pytest.mark.parametrize("city", ["inf", "-Infinity", "nan"])
+def test_what_is_no_number_in_json_is_refused_with_its_place_and_not_sent(
+    expression: str, place: str, city: str
+) -> None:
+    with pytest.raises(Unmappable, match=f"^{place} is infinite or no number, which JSON does not have$") as refused:
+        filled(f"fields: {{term: '{expression}'}}", {"city": city})
+    assert refused.value.field == "term"
+
+
 def test_a_slice_is_taken_and_one_that_goes_nowhere_is_refused() -> None:
     assert filled("fields: {tags: \"tags[:2]\", last: \"code('t', tags[::-1] | [0])\"}", {"tags": ["a", "b", "c"]},
                   t={"c": 3}) == {"tags": ["a", "b"], "last": 3}

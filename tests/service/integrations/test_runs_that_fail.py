@@ -14,6 +14,7 @@ from hub_adapter.port import Page, Remote
 from services.integrations.adapters import registry
 from services.integrations.engine import leaseholders
 from services.integrations.engine.asking import CallFailed
+from services.integrations.engine.runs import repeat
 from services.integrations.models import (
     Connection,
     Finding,
@@ -127,6 +128,34 @@ def test_a_run_that_cannot_be_repeated_as_its_adapter_is_missing_keeps_no_other_
     [late] = hub.rows(Run, Run.connection_id == lost)
     assert late.next_run_at is not None
     assert late.next_run_at > utcnow()
+
+
+@on_sqlite
+def test_a_run_whose_start_fails_for_whatever_reason_leaves_nothing_and_keeps_no_other_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, lost = world.hub, world.connection_id
+    other = hub.connect(world.target, "customer", adapter="fake_listed")
+    due = [hub.start_run(connection_id, "reconcile", every_h=1) for connection_id in (lost, other)]
+    create = runs.create
+
+    def half_made(session: Any, connection: Connection, *given: Any, **named: Any) -> Run:
+        run = create(session, connection, *given, **named)
+        if connection.id == lost:
+            raise ZeroDivisionError
+        return run
+
+    now = utcnow()
+    with hub.db.write() as session:
+        session.execute(sa.update(Run).where(Run.id.in_(due)).values(state="completed", next_run_at=now))
+    monkeypatch.setattr(runs, "create", half_made)
+    with hub.db.write() as session:
+        repeat(session, now)
+
+    assert [run.id for run in hub.rows(Run, Run.connection_id == lost)] == due[:1]
+    assert hub.the_run(due[0]).next_run_at == now + dt.timedelta(hours=1)
+    assert [(run.state, run.next_run_at) for run in hub.rows(Run, Run.connection_id == other)] == [
+        ("completed", None), ("pending", None)]
 
 
 @on_sqlite

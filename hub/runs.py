@@ -149,6 +149,9 @@ def findings(
         for name in one["fields"]:
             sides = [plain(_shown((detail.get(side) or {}).get(name))) for side in ("ours", "theirs")]
             out.print(f"    {name}: {sides[0]} here 我方, {sides[1]} there 对方", soft_wrap=True)
+        if detail.get("too_common"):
+            common = ", ".join(detail["too_common"])
+            out.print(f"    too many have the same 太多记录相同，不作依据: {common}", soft_wrap=True)
         if one["candidates"]:
             out.print(f"    may be there 候选: {plain(', '.join(one['candidates']))}", soft_wrap=True)
     return 0

@@ -1,7 +1,7 @@
 """Go-live matching in the database: both sides as keyed hashes, joined a stretch of hashes at a time.
 
 A million records on each side make some twenty million keys. They are walked once, in the order of the primary key; no
-statement looks at more than a page of them, and a key that thousands share costs each of ours `PAIRED_MOST` pairs.
+statement looks at more than a page of them, and a key that too many have (`queries.matching.HELD_MOST`) makes no pairs.
 """
 
 from __future__ import annotations
@@ -48,11 +48,16 @@ class Matching:
 
 @dataclass(frozen=True)
 class Judged:
-    """A record of ours with what it is known by, and the records of the target that may be it."""
+    """A record of ours with what it is known by, and the records of the target that may be it.
+
+    Attributes:
+        too_common: kinds of keys that it has and that count as none, for too many records have them.
+    """
 
     local_id: str
     known_by: KnownBy
     judgement: matching.Judgement
+    too_common: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -94,12 +99,16 @@ def note(session: Session, of: Matching, page: Sequence[Noted]) -> int:
     return len(free)
 
 
-def pair(session: Session, of: Matching, after: str, last: str) -> None:
-    """Pair the records of both sides over the hashes after one and up to another."""
+def pair(session: Session, of: Matching, after: str, last: str) -> int:
+    """Pair the records of both sides over the hashes after one and up to another; return of how many it told nothing.
+
+    Those are keys that both sides have, and one of them so often that they count as none.
+    """
     found = queries.pairs_of_stretch(of.run_id, after, last)
     pairs = _insert(session, _PAIR).from_select([column.name for column in found.selected_columns], found)
     others = sa.case((pairs.excluded.others > _PAIR.c.others, pairs.excluded.others), else_=_PAIR.c.others)
     session.execute(pairs.on_conflict_do_update(index_elements=list(_PAIR.primary_key), set_={"others": others}))
+    return int(session.scalar(queries.too_common(of.run_id, after, last)) or 0)
 
 
 def judge(session: Session, keyring: Keyring, of: Matching, ids: Collection[str]) -> list[Judged]:
@@ -107,8 +116,9 @@ def judge(session: Session, keyring: Keyring, of: Matching, ids: Collection[str]
     candidates = _candidates(session, of, ids)
     known = lanes.records(session, {(of.entity, id) for id in ids})
     states = {row.id: state for row in known.values() if (state := records.opened(keyring, row)) is not None}
-    return [Judged(id, matching.known_by(states[id]), matching.judge(candidates.get(id, ()))) for id in ids
-            if id in states]
+    common = queries.saying_nothing(session, of.run_id, ids)
+    return [Judged(id, matching.known_by(states[id]), matching.judge(candidates.get(id, ())),
+                   frozenset(common.get(id, ()))) for id in ids if id in states]
 
 
 def shown(session: Session, keyring: Keyring, of: Matching, external_ids: Iterable[str]) -> dict[str, KnownBy]:

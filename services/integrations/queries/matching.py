@@ -20,6 +20,9 @@ FINDING, KEY, PAIR, REMOTE = (table_of(model).c for model in (Finding, MatchKey,
 _INDEXED = one_of("match_key.kind", sorted(STRONG))
 PAIRED_MOST = 20
 """Records of theirs that one key of ours is paired with; beyond them nobody looks, and it is doubtful anyway."""
+HELD_MOST = 100
+"""Records of one side that may have a key. One that more have, such as the phone number that is typed in where there is
+none, says nothing of whom it belongs to: it is as if nobody had it."""
 UNDER_WAY = ("creating", "in_doubt")
 """States of a binding whose record is being made at the target: it will be bound without matching."""
 
@@ -54,8 +57,18 @@ def pairs_of_stretch(run_id: str, after: str, last: str) -> Asked:
     others = sa.case((sa.or_(ours.c.many > 1, theirs.c.many > 1), 1), else_=0)
     return (sa.select(sa.literal(run_id).label("run_id"), ours.c.id.label("local_id"),
                       theirs.c.id.label("external_id"), ours.c.kind, sa.func.max(others).label("others"))
-            .join(theirs, theirs.c.hash == ours.c.hash).where(theirs.c.n <= PAIRED_MOST)
+            .join(theirs, theirs.c.hash == ours.c.hash)
+            .where(ours.c.many <= HELD_MOST, theirs.c.many <= HELD_MOST, theirs.c.n <= PAIRED_MOST)
             .group_by(ours.c.id, theirs.c.id, ours.c.kind))
+
+
+def too_common(run_id: str, after: str, last: str) -> Asked:
+    """Count the keys of a stretch of hashes that both sides have, and one of them too often; no near name counts."""
+    held = [sa.func.count().filter(KEY.side == side) for side in (OURS, THEIRS)]
+    keys = (sa.select(KEY.hash).group_by(KEY.hash)
+            .where(KEY.run_id == run_id, KEY.hash > after, KEY.hash <= last, KEY.kind != "near_name")
+            .having(*(many > 0 for many in held), sa.or_(*(many > HELD_MOST for many in held))))
+    return sa.select(sa.func.count()).select_from(keys.subquery())
 
 
 def next_ours(run_id: str, after: str, limit: int) -> Asked:
@@ -78,11 +91,31 @@ def wanted_by_several(run_id: str, external_ids: Collection[str]) -> Asked:
 
 def telling(session: Session, run_id: str, side: str, ids: Collection[str]) -> dict[str, set[str]]:
     """Return, by record, which kinds of keys that tell records apart it has."""
+    return _kinds(session, strong_of(run_id, side, ids).where(KEY.kind.in_(sorted(TELLING_APART)), ~_too_common()))
+
+
+def saying_nothing(session: Session, run_id: str, ids: Collection[str]) -> dict[str, set[str]]:
+    """Return, by record of ours, of which kinds it has strong keys that count as none."""
+    return _kinds(session, strong_of(run_id, OURS, ids).where(_too_common()))
+
+
+def strong_of(run_id: str, side: str, ids: Collection[str]) -> Asked:
+    """Select (id, kind) of the strong keys of these records."""
+    return sa.select(KEY.id, KEY.kind).distinct().where(
+        _INDEXED, KEY.run_id == run_id, KEY.side == side, KEY.kind.in_(sorted(STRONG)), KEY.id.in_(ids))
+
+
+def _too_common() -> sa.ColumnElement[bool]:
+    """Tell of a key whether more than `HELD_MOST` records of a side have it; no more of them are looked at."""
+    other = table_of(MatchKey).alias("other").c
+    return sa.or_(*(
+        sa.select(1).where(other.run_id == KEY.run_id, other.hash == KEY.hash, other.side == side)
+        .limit(1).offset(HELD_MOST).exists() for side in (OURS, THEIRS)))
+
+
+def _kinds(session: Session, asked: Asked) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
-    for id, kind in session.execute(
-            sa.select(KEY.id, KEY.kind).distinct().where(
-                _INDEXED, KEY.run_id == run_id, KEY.side == side, KEY.kind.in_(sorted(TELLING_APART)),
-                KEY.id.in_(ids))):
+    for id, kind in session.execute(asked):
         found[id].add(kind)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -130,6 +131,24 @@ def test_a_key_that_many_share_costs_each_a_few_pairs_and_never_the_product(hub:
     assert len(hub.rows(MatchPair)) == many * queries.PAIRED_MOST
 
 
+@pytest.mark.parametrize(("by_us", "by_them"), [(4, 1), (1, 4)])
+def test_a_key_that_too_many_of_a_side_have_is_none_and_the_preview_says_so(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch, by_us: int, by_them: int
+) -> None:
+    monkeypatch.setattr(queries, "HELD_MOST", 3)
+    of, nobody = opened(hub, target), {"phone": "+8613800000000"}
+    ours = [hub.customer(name=f"ours {n}", email=f"a{n}@example.com", **nobody) for n in range(by_us)]
+    theirs = [party(f"{n}", email=f"a{n}@example.com", **nobody) for n in range(by_them)]
+    other = hub.customer(name="namesake", email="other@example.com", **nobody)
+    found = judged(hub, of, [*theirs, party("9", email="other@example.com", phone="+8613900139000")])
+    assert verdicts(found, first=ours[0], other=other) == {"first": ("certain", ["0"]), "other": ("certain", ["9"])}
+    assert {found[id].judgement.verdict for id in ours[by_them:]} <= {"new"}
+    assert {one.too_common for one in found.values()} == {frozenset({"phone"})}
+    assert {row.kind for row in hub.rows(MatchPair)} == {"email"}
+    with hub.db.read() as session:
+        assert session.scalar(queries.too_common(of.run_id, "", "~")) == 1
+
+
 @on_sqlite
 def test_nothing_of_a_person_stands_in_clear(hub: Hub, target: FakeTarget) -> None:
     of = opened(hub, target)
@@ -155,6 +174,8 @@ def test_every_step_is_answered_by_an_index(hub: Hub, target: FakeTarget) -> Non
     steps: dict[str, tuple[Any, str]] = {
         "last_of_stretch": (queries.last_of_stretch(of.run_id, hashes[20], 20), "hash"),
         "pairs_of_stretch": (queries.pairs_of_stretch(of.run_id, hashes[20], hashes[40]), "hash"),
+        "too_common": (queries.too_common(of.run_id, hashes[20], hashes[40]), "hash"),
+        "strong_of": (queries.strong_of(of.run_id, OURS, ["ours-5", "ours-6"]), "id"),
         "next_ours": (queries.next_ours(of.run_id, "ours-5", 5), "id"),
         "pairs_of": (queries.pairs_of(of.run_id, ["1", "2"]), "local_id"),
         "wanted_by_several": (queries.wanted_by_several(of.run_id, ["1", "2"]), "external_id"),

@@ -97,8 +97,7 @@ def _pairing(turn: Turn, of: Matching) -> Step:
 
 
 def _paired(of: Matching, after: str, last: str, session: Session, now: dt.datetime) -> Mapping[str, int]:
-    matching.pair(session, of, after, last)
-    return {}
+    return {"too_common": matching.pair(session, of, after, last)}
 
 
 def _judging(turn: Turn, of: Matching) -> Step:
@@ -122,7 +121,8 @@ def _found(one: Judged, theirs: Mapping[str, KnownBy]) -> Found:
         external_id=candidates[0].external_id if verdict == "certain" else None,
         candidates=[candidate.external_id for candidate in candidates],
         fields=sorted({kind for candidate in candidates for kind in candidate.against}),
-        detail={"ours": one.known_by, "theirs": [_shown(each, theirs[each.external_id]) for each in candidates]})
+        detail={"ours": one.known_by, "theirs": [_shown(each, theirs[each.external_id]) for each in candidates],
+                **({"too_common": sorted(one.too_common)} if one.too_common else {})})
 
 
 def _shown(candidate: Candidate, known_by: KnownBy) -> dict[str, Any]:

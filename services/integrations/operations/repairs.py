@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,10 +39,11 @@ REASONS = {
 """Kind → what a person is told who has to decide."""
 
 
-def carry_out(scope: Scope, ids: Sequence[str], session: Session, now: dt.datetime) -> Counter[str]:
+def carry_out(scope: Scope, ids: Sequence[str], changed: Collection[str], session: Session, now: dt.datetime
+              ) -> Counter[str]:
     """Do what was decided about these findings; return how many of them ended how.
 
-    Whose record has moved since it was looked at is left to the next run.
+    Whose record has moved since it was looked at, as that of those in `changed` has, is left to the next run.
     """
     found = sa.select(Finding).where(Finding.id.in_(ids), Finding.state == "decided").order_by(Finding.id)
     findings = list(session.scalars(found))
@@ -57,7 +58,7 @@ def carry_out(scope: Scope, ids: Sequence[str], session: Session, now: dt.dateti
     for finding in findings:
         do = _DO.get(finding.decision or "")
         side = page.get(finding.local_id or "")
-        moved = _has_moved(scope, finding, side, seen.get(finding.external_id or ""))
+        moved = finding.id in changed or _has_moved(scope, finding, side, seen.get(finding.external_id or ""))
         # A record that the target has listed twice has been found twice.
         twice = finding.decision == "repair" and finding.local_id in repaired
         if do is None:

@@ -116,7 +116,7 @@ def _suspects(run_id: str, limit: int) -> Asked:
     return sa.select(*_SUSPECTED).where(_SUSPECTED.run_id == run_id).order_by(_SUSPECTED.id).limit(limit)
 
 
-def decided(session: Session, run_id: str, limit: int) -> list[str]:
+def decided(session: Session, run_id: str, limit: int) -> list[Finding]:
     """Return the next findings of a run that something is to be done about."""
-    return list(session.scalars(sa.select(Finding.id).where(Finding.run_id == run_id, Finding.state == "decided")
+    return list(session.scalars(sa.select(Finding).where(Finding.run_id == run_id, Finding.state == "decided")
                                 .order_by(Finding.id).limit(limit)))

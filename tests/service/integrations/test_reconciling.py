@@ -336,6 +336,21 @@ def test_what_moved_on_either_side_while_a_person_thought_about_it_is_not_taken_
 
 
 @on_sqlite
+def test_what_changed_there_again_unread_is_not_taken_over_as_it_was(world: World) -> None:
+    again, gone, still, hub = *world.ids[:3], world.hub
+    for id in (again, gone, still):
+        world.edit(id)
+    world.watched()
+    run = world.run(policy={"mismatch": "adopt"})
+    world.target.put("customer", again, {"id": again, "name": "on second thoughts"})
+    world.delete(gone)
+    done = world.approve(run, 3)
+
+    assert (done.counts["adopt"], done.counts["overtaken"]) == (1, 2)
+    assert [row.local_id for row in hub.rows(Finding, Finding.state == "done")] == [still]
+
+
+@on_sqlite
 def test_a_double_that_a_person_has_dismissed_is_not_told_again(world: World) -> None:
     world.double(world.ids[0])
     world.watched()

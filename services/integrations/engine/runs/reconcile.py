@@ -25,7 +25,7 @@ from services.integrations.adapters import registry
 from services.integrations.domain import reconciliation
 from services.integrations.domain.reconciliation import Kind, Suspect
 from services.integrations.engine.asking import CallFailed
-from services.integrations.engine.runs.suspects import ask_again, differing_at, expected_of
+from services.integrations.engine.runs.suspects import ask_again, differing_at, expected_of, stands_as_told
 from services.integrations.engine.targets import Target
 from services.integrations.engine.turns import Asked, CannotGoOn, Turn
 from services.integrations.models import Connection
@@ -220,16 +220,28 @@ def _clear(run_id: str, done: Sequence[str], session: Session, _now: dt.datetime
 
 
 def _mend(turn: Turn) -> Step:
-    """Do what was decided about a page of findings."""
+    """Do what was decided about a page of findings; what is to be taken over is read once more before."""
     run = turn.run
     with turn.db.read() as session:
         scope = _scope(session, run, run.position["since"])
         if walks.waiting(session, run.connection_id, WAITING_MOST) > WAITING_MOST - MENDED_AT_ONCE:
             return Step(then="wait", wait_s=WAIT_S)
-        ids = queries.decided(session, run.id, MENDED_AT_ONCE)
-    if not ids:
+        page = [(one.id, one.external_id, (one.detail or {}).get("told") if one.decision == "adopt" else None)
+                for one in queries.decided(session, run.id, MENDED_AT_ONCE)]
+    if not page:
         return Step(then="done")
-    return Step(effect=partial(repairs.carry_out, scope, ids))
+    looked_at: dict[str, bool] = {}
+    for id, external_id, told in page:
+        try:
+            looked_at[id] = not external_id or told is None or stands_as_told(turn, run.entity, external_id, told)
+        except CallFailed:
+            if not looked_at:
+                raise
+            break
+        if turn.is_over:
+            break
+    changed = [id for id, stands in looked_at.items() if not stands]
+    return Step(effect=partial(repairs.carry_out, scope, list(looked_at), changed))
 
 
 def _scope(session: Session, run: Taken, since: str) -> Scope:

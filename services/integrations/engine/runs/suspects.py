@@ -17,6 +17,7 @@ from services.integrations.engine.turns import Turn
 from services.integrations.operations import reconciliations
 from services.integrations.operations.findings import Found
 from services.integrations.operations.reconciliations import Scope, Side
+from services.integrations.operations.records import canonical
 from services.integrations.queries import lanes, sightings
 from services.integrations.queries import reconciliations as queries
 
@@ -59,6 +60,16 @@ def ask_again(turn: Turn, scope: Scope, suspect: Any) -> Found | str:
     if side is not None and not side.ours.settled:
         return MOVED
     return _Again(turn, scope, suspect, side).answer()
+
+
+def stands_as_told(turn: Turn, entity: str, external_id: str, told: Mapping[str, Any]) -> bool:
+    """Tell whether a record stands there still as it was when it was found."""
+    remote = turn.ask(partial(_get, entity, external_id))
+    if remote is None:
+        return False
+    if remote.version is not None or told["version"] is not None:
+        return bool(remote.version == told["version"])
+    return canonical(remote.body) == canonical(told["record"])
 
 
 class _Again:

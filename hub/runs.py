@@ -51,6 +51,9 @@ STILL: Mapping[str, str] = {
     "zh-CN": "一分钟内没有进展。连接可能已暂停，或对方系统不可用："
              "GET /api/v1/connections/{connection_id} 说明是哪一种及原因，hub status 显示各服务是否都在运行。",
 }
+SIDES: Mapping[str, str] = {"ours": "here 我方", "theirs": "there 对方"}
+AS_SENT: Mapping[str, str] = {"as_sent": "as it was sent 原发送内容", "current": "as it is now 当前内容"}
+"""The sides of a finding's `detail`, and what they are called."""
 
 app = typer.Typer(no_args_is_help=True, help="Match, backfill, reconcile or rehearse a whole entity of a connection.")
 
@@ -146,9 +149,12 @@ def findings(
         out.print(f"[bold]{one['kind']}[/] {plain(of)}{decided} [dim]{one['id']} version {one['version']}[/]",
                   soft_wrap=True)  # fmt: skip
         detail = one["detail"] or {}
+        named = AS_SENT if "as_sent" in detail else SIDES
         for name in one["fields"]:
-            sides = [plain(_shown((detail.get(side) or {}).get(name))) for side in ("ours", "theirs")]
-            out.print(f"    {name}: {sides[0]} here 我方, {sides[1]} there 对方", soft_wrap=True)
+            sides = [f"{plain(_shown((detail.get(side) or {}).get(name)))} {title}" for side, title in named.items()]
+            out.print(f"    {name}: {', '.join(sides)}", soft_wrap=True)
+        if detail.get("reason"):
+            out.print(f"    {plain(detail['reason'])}", soft_wrap=True)
         if detail.get("too_common"):
             common = ", ".join(detail["too_common"])
             out.print(f"    too many have the same 太多记录相同，不作依据: {common}", soft_wrap=True)

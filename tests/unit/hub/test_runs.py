@@ -122,3 +122,32 @@ def test_findings_show_the_version_to_decide_on_and_both_sides(tmp_path: Path) -
         "    phone: 1 here 我方, nothing 无 there 对方",
         "    may be there 候选: 4711",
     ]
+
+
+def test_a_replay_shows_what_was_sent_against_what_would_be_sent_now_and_why_some_stay_away(tmp_path: Path) -> None:
+    common: dict[str, Any] = {"version": 1, "external_id": None, "decision": None, "candidates": []}
+    outdated = {**common, "id": "019ac", "kind": "outdated", "local_id": "7", "fields": ["name"],
+                "detail": {"as_sent": {"name": "v1"}, "current": {"name": "v2"}}}
+    refused = {**common, "id": "019ad", "kind": "refused", "local_id": "8", "fields": [],
+               "detail": {"reason": "What the delivery sent is not kept"}}
+    page = json.dumps({"items": [outdated, refused], "next": None}).encode()
+    with ScriptedServer(lambda seen: answer(body=page)) as gateway:
+        environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
+                   "HUB_API_KEY": "a-key"}
+        said = CliRunner().invoke(app, ["runs", "findings", "RUN"], env=environ)
+    assert said.output.splitlines() == [
+        "outdated 7 019ac version 1",
+        "    name: v1 as it was sent 原发送内容, v2 as it is now 当前内容",
+        "refused 8 019ad version 1",
+        "    What the delivery sent is not kept",
+    ]
+
+
+def test_a_dead_delivery_is_sent_again_as_it_was_if_somebody_says_so(tmp_path: Path) -> None:
+    with ScriptedServer(lambda seen: answer(body=b'{"id": "019ae"}')) as gateway:
+        environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
+                   "HUB_API_KEY": "a-key"}
+        said = CliRunner().invoke(app, ["retry", "019ac", "--as-sent"], env=environ)
+    assert said.output.splitlines() == ["Delivery 019ae goes in its place.", "将由投递 019ae 代替发送。"]
+    [asked] = gateway.requests
+    assert (asked.path, json.loads(asked.body)) == ("/api/v1/deliveries/019ac/retry", {"payload": "as_sent"})

@@ -8,6 +8,7 @@ from marshmallow import fields, validate
 
 from contracts import errors
 from contracts.operation import Operation, Permission
+from contracts.routes import CodeCheck
 from contracts.schema import (
     ById,
     Entries,
@@ -71,8 +72,9 @@ class OneMapping(ById):
 class UseMapping(ById):
     """Puts a version of its mapping in force on a route, or none: records are sent as they are then.
 
-    On an active route, refused with every code named (`gaps`) that records use and a code table lacks. Whole and
-    without If-Match: the last one counts. What was sent before is not sent again.
+    Refused if it was saved when less was refused and cannot be used any more, and on an active route with every code
+    named (`gaps`) that records use and a code table lacks. Whole and without If-Match: the last one counts. What was
+    sent before is not sent again.
     """
 
     number = fields.Integer(required=True, strict=True, allow_none=True, validate=validate.Range(min=1))
@@ -83,6 +85,8 @@ class MappingInUse(Record):
 
     route_id = Identifier(required=True)
     number = fields.Integer(required=True, allow_none=True)
+    code_check = fields.Nested(CodeCheck, required=True, allow_none=True, metadata={
+        "description": "Null where nothing was looked up: the route is not active, or uses no codes."})
 
 
 class PreviewMapping(OneMapping):
@@ -149,6 +153,13 @@ class CodeTable(Record):
     setting = fields.Boolean(required=True)
 
 
+class ReplacedCodeTable(CodeTable):
+    """A code table as it was put."""
+
+    code_check = fields.Nested(CodeCheck, required=True, allow_none=True, metadata={
+        "description": "Null where nothing was looked up: no code was taken out that an active route could use."})
+
+
 class CodeTables(Record):
     """All code tables of a connection."""
 
@@ -190,7 +201,7 @@ LIST_CODE_TABLES = Operation(SERVICE, "list_code_tables", ListCodeTables, CodeTa
                              mutates=False, summary="List the code tables of a connection")
 GET_CODE_TABLE = Operation(SERVICE, "get_code_table", OneCodeTable, CodeTable, READ, (errors.NotFound,), mutates=False,
                            summary="Read a code table")
-PUT_CODE_TABLE = Operation(SERVICE, "put_code_table", PutCodeTable, CodeTable, OPERATE,
+PUT_CODE_TABLE = Operation(SERVICE, "put_code_table", PutCodeTable, ReplacedCodeTable, OPERATE,
                            (errors.NotFound, errors.Conflict, errors.Invalid), summary="Replace a code table",
                            audited="connection", timeout_s=35.0)
 

@@ -21,6 +21,8 @@ class Route(Record):
     state = fields.String(required=True, validate=OneOf(*STATES))
     mapping_version = fields.Integer(allow_none=True, metadata={
         "description": "The version of its mapping that is in force; null: records are sent as they are."})
+    mapping_problem = fields.String(required=True, allow_none=True, metadata={
+        "description": "Why that version, which was saved once, is used no more: nothing of the entity is sent."})
     created_at = Timestamp(required=True)
     updated_at = Timestamp(required=True)
 
@@ -58,9 +60,23 @@ class ListRoutes(PageRequest):
     state = fields.String(validate=OneOf(*STATES))
 
 
+class CodeCheck(Record):
+    """How far the codes of our records were looked up before something was switched: the newest first, as many as there
+    was time for. Of what is older (`complete` is false) a code without a counterpart tells itself when it is sent."""
+
+    records = fields.Integer(required=True, metadata={"description": "How many were looked at."})
+    complete = fields.Boolean(required=True, metadata={"description": "Whether those were all."})
+
+
+class ActivatedRoute(Route):
+    """A route that was switched on; `code_check` is null where nothing of it looks up a code."""
+
+    code_check = fields.Nested(CodeCheck, required=True, allow_none=True)
+
+
 class ActivateRoute(ById):
     """Switches a route on. Refused with every gap named (`gaps`) until the connection has been checked and is ready,
-    and while records use codes that its code tables lack."""
+    while its mapping cannot be used, and while records use codes that its code tables lack."""
 
 
 class DeactivateRoute(ById):

@@ -38,6 +38,8 @@ class Gaps:
         self._of_record: set[tuple[str, str]] = set()
         self.records: Counter[tuple[str, str]] = Counter()
         """(table, our code) → how many records use it."""
+        self.looked_at, self.complete = 0, False
+        """Records that were looked at, and whether those are all."""
 
     def __call__(self, table: str, code: str) -> Any:
         """Return their code; None where there is none, which is noted."""
@@ -53,6 +55,7 @@ class Gaps:
 
     def next_record(self) -> None:
         """Count what the record before has noted."""
+        self.looked_at += 1
         self.records.update(self._of_record)
         self._of_record.clear()
 

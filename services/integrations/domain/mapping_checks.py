@@ -51,6 +51,12 @@ def require_sound(mapping: RecordMapping, source: Json, target: Json | None, tab
         raise Faulty(*faults)
 
 
+def sensitive_lookups(mapping: RecordMapping, source: Json, target: Json | None) -> list[Fault]:
+    """Return where a mapping looks up as a code what is made of a sensitive field. Once such a mapping was saved."""
+    return [fault for rule in mapping.rules for fault in _names(mapping, rule, source, target)
+            if fault.code == "sensitive"]
+
+
 def _names(mapping: RecordMapping, rule: Rule, source: Json, target: Json | None) -> Iterator[Fault]:
     pointer = pointer_of(rule.target)
     if target is not None and rule.target not in target.get("properties", {}):

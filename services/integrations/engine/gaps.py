@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy.orm import Session
 
@@ -31,9 +31,16 @@ MOST_S = 20.0
 MOST_TOLD = 200
 
 
+class Look(TypedDict):
+    """How many records were looked at, and whether those were all."""
+
+    records: int
+    complete: bool
+
+
 def activate(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subject,
-             keep: Callable[[Session, object], None]) -> Route:
-    """Switch a route on once every code that its records use has a counterpart.
+             keep: Callable[[Session, object], None]) -> dict[str, Any]:
+    """Switch a route on once its mapping can be used and every code that its records use has a counterpart.
 
     Raises:
         NotFound: there is none, or it is out of reach.
@@ -45,13 +52,11 @@ def activate(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: 
         saved = queries.version(session, route.id, route.mapping_version)
         sent = mappings.with_version(session, connection, route, saved)
         ready = not readiness.gaps(connection)
-    if ready:
-        _require_none(db, keyring, connection, route, sent)
+    looked = _required(db, keyring, connection, route, sent) if ready else None
     with db.write() as session:
-        switched = operations.activate(session, request, by=by)
-        keep(session, switched)
-        session.expunge(switched)
-        return switched
+        [switched] = operations.told(session, [operations.activate(session, request, by=by)])
+        keep(session, answer := switched | {"code_check": looked})
+        return answer
 
 
 def use(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subject,
@@ -60,7 +65,7 @@ def use(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subje
 
     Raises:
         NotFound: there is no such route or version in the caller's sight.
-        Conflict: codes are missing; `gaps` names each.
+        Conflict: the version cannot be used any more, or codes are missing; `gaps` names each.
     """
     with db.read() as session:
         route = queries.route_of(session, request["id"], by, "operate")
@@ -68,10 +73,10 @@ def use(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subje
         number = request["number"]
         saved = None if number is None else queries.get(session, route.id, number, by, "operate")
         sent = mappings.with_version(session, connection, route, saved)
-    if route.state == "active":
-        _require_none(db, keyring, connection, route, sent)
+    _require_usable(connection, route, sent)
+    looked = _required(db, keyring, connection, route, sent) if route.state == "active" else None
     with db.write() as session:
-        used = mappings.use(session, request, by=by)
+        used = mappings.use(session, request, by=by) | {"code_check": looked}
         keep(session, used)
         return used
 
@@ -94,32 +99,54 @@ def put(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subje
     taken = {(name, code) for code, theirs in now.tables.get(name, {}).items()
              if theirs is not None and codes.get(code) is None}
     sent, until = InForce(now.mappings, now.tables | {name: codes}), time.monotonic() + MOST_S
-    for route in using if taken else ():
-        _require_none(db, keyring, connection, route, sent, among=taken, until=until)
+    looks = [_required(db, keyring, connection, route, sent, among=taken, until=until)
+             for route in (using if taken else ())]
     with db.write() as session:
-        replaced = code_tables.put(session, request, by=by)
+        replaced = code_tables.put(session, request, by=by) | {"code_check": _together(looks)}
         keep(session, replaced)
         return replaced
 
 
-def _require_none(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce, *,
-                  among: Collection[tuple[str, str]] | None = None, until: float | None = None) -> None:
-    found = _found(db, keyring, connection, route, sent, until or time.monotonic() + MOST_S).records.most_common()
-    lacking = [one for one in found if among is None or one[0] in among]
+def _together(looks: Sequence[Look | None]) -> Look | None:
+    made = [look for look in looks if look is not None]
+    return {"records": sum(look["records"] for look in made),
+            "complete": all(look["complete"] for look in made)} if made else None
+
+
+def _require_usable(connection: Connection, route: Route, sent: InForce) -> None:
+    if (why := sent.unusable.get(route.entity)) is not None:
+        raise Conflict(f"{connection.name} is not ready", gaps=[{"field": f"mapping/{route.entity}", "message": why}])
+
+
+def _required(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce, *,
+              among: Collection[tuple[str, str]] | None = None, until: float | None = None) -> Look | None:
+    """Return how far was looked, None where nothing looks up a code.
+
+    Raises:
+        Conflict: the mapping cannot be used, or codes are missing.
+    """
+    _require_usable(connection, route, sent)
+    found = _found(db, keyring, connection, route, sent, until or time.monotonic() + MOST_S)
+    if found is None:
+        return None
+    look = Look(records=found.looked_at, complete=found.complete)
+    lacking = [one for one in found.records.most_common() if among is None or one[0] in among]
     if lacking:
-        raise Conflict(f"{connection.name} is not ready", gaps=[
+        raise Conflict(f"{connection.name} is not ready", code_check=look, gaps=[
             {"field": f"code_tables/{table}", "code": code, "records": records,
              "message": f"{code!r} is not in the code table {table!r}: {records} records of {route.entity} use it."}
             for (table, code), records in lacking[:MOST_TOLD]])
+    return look
 
 
-def _found(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce, until: float) -> Gaps:
-    """Look up every code of the records that the route would send."""
+def _found(db: Database, keyring: Keyring, connection: Connection, route: Route, sent: InForce, until: float
+           ) -> Gaps | None:
+    """Look up every code of the records that the route would send; None where none has any."""
     spec, entity = registry.load(connection.adapter).spec, route.entity
     mapping, target = sent.mappings.get(entity), spec.fields.get(entity, {})
     gaps = Gaps(sent.tables)
     if route.direction == "pull" or not (spec.code_tables or (mapping is not None and mapping.tables)):
-        return gaps
+        return None
     before = None
     for _page in range(MOST_RECORDS // PAGE):
         with db.read() as session:
@@ -129,7 +156,8 @@ def _found(db: Database, keyring: Keyring, connection: Connection, route: Route,
                 with suppress(Unmappable):
                     gaps.looked_up_by_target(target, sent.body(entity, state, codes=gaps))
                 gaps.next_record()
-        if len(rows) < PAGE or time.monotonic() > until:
+        gaps.complete = len(rows) < PAGE
+        if gaps.complete or time.monotonic() > until:
             break
         before = rows[-1].id
     return gaps

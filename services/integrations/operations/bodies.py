@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chassis import telemetry
 from services.integrations.adapters import registry
-from services.integrations.domain import canonical
+from services.integrations.domain import canonical, mapping_checks
 from services.integrations.domain import mapping as mappings
 from services.integrations.domain.codes import Lookup
 from services.integrations.domain.expressions import Codes
-from services.integrations.domain.plain_yaml import Faulty
+from services.integrations.domain.plain_yaml import Fault, Faulty
 from services.integrations.models import CodeTable, Connection, MappingVersion, Route
 from services.integrations.queries.statements import built_once, table_of
+
+log = telemetry.logger(__name__)
 
 _ROUTE, _MAPPING, _CODES = table_of(Route), table_of(MappingVersion), table_of(CodeTable)
 KEPT = 500
@@ -33,12 +36,26 @@ class InForce:
     """What one connection sends: a mapping for each entity that has one, and the code tables.
 
     Attributes:
-        mappings: by entity; None for one that was saved once and cannot be read any more.
+        mappings: by entity.
         tables: our code → theirs, by table.
+        unusable: why the mapping of an entity, which was saved once, is used no more; such records are not sent.
     """
 
-    mappings: dict[str, mappings.Mapping | None]
+    mappings: dict[str, mappings.Mapping]
     tables: dict[str, Mapping[str, Any]]
+    unusable: dict[str, str] = field(default_factory=dict)
+
+    def take(self, entity: str, text: str, target: Mapping[str, Any] | None) -> None:
+        """Put a mapping in force that was saved at some time; `target` is the schema of what is taken there."""
+        try:
+            mapping = mappings.read(text)
+        except Faulty as error:
+            self.unusable[entity] = _saved_once(error.faults[0])
+            return
+        if faults := mapping_checks.sensitive_lookups(mapping, canonical.of_entity(entity), target):
+            self.unusable[entity] = _saved_once(faults[0])
+        else:
+            self.mappings[entity] = mapping
 
     def body(self, entity: str, record: Mapping[str, Any], *, creating: bool = True,
              codes: Codes | None = None) -> Mapping[str, Any]:
@@ -52,11 +69,11 @@ class InForce:
         Raises:
             Unmappable: a field cannot be filled.
         """
-        if entity not in self.mappings:
-            return record
-        mapping = self.mappings[entity]
+        if entity in self.unusable:
+            raise mappings.Unmappable("", self.unusable[entity])
+        mapping = self.mappings.get(entity)
         if mapping is None:
-            raise mappings.Unmappable("", "the mapping in force cannot be read any more: save it anew")
+            return record
         return mapping.body(record, codes or Lookup(self.tables), creating=creating)
 
     def once(self, entity: str) -> frozenset[str]:
@@ -68,6 +85,11 @@ class InForce:
         """Return the target fields that a mapping makes of sensitive ones: their names do not tell."""
         mapping = self.mappings.get(entity)
         return [] if mapping is None else mapping.sensitive(canonical.of_entity(entity))
+
+
+def _saved_once(fault: Fault) -> str:
+    return (f"the mapping was saved when this was not refused, line {fault.place.line}: {fault.message} "
+            "Save it anew without that, and put the new version in force")
 
 
 _known: dict[tuple[str, int | None, int], InForce] = {}
@@ -103,11 +125,15 @@ def tables_of_settings(connection: Connection) -> dict[str, Mapping[str, Any]]:
 
 def _read(session: Session, connections: Collection[Connection]) -> dict[str, InForce]:
     found = {c.id: InForce({}, tables_of_settings(c)) for c in connections}
+    targets = {c.id: registry.load(c.adapter).spec.fields for c in connections}
     for row in session.execute(*_rows([c.id for c in connections])):
         if row.kind == "table":
             found[row.connection_id].tables[row.name] = json.loads(row.text)
         else:
-            found[row.connection_id].mappings[row.name] = _mapping(row.text)
+            sent = found[row.connection_id]
+            sent.take(row.name, row.text, targets[row.connection_id].get(row.name))
+            if row.name in sent.unusable:
+                log.error("mapping_unusable", connection_id=row.connection_id, entity=row.name)
     return found
 
 

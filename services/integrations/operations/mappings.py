@@ -133,8 +133,12 @@ def preview(session: Session, keyring: Keyring, request: Mapping[str, Any], *, b
 def with_version(session: Session, connection: Connection, route: Route, saved: MappingVersion | None) -> InForce:
     """Return what would be in force on a connection with this version on this route, or without any."""
     now = bodies.of(session, connection)
-    others = {entity: mapping for entity, mapping in now.mappings.items() if entity != route.entity}
-    return InForce(others | ({route.entity: mappings.read(saved.text)} if saved else {}), now.tables)
+    then = InForce(dict(now.mappings), now.tables, dict(now.unusable))
+    for held in (then.mappings, then.unusable):
+        held.pop(route.entity, None)
+    if saved is not None:
+        then.take(route.entity, saved.text, target_of(connection, route))
+    return then
 
 
 def _differing(body: Mapping[str, Any], before: Mapping[str, Any], taken: Collection[str]) -> list[str]:

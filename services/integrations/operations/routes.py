@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,13 +12,31 @@ from chassis.audit import trail
 from chassis.context import Subject
 from chassis.database import new_id, now_of
 from contracts.errors import AlreadyExists, Conflict, Invalid, StaleVersion
+from contracts.routes import Route as Told
+from contracts.schema import instance_of
 from services.integrations.adapters import registry
 from services.integrations.models import Connection, Route
-from services.integrations.operations import pulls, readiness
+from services.integrations.operations import bodies, pulls, readiness
 from services.integrations.queries import connections, routes
 from services.integrations.routing import PUSHED
 
 PULLING = ("pull", "both")
+
+
+def told(session: Session, found: Sequence[Route]) -> list[dict[str, Any]]:
+    """Return routes as they are shown, each with why its mapping in force is used no more, if that is so."""
+    return [{**{name: getattr(route, name) for name in instance_of(Told).dump_fields if name != "mapping_problem"},
+             "mapping_problem": _mapping_problem(session, route)} for route in found]
+
+
+def _mapping_problem(session: Session, route: Route) -> str | None:
+    if route.mapping_version is None:
+        return None
+    try:
+        sent = bodies.of(session, session.get_one(Connection, route.connection_id))
+    except (registry.UnknownAdapter, registry.BrokenAdapter):  # which its connection tells
+        return None
+    return sent.unusable.get(route.entity)
 
 
 def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ fields:
   term: {from: "code('terms', level)", default: 0}
   group: {from: source, only_on_create: true}
 """
-CUSTOMER = {"lifecycle": "active", "email": None, "wechat_id": None, "owner_id": None,
+CUSTOMER: dict[str, Any] = {"lifecycle": "active", "email": None, "wechat_id": None, "owner_id": None,
             "created_by": ADMIN.id, "created_at": "2026-11-22T08:00:00Z", "updated_at": "2026-11-22T08:00:00Z",
             "phone": "+8613800138000", "level": "A", "source": "fair"}
 
@@ -43,7 +44,7 @@ def the_route(hub: Hub, connection_id: str) -> str:
     return str(route.id)
 
 
-def activate(hub: Hub, route_id: str) -> Route:
+def activate(hub: Hub, route_id: str) -> dict[str, Any]:
     return gaps.activate(hub.db, hub.keyring, {"id": route_id}, by=ADMIN, keep=lambda *_: None)
 
 
@@ -52,8 +53,9 @@ def save(hub: Hub, route_id: str, text: str = TEXT) -> int:
         return int(mappings.save(session, hub.keyring, {"id": route_id, "text": text}, by=ADMIN)["number"])
 
 
-def use(hub: Hub, route_id: str, number: int | None) -> None:
-    gaps.use(hub.db, hub.keyring, {"id": route_id, "number": number}, by=ADMIN, keep=lambda *_: None)
+def use(hub: Hub, route_id: str, number: int | None) -> Any:
+    asked = {"id": route_id, "number": number}
+    return gaps.use(hub.db, hub.keyring, asked, by=ADMIN, keep=lambda *_: None)["code_check"]
 
 
 def put_codes(hub: Hub, connection_id: str, name: str, **codes: Any) -> None:
@@ -128,9 +130,68 @@ def test_codes_without_a_counterpart_are_named_before_a_route_is_switched_on(hub
         ("code_tables/terms", "A", 2), ("code_tables/terms", "B", 1)]
 
     put_codes(hub, connection_id, "terms", A=30, B=60)
-    assert activate(hub, route_id).state == "active"
+    answer = activate(hub, route_id)
+    assert (answer["state"], answer["code_check"]) == ("active", {"records": 4, "complete": True})
     with pytest.raises(Conflict):
         use(hub, route_id, save(hub, route_id, TEXT.replace("'terms'", "'other'")))
+
+
+@on_sqlite
+def test_whoever_switches_is_told_when_not_all_records_were_looked_at(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_id = hub.connect(target, adapter="fake_telling")
+    route_id = route_of(hub, connection_id, active=False)
+    for level in ("Z", "A", "A"):
+        hub.tell(CREATED, new_id(), wake=False, **{**CUSTOMER, "level": level}, name="n")
+    put_codes(hub, connection_id, "terms", A=30)
+    number = save(hub, route_id)
+    assert use(hub, route_id, number) is None, "nothing is sent yet, so nothing was looked up"
+    monkeypatch.setattr(gaps, "PAGE", 2)
+    monkeypatch.setattr(gaps, "MOST_RECORDS", 2)
+
+    assert activate(hub, route_id)["code_check"] == {"records": 2, "complete": False}
+    assert use(hub, route_id, number) == {"records": 2, "complete": False}
+    monkeypatch.setattr(gaps, "MOST_RECORDS", 4)
+    with pytest.raises(Conflict) as refused:
+        use(hub, route_id, number)
+    assert refused.value.fields["code_check"] == {"records": 3, "complete": True}
+
+
+def test_a_mapping_saved_before_sensitive_codes_were_refused_sends_nothing_and_its_route_says_so(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id, id = hub.connect(target, adapter="fake_telling"), new_id()
+    route_id = route_of(hub, connection_id)
+    text = "fields:\n  name: name\n  term: {from: \"code('terms', phone)\", default: 0}"
+    put_codes(hub, connection_id, "terms", **{CUSTOMER["phone"]: 30})
+    with hub.db.write() as session:
+        session.add(MappingVersion(route_id=route_id, number=1, text=text, created_by="u"))
+    with pytest.raises(Conflict) as refused:
+        use(hub, route_id, 1)
+    [gap] = refused.value.fields["gaps"]
+    assert gap["field"] == "mapping/customer"
+    assert re.search(r"line 3: .*sensitive.* Save it anew", gap["message"])
+
+    with hub.db.write() as session:
+        session.get_one(Route, route_id).mapping_version = 1
+        mappings.changed(session.get_one(Connection, connection_id))
+    hub.run()
+    hub.tell(CREATED, id, **CUSTOMER, name="n")
+    hub.until(id, "dead")
+    assert gap["message"] in (hub.deliveries(id)[0].last_error or "")
+    assert target.of("customer") == []
+    assert problem(hub, route_id) == gap["message"]
+
+    use(hub, route_id, save(hub, route_id, "fields: {name: name}"))
+    assert problem(hub, route_id) is None
+    assert delivered(hub, target, new_id(), name="goes") == {"name": "goes"}
+
+
+def problem(hub: Hub, route_id: str) -> Any:
+    with hub.db.read() as session:
+        [told] = routes.told(session, [session.get_one(Route, route_id)])
+    return told["mapping_problem"]
 
 
 @on_sqlite
@@ -168,7 +229,7 @@ def test_the_tables_of_an_adapters_own_settings_are_looked_at_in_the_same_way(hu
         connection = session.get_one(Connection, connection_id)
         connection.config = {**connection.config, "taxes": {"VAT13": 7}}
         connection.setup_version, connection.checked_version = 9, 9
-    assert activate(hub, route_id).state == "active"
+    assert activate(hub, route_id)["state"] == "active"
 
 
 def test_a_code_that_is_met_later_ends_the_delivery_with_its_name(hub: Hub, target: FakeTarget) -> None:

@@ -59,6 +59,11 @@ def _engine(runtime: Runtime) -> Engine:
     return engine
 
 
+def _told(call: Call, route: models.Route) -> dict[str, Any]:
+    [told] = route_operations.told(call.session, [route])
+    return told
+
+
 def _accept(event: Heard, kind: EventType) -> None:
     """Accept a change for every target that it concerns, and wake the engine when that is committed."""
     envelope = event.envelope
@@ -145,29 +150,30 @@ class IntegrationsService(MappingDoors, Service):
     # --- routes ---------------------------------------------------------------------------------------------------
 
     @exposes(contract.CREATE_ROUTE)
-    def create_route(self, call: Call) -> models.Route:
+    def create_route(self, call: Call) -> Mapping[str, Any]:
         """Draft a route."""
-        return route_operations.create(call.session, call.request, by=call.subject)
+        return _told(call, route_operations.create(call.session, call.request, by=call.subject))
 
     @exposes(contract.GET_ROUTE)
-    def get_route(self, call: Call) -> models.Route:
+    def get_route(self, call: Call) -> Mapping[str, Any]:
         """Read a route."""
-        return routes.get(call.session, call.request["id"], call.subject)
+        return _told(call, routes.get(call.session, call.request["id"], call.subject))
 
     @exposes(contract.LIST_ROUTES)
     def list_routes(self, call: Call) -> Page:
         """List routes."""
-        return routes.listed(call.session, call.request, call.subject, call.runtime.codec)
+        page = routes.listed(call.session, call.request, call.subject, call.runtime.codec)
+        return Page(route_operations.told(call.session, page.items), page.next)
 
     @exposes(contract.CHANGE_ROUTE)
-    def change_route(self, call: Call) -> models.Route:
+    def change_route(self, call: Call) -> Mapping[str, Any]:
         """Let a route carry its entity another way."""
         route = route_operations.change(call.session, call.request, by=call.subject)
         after_commit(call.session, _engine(call.runtime).poller.wake)
-        return route
+        return _told(call, route)
 
     @exposes(contract.ACTIVATE_ROUTE, session=False, again=routes.get)
-    def activate_route(self, call: Call) -> models.Route:
+    def activate_route(self, call: Call) -> Mapping[str, Any]:
         """Switch a route on."""
         runtime = call.runtime
         route = gaps.activate(runtime.db, runtime.keyring, call.request, by=call.subject, keep=call.keep)
@@ -175,9 +181,9 @@ class IntegrationsService(MappingDoors, Service):
         return route
 
     @exposes(contract.DEACTIVATE_ROUTE)
-    def deactivate_route(self, call: Call) -> models.Route:
+    def deactivate_route(self, call: Call) -> Mapping[str, Any]:
         """Switch a route off."""
-        return route_operations.deactivate(call.session, call.request, by=call.subject)
+        return _told(call, route_operations.deactivate(call.session, call.request, by=call.subject))
 
     # --- deliveries -----------------------------------------------------------------------------------------------
 
@@ -216,12 +222,12 @@ class IntegrationsService(MappingDoors, Service):
         connection = connections.get(call.session, call.request["connection_id"], call.subject)
         run = run_kinds.start(call.session, connection, call.request, utcnow(), by=call.subject.id)
         after_commit(call.session, _engine(call.runtime).runner.wake)
-        return runs.told(call.session, run)
+        return runs.told(run)
 
     @exposes(run_contract.GET_RUN)
     def get_run(self, call: Call) -> Mapping[str, Any]:
         """Read a run."""
-        return runs.told(call.session, runs.get(call.session, call.request["id"], call.subject))
+        return runs.told(runs.get(call.session, call.request["id"], call.subject))
 
     @exposes(run_contract.LIST_RUNS)
     def list_runs(self, call: Call) -> Page:
@@ -246,12 +252,12 @@ class IntegrationsService(MappingDoors, Service):
         """Have a run go on that awaits approval."""
         run = run_operations.approve(call.session, call.request, utcnow(), by=call.subject)
         after_commit(call.session, _engine(call.runtime).runner.wake)
-        return runs.told(call.session, run)
+        return runs.told(run)
 
     @exposes(run_contract.CANCEL_RUN)
     def cancel_run(self, call: Call) -> Mapping[str, Any]:
         """Cancel a run."""
-        return runs.told(call.session, run_operations.cancel(call.session, call.request, utcnow(), by=call.subject))
+        return runs.told(run_operations.cancel(call.session, call.request, utcnow(), by=call.subject))
 
     # --- accounts and conflicts -----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ UNFINISHED: tuple[State, ...] = (*CLAIMABLE, "awaiting_approval")
 SEEN = "seen"
 """Counts the records that were looked at; every kind keeps it, and progress is told from it."""
 TO_CONFIRM = "to_confirm"
-"""Counts what a person is asked to confirm beside the findings that are decided."""
+"""Counts what a person is asked to confirm; it moves with the findings that are decided, in their transaction."""
 
 DECISIONS: Mapping[str, tuple[str, ...]] = {
     "certain": ("link", "create", "ignore"),

@@ -14,13 +14,15 @@ from chassis.context import Subject
 from chassis.database import new_id
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict, Invalid, StaleVersion
-from services.integrations.domain.runs import DECISIONS
+from services.integrations.domain.runs import DECISIONS, TO_CONFIRM
 from services.integrations.models import Finding
 from services.integrations.models.finding import sealed_detail
 from services.integrations.queries import findings, runs
 from services.integrations.queries.statements import table_of
 
 _NOTED = sa.insert(table_of(Finding))
+DECIDED = "decided"
+"""State of a finding that something is to be done about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +54,8 @@ class Found:
         return {**self.detail, **({"sensitive": list(self.sensitive)} if self.sensitive else {})}
 
 
-def add(session: Session, run_id: str, found: Sequence[Found], now: dt.datetime) -> None:
-    """Note what was found."""
+def add(session: Session, run_id: str, found: Sequence[Found], now: dt.datetime) -> int:
+    """Note what was found; return of how much something is to be done, unless a person decides otherwise."""
     keyring, rows = keyring_of(session), []
     for one in found:
         id = new_id()
@@ -65,10 +67,11 @@ def add(session: Session, run_id: str, found: Sequence[Found], now: dt.datetime)
             "state": _state(one.decision), "decided_by": None, "created_at": now})
     if rows:
         session.execute(_NOTED, rows)
+    return sum(row["state"] == DECIDED for row in rows)
 
 
 def _state(decision: str | None) -> str:
-    return "open" if decision is None else "skipped" if decision == "ignore" else "decided"
+    return "open" if decision is None else "skipped" if decision == "ignore" else DECIDED
 
 
 def decide(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict[str, Any]:
@@ -91,7 +94,10 @@ def decide(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict
         raise Invalid.of("/decision", "unsupported", f"About this finding can be decided: {', '.join(allowed)}.")
     if decision == "link":
         finding.external_id = _linked(finding, request["external_id"])
+    before = finding.state
     finding.decision, finding.state, finding.decided_by = decision, _state(decision), by.id
+    more = (finding.state == DECIDED) - (before == DECIDED)
+    run.counts = {**run.counts, TO_CONFIRM: run.counts.get(TO_CONFIRM, 0) + more}
     finding.version += 1
     session.flush()
     return findings.told(run, finding, None)

@@ -17,7 +17,7 @@ from chassis.database import new_id
 from contracts.errors import Conflict, InvalidTransition
 from services.integrations.domain import failures
 from services.integrations.domain.retry import Chance
-from services.integrations.domain.runs import UNFINISHED
+from services.integrations.domain.runs import TO_CONFIRM, UNFINISHED
 from services.integrations.models import Connection, Run
 from services.integrations.operations import findings, health
 from services.integrations.operations.claims import Lease
@@ -153,8 +153,8 @@ def record(session: Session, taken: Taken, step: Step, now: dt.datetime, lease_u
     """
     run = _held(session, taken)
     added = dict(step.effect(session, now)) if step.effect else {}
-    findings.add(session, run.id, step.findings, now)
-    run.counts = _sum(_sum(run.counts, step.counts), added)
+    to_confirm = findings.add(session, run.id, step.findings, now)
+    run.counts = _sum(_sum(_sum(run.counts, step.counts), added), {TO_CONFIRM: to_confirm} if to_confirm else {})
     run.position = dict(step.position) if step.position is not None else run.position
     run.phase = step.phase if step.phase is not None else run.phase
     run.total = step.total if step.total is not None else run.total
@@ -252,7 +252,7 @@ def approve(session: Session, request: Mapping[str, Any], now: dt.datetime, *, b
     if run.state != "awaiting_approval":
         raise InvalidTransition(f"Only a run that awaits approval is approved; this one is {run.state}",
                                 state=run.state)
-    asked = runs.to_confirm(session, run)
+    asked = run.counts.get(TO_CONFIRM, 0)
     if request["count"] != asked:
         raise Conflict(f"The run would do {asked}, not {request['count']}: look again", to_confirm=asked)
     run.state, run.approved_by, run.due_at = "running", by.id, now

@@ -17,7 +17,7 @@ from contracts.operation import Permission
 from contracts.runs import Run as Told
 from contracts.schema import instance_of
 from services.integrations.domain.runs import TO_CONFIRM, UNFINISHED
-from services.integrations.models import Finding, Run
+from services.integrations.models import Run
 from services.integrations.models.base import one_of
 from services.integrations.queries.statements import built_once
 
@@ -48,7 +48,7 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
     """
     query = filtered(asked).where(visible(subject, "read"))
     page = keyset_page(session, query, Order(Run.id, Run.id, descending=True), asked, subject, sealer, name="runs")
-    return Page([told(session, run) for run in page.items], page.next)
+    return Page([told(run) for run in page.items], page.next)
 
 
 def filtered(asked: Mapping[str, Any]) -> sa.Select[Run]:
@@ -56,16 +56,10 @@ def filtered(asked: Mapping[str, Any]) -> sa.Select[Run]:
     return narrowed(sa.select(Run), Run, asked, "connection_id", "kind", "state")
 
 
-def told(session: Session, run: Run) -> dict[str, Any]:
+def told(run: Run) -> dict[str, Any]:
     """Return a run as it is shown, with the number that approving it takes."""
     shown = {name: getattr(run, name) for name in instance_of(Told).dump_fields if name != "to_confirm"}
-    return shown | {"to_confirm": to_confirm(session, run) if run.state == "awaiting_approval" else None}
-
-
-def to_confirm(session: Session, run: Run) -> int:
-    """Return how much a run would do: what it counted itself, and the findings that are decided."""
-    decided = sa.select(sa.func.count()).where(Finding.run_id == run.id, Finding.state == "decided")
-    return run.counts.get(TO_CONFIRM, 0) + int(session.execute(decided).scalar_one())
+    return shown | {"to_confirm": run.counts.get(TO_CONFIRM, 0) if run.state == "awaiting_approval" else None}
 
 
 def unfinished(session: Session, connection_id: str, entity: str, kind: str) -> str | None:

@@ -13,6 +13,7 @@ from hub_adapter.port import Page, Remote
 from services.integrations.engine import leaseholders
 from services.integrations.models import Binding, Finding, Run
 from services.integrations.operations import findings, runs
+from services.integrations.queries import runs as queries
 from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget, ListedAdapter, Row
 from tests.support.processes import eventually
@@ -86,8 +87,11 @@ def test_after_a_confirmed_preview_the_first_sync_makes_exactly_what_is_missing(
         | dict.fromkeys(missing, "new"))
     assert [(told[known[0]].external_id, told[known[0]].decision)] == [(first.id, "link")]
     assert set(target.rows) == before, "the preview changed something"
-    decide(live, run_id, twice, "link", told[twice].candidates[0])
+    for decision in ("link", "ignore", "link"):
+        decide(live, run_id, twice, decision, told[twice].candidates[0] if decision == "link" else None)
     decide(live, run_id, misspelt, "link")
+    decided = [id for id, finding in found(live, run_id).items() if finding.state == "decided"]
+    assert queries.told(live.the_run(run_id))["to_confirm"] == len(decided) == 9
     with pytest.raises(Conflict):
         approve(live, run_id, 3)
     approve(live, run_id, 9)

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from chassis import migrations
 from chassis.database import Database, utcnow
+from services.integrations.models import Run
 
 ROWS = (
     "INSERT INTO connection (id, name, kind, adapter, adapter_version, guarantee, desired_state, health, config,"
@@ -15,6 +16,14 @@ ROWS = (
     " 'u', :now, :now, 3, 1)",
     "INSERT INTO ledger (connection_id, accepted, delivered, skipped, superseded, dead, cancelled)"
     " VALUES ('c', 1, 1, 0, 0, 0, 0)",
+)
+RUN_THAT_ASKS = (
+    "INSERT INTO run (id, version, connection_id, entity, kind, state, filter, options, position, counts, reason,"
+    " created_by, failures, fence, due_at, created_at) VALUES ('r', 1, 'c', 'customer', 'match', 'awaiting_approval',"
+    " '{}', '{}', '{}', '{\"seen\": 3}', '', 'u', 0, 1, :now, :now)",
+    *("INSERT INTO finding (id, version, run_id, kind, candidates, fields, state, created_at)"
+      f" VALUES ('f{n}', 1, 'r', 'new', '[]', '[]', '{state}', :now)"
+      for n, state in enumerate(("decided", "decided", "skipped"))),
 )
 
 
@@ -25,8 +34,13 @@ def test_rows_that_others_refer_to_survive_a_table_made_anew(db_uri: str) -> Non
         with db.write() as session:
             for row in ROWS:
                 session.execute(text(row), {"now": utcnow().isoformat(sep=" ")})
+        command.upgrade(migrations.config("integrations", db_uri), "0017")
+        with db.write() as session:
+            for row in RUN_THAT_ASKS:
+                session.execute(text(row), {"now": utcnow().isoformat(sep=" ")})
         migrations.upgrade("integrations", db_uri)
         with db.read() as session:
+            assert session.get_one(Run, "r").counts == {"seen": 3, "to_confirm": 2}, "a run that asked goes on asking"
             joined = text("SELECT name, version FROM connection JOIN ledger ON connection_id = id")
             found = session.execute(joined).one()
         assert tuple(found) == ("C", 3)

@@ -7,9 +7,9 @@ The states are literal text, because a planner matches a partial index by text, 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -25,6 +25,8 @@ Asked: TypeAlias = "sa.Select[*tuple[Any, ...]]"
 """A query that is not run yet, so that a test can look at its plan."""
 Lane = tuple[str, str, str]
 """(connection_id, entity, local_id)."""
+K = TypeVar("K", bound=tuple[str, ...])
+V = TypeVar("V")
 ATTEMPT, BINDING, CONNECTION, CURSOR, DELIVERY, RECORD, ROUTE, RUN = (
     table_of(model).c for model in (Attempt, Binding, Connection, Cursor, Delivery, Record, Route, Run))
 """The columns of the tables, not of the models: what is asked a hundred times a second needs no objects."""
@@ -202,52 +204,56 @@ def bindings(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:
     """Return the binding of each lane that has one."""
     if not lanes:
         return {}
-    rows = session.execute(*_bindings(list(lanes), *_apart(lanes))).all()
-    return {(row.connection_id, row.entity, row.local_id): row for row in rows}
+    rows = session.execute(*_bindings(*_apart(lanes))).all()
+    return _those_of(lanes, (((row.connection_id, row.entity, row.local_id), row) for row in rows))
 
 
 @built_once
-def _bindings(lanes: Collection[Lane], connection_ids: Collection[str], entities: Collection[str],
-              ids: Collection[str]) -> Asked:
+def _bindings(connection_ids: Collection[str], entities: Collection[str], ids: Collection[str]) -> Asked:
     return sa.select(*BINDING).where(
-        _in_lanes(BINDING, lanes), BINDING.connection_id.in_(connection_ids), BINDING.entity.in_(entities),
-        BINDING.local_id.in_(ids))
+        BINDING.connection_id.in_(connection_ids), BINDING.entity.in_(entities), BINDING.local_id.in_(ids))
 
 
 def _apart(keys: Collection[tuple[str, ...]]) -> list[list[str]]:
-    """Return the values of each column of some keys: SQLite finds no index for `(a, b) IN ...` alone."""
+    """Return the values of each column of some keys.
+
+    SQLite finds no index for `(a, b) IN ...`, and writing out the pairs takes longer than finding them. What is found
+    by other pairs of the same values is left out by `_those_of`.
+    """
     return [sorted(set(values)) for values in zip(*keys, strict=True)]
+
+
+def _those_of(keys: Collection[K], found: Iterable[tuple[K, V]]) -> dict[K, V]:
+    wanted = set(keys)
+    return {key: value for key, value in found if key in wanted}
 
 
 def bound_elsewhere(session: Session, keys: Collection[Lane]) -> dict[Lane, str]:
     """Return, for each (connection_id, entity, external_id) that is bound, the local id it is bound to."""
     if not keys:
         return {}
-    rows = session.execute(*_bound_to(list(keys), *_apart(keys))).all()
-    return {(row[0], row[1], row[2]): row[3] for row in rows}
+    rows = session.execute(*_bound_to(*_apart(keys))).all()
+    return _those_of(keys, (((row[0], row[1], row[2]), row[3]) for row in rows))
 
 
 @built_once
-def _bound_to(keys: Collection[Lane], connection_ids: Collection[str], entities: Collection[str],
-              external_ids: Collection[str]) -> Asked:
+def _bound_to(connection_ids: Collection[str], entities: Collection[str], external_ids: Collection[str]) -> Asked:
     named = (BINDING.connection_id, BINDING.entity, BINDING.external_id)
     return sa.select(*named, BINDING.local_id).where(
-        sa.tuple_(*named).in_(keys), BINDING.connection_id.in_(connection_ids), BINDING.entity.in_(entities),
-        BINDING.external_id.in_(external_ids))
+        BINDING.connection_id.in_(connection_ids), BINDING.entity.in_(entities), BINDING.external_id.in_(external_ids))
 
 
 def records(session: Session, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Any]:
     """Return our copy of each (entity, id) that we have."""
     if not keys:
         return {}
-    rows = session.execute(*_records(list(keys), *_apart(keys))).all()
-    return {(row.entity, row.id): row for row in rows}
+    rows = session.execute(*_records(*_apart(keys))).all()
+    return _those_of(keys, (((row.entity, row.id), row) for row in rows))
 
 
 @built_once
-def _records(keys: Collection[tuple[str, str]], entities: Collection[str], ids: Collection[str]) -> Asked:
-    return sa.select(*RECORD).where(sa.tuple_(RECORD.entity, RECORD.id).in_(keys), RECORD.entity.in_(entities),
-                                    RECORD.id.in_(ids))
+def _records(entities: Collection[str], ids: Collection[str]) -> Asked:
+    return sa.select(*RECORD).where(RECORD.entity.in_(entities), RECORD.id.in_(ids))
 
 
 def waiting_upserts(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:
@@ -328,30 +334,29 @@ def _lanes_in(lanes: Collection[Lane], *, states: tuple[str, ...]) -> Asked:
             .where(_in_lanes(DELIVERY, lanes), one_of("delivery.state", states)))
 
 
-def waited_for(session: Session, entity: str, local_id: str) -> set[str]:
-    """Return the connections where something is blocked until this record is there."""
-    return set(session.execute(*_waiting_for(entity, local_id)).scalars())
+def concerned(session: Session, entity: str, local_id: str, *, routed: bool, awaited: bool) -> list[str]:
+    """Return the connections that a change of a record goes to.
+
+    Args:
+        session, entity, local_id: the transaction, and the record.
+        routed: whether it goes wherever an active route carries `entity`.
+        awaited: whether it goes wherever something is blocked until it is there, with or without such a route.
+    """
+    if not routed and not awaited:
+        return []
+    return list(session.execute(*_concerned(entity, local_id, routed=routed, awaited=awaited)).scalars())
 
 
 @built_once
-def _waiting_for(entity: str, local_id: str) -> Asked:
-    return sa.select(DELIVERY.connection_id).distinct().where(
-        sa.text("delivery.state = 'blocked'"), DELIVERY.blocked_entity == entity, DELIVERY.blocked_id == local_id)
-
-
-def push_connections(session: Session, entity: str) -> list[str]:
-    """Return the connections to which an active route carries `entity`."""
-    return list(session.execute(*_pushing(entity)).scalars())
-
-
-@built_once
-def _pushing(entity: str) -> Asked:
-    return (
+def _concerned(entity: str, local_id: str, *, routed: bool, awaited: bool) -> Any:
+    to_route = (
         sa.select(ROUTE.connection_id).join(table_of(Connection), CONNECTION.id == ROUTE.connection_id)
         .where(ROUTE.entity == entity, ROUTE.state == "active", ROUTE.direction.in_(("push", "both")),
-               CONNECTION.desired_state != "stopped")
-        .order_by(ROUTE.connection_id)
-    )
+               CONNECTION.desired_state != "stopped"))
+    to_blocked = sa.select(DELIVERY.connection_id).where(
+        sa.text("delivery.state = 'blocked'"), DELIVERY.blocked_entity == entity, DELIVERY.blocked_id == local_id)
+    ways = [way for way, wanted in ((to_route, routed), (to_blocked, awaited)) if wanted]
+    return sa.union(*ways).order_by("connection_id")
 
 
 def cursors_due(now: dt.datetime, limit: int, *, locked: bool = True) -> Asked:

@@ -55,10 +55,8 @@ def accept(session: Session, keyring: Keyring, change: Change, now: dt.datetime)
     stale = is_stale(change.version, seen)
     if stale and not way.routed:
         return []
-    targets = lanes.push_connections(session, way.entity) if way.routed else []
     # A connection may need the record without a route of its own for it: an order of it waits for this customer.
-    if way.entity in AWAITED:
-        targets += sorted(lanes.waited_for(session, way.entity, change.id) - set(targets))
+    targets = lanes.concerned(session, way.entity, change.id, routed=way.routed, awaited=way.entity in AWAITED)
     if not targets:
         return []
     echoes = {id for id in sorted(targets) if _take_over(session, way.entity, change, id, stale=stale)}

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from hub_adapter.client import Exchange, HttpPolicy, Transport
 from hub_adapter.conformance.system import Sample, System
 from hub_adapter.port import Context
 from services.integrations.adapters.caldav.adapter import CaldavAdapter
 from services.integrations.adapters.caldav.mapping import uid_of
 from tests.adapters.caldav.calling import as_write
+from tests.adapters.conftest import Lend
 from tests.support.radicale import TaskServer, running_task_server
 from tests.support.records import a_task
 
@@ -72,29 +71,11 @@ def account() -> str:
 
 
 @pytest.fixture
-def exchanges() -> list[Exchange]:
-    """What went over the wire in this test, in order."""
-    return []
-
-
-@pytest.fixture
-def ctx(server: TaskServer, exchanges: list[Exchange]) -> Iterator[Open]:
+def ctx(server: TaskServer, lend: Lend) -> Open:
     """Opens a context as the engine does: `ctx()`, `ctx(dry_run=True)`, `ctx(base_url=…, password=…)`."""
-    transports: list[Transport] = []
 
     def opened(*, dry_run: bool = False, password: str | None = None, **changed: Any) -> Context:
-        config = server.config(**changed)
         secrets = server.secrets | ({"password": password} if password else {})
-        transports.append(Transport(HttpPolicy(allow_private=tuple(config["allow_private"]), read_timeout_s=20)))
-        return Context(
-            http=transports[-1].session(secrets=secrets.values(), observer=exchanges.append, dry_run=dry_run),
-            secrets=secrets,
-            config=config,
-            clock=lambda: datetime.now(UTC),
-            deadline=datetime.now(UTC) + timedelta(seconds=25),
-            dry_run=dry_run,
-        )
+        return lend(server.config(**changed), secrets, dry_run=dry_run)
 
-    yield opened
-    for transport in transports:
-        transport.close()
+    return opened

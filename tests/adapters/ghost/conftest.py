@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from hub_adapter.client import Exchange, HttpPolicy, Transport
 from hub_adapter.conformance.system import Sample, System
 from hub_adapter.port import Context, Write
 from services.integrations.adapters.ghost.adapter import GhostAdapter
+from tests.adapters.conftest import Lend
 from tests.support.ghost import Newsletter, running_newsletter
 
 Open = Callable[..., Context]
@@ -63,29 +62,11 @@ def adapter() -> GhostAdapter:
 
 
 @pytest.fixture
-def exchanges() -> list[Exchange]:
-    """What went over the wire in this test, in order."""
-    return []
-
-
-@pytest.fixture
-def ctx(ghost: Newsletter, exchanges: list[Exchange]) -> Iterator[Open]:
+def ctx(ghost: Newsletter, lend: Lend) -> Open:
     """Opens a context as the engine does: `ctx()`, `ctx(dry_run=True)`, `ctx(base_url=…, admin_key=…)`."""
-    transports: list[Transport] = []
 
     def opened(*, dry_run: bool = False, admin_key: str | None = None, **changed: Any) -> Context:
-        config = ghost.config(**changed)
         secrets = ghost.secrets | ({"admin_key": admin_key} if admin_key else {})
-        transports.append(Transport(HttpPolicy(allow_private=tuple(config["allow_private"]))))
-        return Context(
-            http=transports[-1].session(secrets=secrets.values(), observer=exchanges.append, dry_run=dry_run),
-            secrets=secrets,
-            config=config,
-            clock=lambda: datetime.now(UTC),
-            deadline=datetime.now(UTC) + timedelta(seconds=25),
-            dry_run=dry_run,
-        )
+        return lend(ghost.config(**changed), secrets, dry_run=dry_run)
 
-    yield opened
-    for transport in transports:
-        transport.close()
+    return opened

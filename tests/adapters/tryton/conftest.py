@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from hub_adapter.client import Exchange, HttpPolicy, Transport
 from hub_adapter.conformance.system import Sample, System
 from hub_adapter.port import Context, Write
 from services.integrations.adapters.tryton.adapter import TrytonAdapter
+from tests.adapters.conftest import Lend
 from tests.support.erp import Erp, running_erp
 from tests.support.records import a_customer, an_order, as_write
 
@@ -68,31 +67,14 @@ def adapter() -> TrytonAdapter:
 
 
 @pytest.fixture
-def exchanges() -> list[Exchange]:
-    """What went over the wire in this test, in order."""
-    return []
-
-
-@pytest.fixture
-def ctx(erp: Erp, exchanges: list[Exchange]) -> Iterator[Open]:
+def ctx(erp: Erp, lend: Lend) -> Open:
     """Opens a context as the engine does: `ctx()`, `ctx(dry_run=True)`, `ctx(base_url=…, rest_key=…)`."""
-    transports: list[Transport] = []
 
     def opened(*, dry_run: bool = False, rest_key: str | None = None, **changed: Any) -> Context:
-        config, secrets = erp.config(**changed), {"rest_key": rest_key or erp.rest_key}
-        transports.append(Transport(HttpPolicy(allow_private=tuple(config["allow_private"]), read_timeout_s=8)))
-        return Context(
-            http=transports[-1].session(secrets=secrets.values(), observer=exchanges.append, dry_run=dry_run),
-            secrets=secrets,
-            config=config,
-            clock=lambda: datetime.now(UTC),
-            deadline=datetime.now(UTC) + timedelta(seconds=25),
-            dry_run=dry_run,
-        )
+        secrets = {"rest_key": rest_key or erp.rest_key}
+        return lend(erp.config(**changed), secrets, dry_run=dry_run, read_timeout_s=8)
 
-    yield opened
-    for transport in transports:
-        transport.close()
+    return opened
 
 
 @pytest.fixture

@@ -8,17 +8,16 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 import pytest
 import requests
 
-from hub_adapter.client import Exchange, HttpPolicy, Transport
 from hub_adapter.conformance.system import Sample, System
 from hub_adapter.port import Context, Write
 from services.integrations.adapters.tryton_marketing.adapter import TrytonMarketingAdapter
+from tests.adapters.conftest import Lend
 from tests.support.erp import Erp, kept_environment, running_erp
 
 Open = Callable[..., Context]
@@ -137,33 +136,15 @@ def adapter() -> TrytonMarketingAdapter:
 
 
 @pytest.fixture
-def exchanges() -> list[Exchange]:
-    """What went over the wire in this test, in order."""
-    return []
-
-
-@pytest.fixture
-def ctx(erp: Erp, exchanges: list[Exchange]) -> Iterator[Open]:
+def ctx(erp: Erp, lend: Lend) -> Open:
     """Opens a context as the engine does: `ctx()`, `ctx(dry_run=True)`, `ctx(base_url=…, rest_key=…)`."""
-    transports: list[Transport] = []
 
     def opened(*, dry_run: bool = False, rest_key: str | None = None, **changed: Any) -> Context:
         kept = ("base_url", "database", "allow_private")
         config = {name: erp.config()[name] for name in kept} | {"mailing_list": erp.seed["mailing_list"]} | changed
-        secrets = {"rest_key": rest_key or erp.rest_key}
-        transports.append(Transport(HttpPolicy(allow_private=tuple(config["allow_private"]), read_timeout_s=8)))
-        return Context(
-            http=transports[-1].session(secrets=secrets.values(), observer=exchanges.append, dry_run=dry_run),
-            secrets=secrets,
-            config=config,
-            clock=lambda: datetime.now(UTC),
-            deadline=datetime.now(UTC) + timedelta(seconds=25),
-            dry_run=dry_run,
-        )
+        return lend(config, {"rest_key": rest_key or erp.rest_key}, dry_run=dry_run, read_timeout_s=8)
 
-    yield opened
-    for transport in transports:
-        transport.close()
+    return opened
 
 
 @pytest.fixture

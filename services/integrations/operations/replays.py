@@ -135,7 +135,9 @@ def _looked_up(session: Session, chosen: Sequence[Delivery], mode: Mode) -> list
     found = []
     for one in chosen:
         copy, sent = known.get((one.entity, one.local_id)), kept.get(one.id)
-        key = sent.hashed(keyring_of(session)) if sent else copy.state_hash if copy else ""
+        # A fact is sent again once, whatever has become of its record meanwhile.
+        key = ("" if one.op == "append" else sent.hashed(keyring_of(session)) if sent
+               else copy.state_hash if copy else "")
         found.append(_Again(one, copy, sent, key))
     return found
 
@@ -143,7 +145,9 @@ def _looked_up(session: Session, chosen: Sequence[Delivery], mode: Mode) -> list
 def _fates(session: Session, chosen: Sequence[_Again], mode: Mode, *, force: bool) -> dict[str, Fate]:
     busy = lanes.open_lanes(session, {one.lane for one in chosen})
     judged = _judged(session, chosen, mode, force=force)
-    return {one.of.id: "overtaken" if one.lane in busy else judged[one.of.id] for one in chosen}
+    # What is open behind a dead fact waits for it.
+    return {one.of.id: "overtaken" if one.lane in busy and one.of.op != "append" else judged[one.of.id]
+            for one in chosen}
 
 
 def _judged(session: Session, chosen: Sequence[_Again], mode: Mode, *, force: bool) -> dict[str, Fate]:
@@ -195,7 +199,8 @@ def _plans(session: Session, chosen: Sequence[_Again], mode: Mode, now: dt.datet
 
 def _plan(session: Session, again: _Again, mode: Mode, now: dt.datetime) -> dict[str, Any]:
     one, sent = again.of, again.sent
-    version = sent.version if sent else again.copy.version if again.copy else one.source_version
+    moves = again.copy is not None and one.op != "append"
+    version = sent.version if sent else again.copy.version if moves else one.source_version
     plan = intake.plan(*again.lane, cast("Op", one.op), version, now)
     plan |= {"origin": "replay", "replay_of": one.id, "replay_mode": mode, "doubt_since": None,
              "payload": sent.kept(keyring_of(session), plan["id"]) if sent else None, "payload_hash": again.key,

@@ -49,9 +49,10 @@ def replayed(session: Session, delivery_id: str, mode: str, subject: Subject) ->
 
 
 def replay_keys(session: Session, ids: Collection[str], mode: str) -> set[tuple[str, str]]:
-    """Return (delivery, payload hash) of what was sent again of these in a mode."""
+    """Return (delivery, payload hash) of what was sent again of these in a mode; of facts, in any."""
     keys = sa.select(Delivery.replay_of, Delivery.payload_hash)
-    rows = session.execute(keys.where(Delivery.replay_of.in_(ids), Delivery.replay_mode == mode))
+    rows = session.execute(keys.where(
+        Delivery.replay_of.in_(ids), sa.or_(Delivery.replay_mode == mode, Delivery.op == "append")))
     return {(str(row.replay_of), str(row.payload_hash)) for row in rows}
 
 
@@ -77,8 +78,9 @@ def overtaking(session: Session, delivery: Delivery) -> str | None:
 
 def _overtakes(later: Any, delivery: Any) -> sa.ColumnElement[bool]:
     # By version first: an old change that comes in late is skipped, and would keep a dead newer one from going again.
+    # Nothing that comes later says what a fact did.
     return sa.and_(
-        later.local_id == delivery.local_id, later.connection_id == delivery.connection_id,
+        delivery.op != "append", later.local_id == delivery.local_id, later.connection_id == delivery.connection_id,
         later.entity == delivery.entity,
         sa.or_(later.source_version > delivery.source_version,
                sa.and_(later.source_version == delivery.source_version, later.id > delivery.id)))

@@ -51,11 +51,11 @@ def claimable(connection_id: str, priority: int, now: dt.datetime, limit: int) -
     upsert_before = sa.select(1).where(
         _lane_of(earlier, DELIVERY), one_of("earlier.state", WAITING), sa.text("earlier.op = 'upsert'"),
         unindexed(earlier.id) < DELIVERY.id).exists()
-    # A fact stops behind a dead one: the target would otherwise see the second payment without the first.
+    both_facts = sa.and_(fact.op == "append", DELIVERY.op == "append")
+    earlier_fact = sa.and_(unindexed(fact.id) < DELIVERY.id, fact.state != "dead")
     fact_before = sa.select(1).where(
         _lane_of(fact, DELIVERY), one_of("fact.state", (*WAITING, "dead")), sa.text("fact.op <> 'upsert'"),
-        unindexed(fact.id) < DELIVERY.id,
-        sa.or_(fact.state != "dead", sa.and_(fact.op == "append", DELIVERY.op == "append"))).exists()
+        sa.case((both_facts, _goes_before(fact)), else_=earlier_fact)).exists()
     return (
         sa.select(DELIVERY.id)
         .where(DELIVERY.connection_id == connection_id, one_of("delivery.state", CLAIMABLE),
@@ -63,6 +63,19 @@ def claimable(connection_id: str, priority: int, now: dt.datetime, limit: int) -
         .order_by(DELIVERY.due_at, DELIVERY.id).limit(limit)
         .with_for_update(skip_locked=True, of=table_of(Delivery))
     )
+
+
+def _goes_before(fact: Any) -> sa.ColumnElement[bool]:
+    """Tell of two facts whether the other goes first.
+
+    They go in the order in which they happened, and stop behind a dead one, for the target would see the second payment
+    without the first; sent again, that one takes its place by having its version.
+    """
+    again = table_of(Delivery).alias("again").c
+    replayed = sa.select(1).where(again.replay_of == fact.id).exists()
+    older = sa.or_(fact.source_version < DELIVERY.source_version, sa.and_(
+        fact.source_version == DELIVERY.source_version, unindexed(fact.id) < DELIVERY.id))
+    return sa.and_(older, sa.or_(fact.state != "dead", ~replayed))
 
 
 def due_connections(now: dt.datetime) -> Asked:

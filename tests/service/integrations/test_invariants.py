@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from chassis.database import new_id, utcnow
 from services.integrations.domain.deliveries import IllegalStep
 from services.integrations.models import Attempt, Binding, Connection, Delivery, LedgerRow
-from services.integrations.operations import claims, connections, intake, settlements, sweeps
+from services.integrations.operations import claims, connections, intake, replays, settlements, sweeps
 from services.integrations.operations.claims import Job, Lease
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.operations.settlements import Failed, Outcome
@@ -22,11 +22,13 @@ from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 
 
-def take(hub: Hub, connection_id: str, owner: str = "me", *, limit: int = 50, lease_s: float = 60) -> list[Job]:
+def take(hub: Hub, connection_id: str, owner: str = "me", *, limit: int = 50, lease_s: float = 60,
+         background: bool = False) -> list[Job]:
     now = utcnow()
     with hub.db.write() as session:
         lease = Lease(owner=owner, until=now + dt.timedelta(seconds=lease_s))
-        return claims.claim(session, hub.keyring, [(connection_id, limit)], lease, now)[0]
+        return claims.claim(session, hub.keyring, [(connection_id, limit)], lease, now,
+                            {connection_id} if background else ())[0]
 
 
 def outcome(job: Job, **result: object) -> Outcome:
@@ -133,6 +135,39 @@ def test_a_fact_stops_behind_a_dead_one_and_is_never_coalesced(hub: Hub, target:
 
     assert take(hub, connection_id) == []
     assert hub.deliveries("p")[1].id == second.id
+
+
+@pytest.mark.parametrize("by_run", [False, True])
+def test_a_dead_fact_that_is_sent_again_takes_its_place_before_those_that_wait_for_it(
+    hub: Hub, target: FakeTarget, by_run: bool
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    now = utcnow()
+    with hub.db.write() as session:
+        intake.add(session, [intake.plan(connection_id, "payment", "p", "append", n, now) for n in (1, 2)])
+    first, second = hub.deliveries("p")
+
+    def again(id: str) -> str:
+        with hub.db.write() as session:
+            if by_run:
+                replays.send_again(session, connection_id, [id], utcnow())
+            else:
+                replays.retry(session, {"id": id}, utcnow(), by=ADMIN)
+        [in_its_place] = hub.rows(Delivery, Delivery.replay_of == id)
+        return str(in_its_place.id)
+
+    dead = first.id
+    for _ in range(2):
+        assert [job.delivery_id for job in take(hub, connection_id, background=by_run)] == [dead]
+        with hub.db.write() as session:
+            session.execute(sa.update(Delivery).where(Delivery.id == dead).values(state="dead", lease_until=None))
+        assert take(hub, connection_id, background=by_run) == []
+        before, dead = dead, again(dead)
+        assert again(before) == dead, "sent again once"
+    [job] = take(hub, connection_id, background=by_run)
+    assert job.delivery_id == dead
+    settle(hub, outcome(job, external_id="1"))
+    assert [job.delivery_id for job in take(hub, connection_id, background=by_run)] == [second.id]
 
 
 # --- 3 ------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from sqlalchemy.engine.interfaces import CacheStats
 
 BY_THE_CLOCK = {
     ("relay.py", "_next_batch"), ("dispatcher.py", "_look"), ("dispatcher.py", "_renew"), ("sweeper.py", "run"),
-    ("poller.py", "run"), ("runner.py", "run"), ("pruner.py", "run"), ("entrypoints.py", "_prune"),
+    ("leaseholders.py", "run"), ("pruner.py", "run"), ("entrypoints.py", "_prune"),
     ("runtime.py", "prune"), ("upkeep.py", "run"), ("snapshot.py", "run"), ("sealer.py", "run"),
 }
 """File and function of work that runs every so often whether or not anybody asks for anything."""

@@ -374,6 +374,16 @@ def test_pausing_changes_one_row_however_many_wait_and_uses_no_attempt(hub: Hub,
         assert hub.deliveries(id)[0].attempts == 0
 
 
+LOSING = {
+    "sqlite": ["CREATE TRIGGER losing BEFORE INSERT ON delivery BEGIN SELECT RAISE(IGNORE); END"],
+    "postgresql": [
+        "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER losing BEFORE INSERT ON delivery FOR EACH ROW EXECUTE FUNCTION lose()",
+    ],
+}
+"""What makes a database drop each new delivery without a word."""
+
+
 # --- 9 ------------------------------------------------------------------------------------------------------------
 
 
@@ -388,6 +398,18 @@ def test_the_ledger_shows_a_row_that_somebody_deleted(hub: Hub, target: FakeTarg
 
     ledger = hub.ledger(connection_id)
     assert (ledger.accepted, ledger.open, ledger.balanced) == (3, 2, False)
+
+
+def test_the_ledger_shows_a_change_whose_delivery_was_never_written(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    with hub.db.write() as session:
+        for statement in LOSING[session.get_bind().dialect.name]:
+            session.execute(sa.text(statement))
+
+    hub.customer()
+
+    ledger = hub.ledger(connection_id)
+    assert (ledger.accepted, ledger.open, ledger.balanced) == (1, 0, False)
 
 
 def test_the_ledger_counts_what_was_rolled_up_before_it_was_pruned(hub: Hub, target: FakeTarget) -> None:

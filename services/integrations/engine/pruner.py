@@ -43,10 +43,9 @@ class Pruner:
 
     def prune(self) -> int:
         """Walk once from the oldest delivery to those that are kept, or until stopped; return how many went."""
-        with self._db.write() as session:
-            inbound.forget(session, self._clock())
-            receipts.forget(session, self._clock())
         before, after, pruned = self._clock() - self._keep, "", 0
+        self._repeat(lambda session: inbound.forget(session, self._clock()))
+        self._repeat(lambda session: receipts.forget(session, self._clock()))
         self._repeat(matching.forget)
         self._repeat(reconciliations.forget)
         self._repeat(lambda session: pruning.forget_findings(session, before))

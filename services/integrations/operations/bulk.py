@@ -60,6 +60,17 @@ def _given(table: sa.Table, columns: tuple[str, ...], on_sqlite: bool) -> str:
     return f"(SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS one({types}) LIMIT :many) AS given"  # noqa: S608
 
 
+def delete_some(session: Session, table: sa.Table, *where: Any, most: int = 500) -> bool:
+    """Delete up to so many rows; return whether there may be more.
+
+    SQLite takes no other writer meanwhile, so that what is long ends in many short transactions.
+    """
+    key = table.primary_key.columns
+    some = sa.select(*key).where(*where).limit(most)
+    gone = session.execute(sa.delete(table).where(sa.tuple_(*key).in_(some)).returning(*key)).all()
+    return len(gone) == most
+
+
 def as_json(rows: Iterable[Mapping[str, Any]], *, on_sqlite: bool) -> str:
     """Return `rows` with each time in the text form that the database keeps."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,9 +20,9 @@ from chassis.sealed import keyring_of
 from contracts.integrations import EXTERNAL_CHANGED
 from services.integrations.domain import merging
 from services.integrations.models import Connection, OwnWrite, Sighting
-from services.integrations.operations import snapshots
+from services.integrations.operations import disputes, snapshots
 from services.integrations.operations.announcements import US
-from services.integrations.operations.bulk import Upsert, excluded
+from services.integrations.operations.bulk import Upsert, delete_some, excluded
 from services.integrations.queries import lanes, sightings
 from services.integrations.queries.statements import table_of
 from services.integrations.routing import ACCOUNT, PUSHED
@@ -103,7 +103,8 @@ class Written:
 def tell(session: Session, connection_id: str, entity: str, news: Sequence[News], reading: Reading) -> Told:
     """Announce what is new in a page and remember it; what crosses a write of ours is held.
 
-    Entities that the hub never writes cost one look at the sightings, others four more: for the whole page.
+    Entities that the hub never writes cost one look at the sightings, others four more: for the whole page. Where both
+    sides may change a record, what waits to be sent is looked at too.
     """
     latest = {one.external_id: one for one in news}
     if not latest:
@@ -120,6 +121,7 @@ def tell(session: Session, connection_id: str, entity: str, news: Sequence[News]
     held = _held(connection_id, entity, fresh, known, crossing, reading)
     changes = [_Change.of(session, (connection_id, entity, one.external_id), one, known.get(one.external_id), bound,
                           reading) for one in fresh if one not in held]
+    changes = _without_kept_back(session, connection_id, entity, changes, reading)
     _remember(session, changes, reading.now)
     announced = [change for change in changes if change.is_news]
     _announce(session, connection_id, announced, reading.now)
@@ -241,6 +243,13 @@ class _Change:
         return cls(place=place, news=one, number=_next_number(known, reading.now), before=known.version if known else 0,
                    keys={name: value for name, value in keys.items() if value}, fields=fields)
 
+    def without(self, names: Collection[str]) -> _Change:
+        """Return the change without some of its fields."""
+        if not names or self.news.deleted:
+            return self
+        return replace(self, fields=sorted((set(self.news.record) if self.fields is None else set(self.fields))
+                                           - set(names)))
+
     @property
     def is_news(self) -> bool:
         """Whether anything that the hub knows of differs."""
@@ -250,6 +259,14 @@ class _Change:
     def last_told(self) -> int:
         """The number of the last change that was announced of this record."""
         return self.number if self.is_news else self.before
+
+
+def _without_kept_back(session: Session, connection_id: str, entity: str, changes: Sequence[_Change],
+                       reading: Reading) -> list[_Change]:
+    """Return the changes without the fields that are not theirs to change now."""
+    told = {change.keys["id"]: change.news for change in changes if "id" in change.keys and not change.news.deleted}
+    kept = {} if reading.first else disputes.kept_back(session, connection_id, entity, told, reading.now)
+    return [change.without(kept.get(change.keys.get("id", ""), set())) for change in changes]
 
 
 def _next_number(known: Any, now: dt.datetime) -> int:
@@ -328,6 +345,6 @@ def wrote(session: Session, written: Sequence[Written], now: dt.datetime) -> Non
         for one, row in named if one.version != GONE])
 
 
-def forget(session: Session, now: dt.datetime) -> None:
-    """Forget own writes that are older than any reading can be."""
-    session.execute(sa.delete(OwnWrite).where(OwnWrite.at < now - dt.timedelta(seconds=ECHO_S)))
+def forget(session: Session, now: dt.datetime) -> bool:
+    """Forget some own writes that are older than any reading can be; return whether there may be more."""
+    return delete_some(session, table_of(OwnWrite), OwnWrite.at < now - dt.timedelta(seconds=ECHO_S))

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from services.integrations.domain.deliveries import PRUNABLE
 from services.integrations.models import Attempt, Conflict, Delivery, Finding, LedgerRow, Run
+from services.integrations.operations.bulk import delete_some
 from services.integrations.queries.statements import table_of
 
 BATCH = 500
@@ -81,8 +82,5 @@ def _delete(session: Session, ids: list[str]) -> int:
 
 
 def forget_findings(session: Session, before: dt.datetime) -> bool:
-    """Delete up to `BATCH` findings of runs that ended before; return whether there may be more. The runs stay."""
-    old = (sa.select(_FINDING.c.id).join(_RUN, _RUN.c.id == _FINDING.c.run_id).where(_RUN.c.ended_at < before)
-           .limit(BATCH))
-    gone = session.execute(sa.delete(_FINDING).where(_FINDING.c.id.in_(old)).returning(_FINDING.c.id)).all()
-    return len(gone) == BATCH
+    """Delete some findings of runs that ended before; return whether there may be more. The runs stay."""
+    return delete_some(session, _FINDING, _FINDING.c.run_id.in_(sa.select(_RUN.c.id).where(_RUN.c.ended_at < before)))

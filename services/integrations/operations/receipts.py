@@ -6,11 +6,11 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis.inbox import insert_if_absent
 from services.integrations.models import Receipt
+from services.integrations.operations.bulk import delete_some
 from services.integrations.queries.statements import table_of
 
 KEPT = dt.timedelta(hours=24)
@@ -30,6 +30,6 @@ def _digest(headers: Mapping[str, str], body: bytes) -> str:
     return hashlib.sha256("\n".join(told).encode() + b"\0" + body).hexdigest()
 
 
-def forget(session: Session, now: dt.datetime) -> None:
-    """Forget messages that came long ago."""
-    session.execute(sa.delete(Receipt).where(Receipt.at < now - KEPT))
+def forget(session: Session, now: dt.datetime) -> bool:
+    """Forget some messages that came long ago; return whether there may be more."""
+    return delete_some(session, table_of(Receipt), Receipt.at < now - KEPT)

@@ -19,6 +19,7 @@ from services.integrations.domain.reconciliation import Ours, Suspect, Theirs, o
 from services.integrations.models import Listed, Run, Suspected
 from services.integrations.operations import records
 from services.integrations.operations.bodies import InForce
+from services.integrations.operations.bulk import delete_some
 from services.integrations.operations.records import HASHED, canonical
 from services.integrations.queries import lanes, reconciliations, sightings
 from services.integrations.queries.statements import table_of
@@ -230,12 +231,8 @@ def clear(session: Session, run_id: str, ids: Collection[str]) -> None:
     session.execute(sa.delete(_SUSPECTED).where(_SUSPECTED.c.run_id == run_id, _SUSPECTED.c.id.in_(ids)))
 
 
-def forget(session: Session, most: int = 500) -> bool:
+def forget(session: Session) -> bool:
     """Forget some of what runs have kept that have ended; return whether there may be more."""
     ended = sa.select(_RUN.c.id).where(_RUN.c.ended_at.is_not(None))
-    gone = 0
-    for table in (_LISTED, _SUSPECTED):
-        some = sa.select(*table.primary_key).where(table.c.run_id.in_(ended)).limit(most)
-        gone += len(session.execute(sa.delete(table).where(sa.tuple_(*table.primary_key).in_(some))
-                                    .returning(table.c.run_id)).all())
-    return gone >= most
+    more = [delete_some(session, table, table.c.run_id.in_(ended)) for table in (_LISTED, _SUSPECTED)]
+    return any(more)

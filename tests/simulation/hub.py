@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -208,6 +209,13 @@ class Hub:
         if noticed:
             self.lab.gone.add(ended.name)
         self.processes[process] = self._start()
+
+    def on_the_wire(self) -> Counter[str]:
+        """Return how many calls of each connection are being made, over all processes."""
+        asked = [request for process in self.processes for _, request in process.calls.hanging
+                 if self.clock.elapsed() < request.until]
+        return Counter(self.lab.connections[name] for name, target in self.targets.items()
+                       for request in asked if request.target is target)
 
     def _within(self, process: int, doom: int | None, step: Callable[[], None]) -> bool:
         survived = self._endangered(self.lab.db, doom, step)

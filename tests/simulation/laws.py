@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ READ = {
     "delivery": "SELECT * FROM delivery",
     "attempt": "SELECT delivery_id, n, action, ended_at, outcome, error_class FROM attempt",
     "binding": "SELECT connection_id, entity, local_id, external_id, acked_version FROM binding",
-    "connection": "SELECT id, desired_state, throttled_until, breaker_open_until FROM connection",
+    "connection": "SELECT id, desired_state, throttled_until, breaker_open_until, max_in_flight FROM connection",
     "ledger": "SELECT * FROM ledger",
 }
 KEYS = {"delivery": ("id",), "attempt": ("delivery_id", "n"), "binding": ("connection_id", "entity", "local_id"),
@@ -173,10 +173,31 @@ def nothing_unknown(before: Tables, now: Tables) -> Iterator[str]:
             yield f"{row['id']} is leased for ever"
 
 
+def slots_are_not_overbooked(before: Tables, now: Tables) -> Iterator[str]:
+    """A connection is leased no more slots than it bears calls, and what is ahead is leased."""
+    held = _slots(now)
+    yield from (f"{id} has {held[id]} slots in use, of {row['max_in_flight']}" for id, row in now.connection.items()
+                if held[id] > row["max_in_flight"])
+    yield from (f"{row['id']} is ahead, and not leased" for row in now.delivery.values()
+                if row["ahead"] and row["state"] != "leased")
+
+
+def _slots(tables: Tables) -> Counter[str]:
+    return Counter(row["connection_id"] for row in tables.delivery.values()
+                   if row["lease_until"] is not None and not row["ahead"])
+
+
+def calls_without_a_slot(now: Tables, on_the_wire: Mapping[str, int]) -> Iterator[str]:
+    """Yield the connections with more calls on the wire, over all processes, than leases that count as one."""
+    held = _slots(now)
+    yield from (f"{id} has {calls} calls on the wire, and {held[id]} slots in use"
+                for id, calls in on_the_wire.items() if calls > held[id])
+
+
 LAWS: tuple[Law, ...] = (
     one_in_flight, one_waits_and_inherits, acknowledged_rises, only_the_holder_writes, a_call_leaves_a_doubt,
     a_doubt_ends_by_a_look, the_settled_never_change, waiting_costs_nothing, the_ledger_adds_up,
-    an_event_has_one_effect, nothing_unknown)
+    an_event_has_one_effect, nothing_unknown, slots_are_not_overbooked)
 
 
 class LawBroken(AssertionError):
@@ -197,19 +218,19 @@ class Watch:
         asked = "SELECT 1 FROM attempt WHERE delivery_id = ? AND n = ? AND ended_at IS NULL"
         return self._database.execute(asked, (delivery_id, n)).fetchone() is not None
 
-    def look(self, now: str) -> Tables:
+    def look(self, now: str, on_the_wire: Mapping[str, int] | None = None) -> Tables:
         """Return the tables.
 
         Raises:
             LawBroken: naming each law and what broke it.
         """
-        if self._database.total_changes == self._changes:
-            return self.tables
-        self._changes = self._database.total_changes
-        tables = Tables.read(self._database, now)
-        self.require(f"{law.__name__}: {what}" for law in LAWS for what in law(self.tables, tables))
-        self.tables = tables
-        return tables
+        if self._database.total_changes != self._changes:
+            self._changes = self._database.total_changes
+            tables = Tables.read(self._database, now)
+            self.require(f"{law.__name__}: {what}" for law in LAWS for what in law(self.tables, tables))
+            self.tables = tables
+        self.require(calls_without_a_slot(self.tables, on_the_wire or {}))
+        return self.tables
 
     def require(self, breaches: Iterable[str]) -> None:
         """Raise if there are any.

@@ -50,7 +50,7 @@ class Schedule(RuleBasedStateMachine):
             settle_everything(self.hub, self.watch)
 
     def _look(self) -> None:
-        self.watch.look(text_of(self.hub.clock.now()))
+        self.watch.look(text_of(self.hub.clock.now()), self.hub.on_the_wire())
 
     # --- changes, and their way to the hub --------------------------------------------------------------------------
 

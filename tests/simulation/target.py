@@ -145,9 +145,10 @@ class Target:
 
     # --- what becomes of a request ----------------------------------------------------------------------------------
 
-    def send(self, does: Callable[[], Any], *, asks: bool) -> Any:
-        """Put a request on the wire, and wait for what the schedule makes of it."""
-        request = Request(self, does, asks, self.clock.elapsed() + ANSWERS_WITHIN_S)
+    def send(self, ctx: Context, does: Callable[[], Any], *, asks: bool) -> Any:
+        """Put a request on the wire, and wait for what the schedule makes of it; the call's deadline is its end."""
+        left_s = min(ANSWERS_WITHIN_S, (ctx.deadline - self.clock.now()).total_seconds())
+        request = Request(self, does, asks, self.clock.elapsed() + left_s)
         fate: Fate = greenlet.getcurrent().parent.switch(request)
         return self._answered(request, fate)
 
@@ -184,7 +185,7 @@ def spec(name: str, *capabilities: Capability) -> AdapterSpec:
     return AdapterSpec(
         name=name, version="1", title="Simulated target", config_schema={"type": "object"}, secret_fields=(),
         entities=("customer", "order", "payment"), capabilities=frozenset(capabilities),
-        limits=Limits(rate_per_s=10**6, burst=10**6, max_in_flight=4))
+        limits=Limits(rate_per_s=10**6, burst=10**6, max_in_flight=2))
 
 
 class SimulatedAdapter(AdapterBase):
@@ -204,26 +205,26 @@ class SimulatedAdapter(AdapterBase):
 
     def get(self, ctx: Context, entity: str, external_id: str) -> Remote | None:
         target = self._at(ctx)
-        found: list[Remote] = target.send(lambda: _remotes(target, entity, external_id), asks=True)
+        found: list[Remote] = target.send(ctx, lambda: _remotes(target, entity, external_id), asks=True)
         return found[0] if found else None
 
     def find(self, ctx: Context, entity: str, keys: Mapping[str, str]) -> Sequence[Remote]:
         target = self._at(ctx)
-        found: list[Remote] = target.send(lambda: _found(target, entity, keys["id"]), asks=True)
+        found: list[Remote] = target.send(ctx, lambda: _found(target, entity, keys["id"]), asks=True)
         return found
 
     def write(self, ctx: Context, entity: str, cmd: Write) -> Written:
         target = self._at(ctx)
         if entity == "payment":
-            return Written(external_id=target.send(lambda: target.append(cmd), asks=False))
+            return Written(external_id=target.send(ctx, lambda: target.append(cmd), asks=False))
         if cmd.external_id is None and not self.unique and (known := self.find(ctx, entity, {"id": cmd.local_id})):
             cmd = replace(cmd, external_id=known[0].external_id)
-        return Written(external_id=target.send(lambda: target.write(entity, cmd), asks=False))
+        return Written(external_id=target.send(ctx, lambda: target.write(entity, cmd), asks=False))
 
     def delete(self, ctx: Context, entity: str, external_id: str, *, idempotency_key: str,
                expected_version: str | None = None) -> Written:
         target = self._at(ctx)
-        target.send(lambda: target.delete(external_id), asks=False)
+        target.send(ctx, lambda: target.delete(external_id), asks=False)
         return Written(external_id=external_id)
 
     def list(self, ctx: Context, entity: str, cursor: str | None, limit: int) -> Page[Remote]:

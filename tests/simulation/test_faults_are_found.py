@@ -18,8 +18,9 @@ from chassis import inbox
 from services.integrations.domain import failures
 from services.integrations.domain.deliveries import Wait
 from services.integrations.domain.failures import Verdict
+from services.integrations.engine.flights import Flights
 from services.integrations.models import Record
-from services.integrations.operations import bulk, claims, intake, leases, records, sweeps
+from services.integrations.operations import bulk, claims, intake, leases, records, slots, sweeps
 from services.integrations.queries import lanes
 from tests.simulation.hub import Hub
 from tests.simulation.lab import ADAPTERS, Lab
@@ -37,10 +38,10 @@ class Steps:
         self.watch = Watch(lab.tables)
 
     def look(self) -> None:
-        self.watch.look(text_of(self.hub.clock.now()))
+        self.watch.look(text_of(self.hub.clock.now()), self.hub.on_the_wire())
 
-    def change(self) -> None:
-        self.hub.accept(["c1"])
+    def change(self, *ids: str) -> None:
+        self.hub.accept(ids or ["c1"])
         self.look()
 
     def turn(self, process: int = 0, *, after_s: float = 0.0) -> None:
@@ -179,6 +180,24 @@ def a_paused_connection_has_work(steps: Steps) -> None:
     steps.turn()
 
 
+def slots_are_passed_on(steps: Steps) -> None:
+    """Work comes back to one process again and again, each time with more waiting than may be called at once."""
+    steps.change("c1")
+    steps.turn()
+    steps.call()
+    steps.answer("done")
+    steps.change(*(f"r{n}" for n in range(6)))
+    steps.turn()
+    steps.call()
+    for _ in ADAPTERS:
+        steps.hub.processes[0].calls.go_on(0, "done")
+        steps.look()
+    steps.turn(0)
+    steps.turn(1, after_s=1)
+    steps.call(1)
+    steps.look()
+
+
 FAULTS: Mapping[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[Steps], None]]] = {
     "the fence is not checked": (
         lambda: patch.object(leases, "update_each", the_fence_is_not_checked), a_process_answers_after_its_lease),
@@ -204,8 +223,14 @@ FAULTS: Mapping[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[
     "bytes leave before the attempt is written": (
         lambda: patch.object(claims, "open_attempts", lambda *jobs: None), an_answer_is("done")),
     "a paused connection is called": (
-        lambda: patch.object(claims, "room", lambda session, found, now: [(one, 4) for one in found]),
+        lambda: patch.object(slots, "room", lambda session, found, now: [(one, 4) for one in found]),
         a_paused_connection_has_work),
+    "a slot is passed on, and nobody is told": (
+        lambda: patch.object(slots, "place", lambda session, on, ahead, place=slots.place: place(
+            session, on=(), ahead=ahead)), slots_are_passed_on),
+    "what is ahead is called at once": (
+        lambda: patch.object(Flights, "begin", lambda self, on, ahead, now, begin=Flights.begin: begin(
+            self, [*on, *ahead], [], now)), slots_are_passed_on),
 }
 
 

@@ -10,8 +10,8 @@ import datetime as dt
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from sqlalchemy.orm import Session
@@ -22,15 +22,15 @@ from chassis.database import Database, utcnow
 from chassis.failpoints import failpoint
 from contracts.errors import Unavailable
 from services.integrations.engine import calls
+from services.integrations.engine.flights import Back, Flight, Flights
 from services.integrations.engine.recovery import Recovery
 from services.integrations.engine.renewals import Renewals
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.engine.watching import watched
 from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
-from services.integrations.operations import claims, locks, probes, settlements
+from services.integrations.operations import claims, locks, probes, settlements, slots, unmade
 from services.integrations.operations.claims import Job, Lease
-from services.integrations.operations.settlements import Outcome
 from services.integrations.queries import lanes
 from services.integrations.settings import IntegrationsSettings
 
@@ -41,24 +41,6 @@ LOOK_EVERY_S = 1.0
 LINGER_S = 0.003
 OVERDUE_S = 5.0
 """A call is given up so long after its deadline; the adapter's own session should have ended it before."""
-
-
-@dataclass
-class _Flight:
-    """A call on its way, by the monotonic clock, which goes on while a process is stopped.
-
-    Attributes:
-        claimed: when its lease was taken.
-        valid_until: when that ends.
-        began: when a worker took it up; None before.
-    """
-
-    job: Job
-    target: Target
-    started_at: dt.datetime
-    claimed: float
-    valid_until: float
-    began: float | None = None
 
 
 class Dispatcher:
@@ -75,8 +57,7 @@ class Dispatcher:
         self._workers = workers or Workers("call", settings.max_calls)
         self._changed = threading.Condition()
         self._hot: set[str] = set()
-        self._done: list[Outcome] = []
-        self._flying: dict[tuple[str, int], _Flight] = {}
+        self._flights = Flights(self._changed, settings.call_deadline_s)
         self._doubts: set[str] = set()
         self._background: set[str] = set()
         self._stopping = False
@@ -90,7 +71,7 @@ class Dispatcher:
 
     def run(self) -> None:
         """Work until `stop`, and until the last call is settled."""
-        while not self._stopping or self._flying:
+        while not self._stopping or self._flights:
             self._wait()
             try:
                 self.round()
@@ -103,16 +84,18 @@ class Dispatcher:
         """Claim nothing more; `run` ends when the calls in hand are settled."""
         with self._changed:
             self._stopping = True
+            self._flights.close()
             self._changed.notify()
 
     def round(self) -> None:
-        """Look for what is due, give up calls that are overdue, take a turn, renew leases.
+        """Look for what is due, give up what takes too long, take a turn, renew leases.
 
         Raises:
             Unavailable: the database is away.
         """
         self._look()
         self._give_up_overdue()
+        self._flights.give_back_old(self._elapsed())
         self.turn()
         self._renew()
 
@@ -124,50 +107,70 @@ class Dispatcher:
         Raises:
             Unavailable: the database is away; what has come back is kept for the next turn.
         """
-        outcomes, hot, doubts = self._gathered()
-        if not (outcomes or hot or doubts):
+        back, (hot, doubts) = self._flights.gathered(), self._wanted()
+        if not (back.over or hot or doubts):
             return
+        claimed = self._elapsed()
         try:
-            jobs = self._transact(outcomes, hot, doubts)
+            on, ahead = self._transact(back, hot, doubts)
         except Unavailable:
-            self._keep(outcomes, hot)
+            self._flights.keep(back)
+            self.wake(hot)
             raise
         except Exception as error:
-            log.error("turn_broken", error=type(error).__name__, outcomes=len(outcomes))
-            self._settle_singly(outcomes)
+            log.error("turn_broken", error=type(error).__name__, outcomes=len(back.outcomes))
+            self._settle_singly(back)
             return
-        self._forget(outcomes)
-        self._call(jobs)
+        self._flights.settled(back)
+        self._call(on, ahead, claimed)
 
-    def _transact(self, outcomes: list[Outcome], hot: set[str], doubts: set[str]) -> list[tuple[Job, Target]]:
-        if outcomes:
+    def _transact(self, back: Back, hot: set[str], doubts: set[str]) -> tuple[list[Job], list[Job]]:
+        """Return what is to be called now, and what was claimed ahead."""
+        if back.outcomes:
             failpoint("engine.before_settle")
         now = self._clock()
         lease = Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
         with self._db.write() as session:
-            known = locks.lock(session, hot | doubts | {outcome.job.connection_id for outcome in outcomes})
-            hot |= settlements.settle(session, outcomes, now, self._chance, self._settings.doubt_proof_s)
-            free = 0 if self._stopping else self._settings.max_calls - len(self._flying) + len(outcomes)
-            if free <= 0:
-                return []
-            jobs: list[Job] = []
-            wanted = []
-            for connection, room in claims.room(session, [known[id] for id in hot | doubts if id in known], now):
-                target = self._target(session, connection)
-                room = min(room, free)
-                if target is not None and room > 0 and connection.id in doubts:
-                    looks = probes.claim(session, connection.id, room, lease, now)
-                    jobs += looks
-                    room, free = room - len(looks), free - len(looks)
-                if target is not None and room > 0 and connection.id in hot:
-                    wanted.append((connection.id, room))
-                    free -= room
-            fresh, again = claims.claim(session, self._keyring, wanted, lease, now, self._background)
-            jobs += fresh
+            known = locks.lock(session, hot | doubts | {job.connection_id for job in back.over})
+            hot |= settlements.settle(session, back.outcomes, now, self._chance, self._settings.doubt_proof_s)
+            hot |= unmade.give_back(session, back.unmade, now)
+            open_ = slots.room(session, [known[id] for id in hot | doubts if id in known], now)
+            looks, wanted = self._shared(session, open_, back, hot, doubts, lease, now)
+            fresh, again = claims.claim(session, self._keyring, [(id, on + more) for id, on, more in wanted], lease,
+                                        now, self._background)
+            on, ahead = _parted(fresh, {id: on for id, on, _more in wanted})
+            slots.place(session, on=back.passed, ahead=ahead)
+        self._flights.give_back(id for id, one in known.items() if not slots.may_run_ahead(one, now))
         self._note_throttled(known.values(), now)
         with self._changed:
             self._hot |= again
-        return [(job, self._targets.ready(job.connection_id)) for job in jobs]
+        return looks + on, ahead
+
+    def _shared(self, session: Session, open_: Iterable[tuple[Connection, int]], back: Back, hot: set[str],
+                doubts: set[str], lease: Lease, now: dt.datetime) -> tuple[list[Job], list[tuple[str, int, int]]]:
+        """Return the look-ups that were taken, and how many deliveries each connection may have, on slots and ahead."""
+        held, passed = self._flights.on_slots(without=back.over), Counter(job.connection_id for job in back.passed)
+        free = 0 if self._stopping else self._settings.max_calls - held.total()
+        looks: list[Job] = []
+        wanted = []
+        for connection, room in open_:
+            id, room = connection.id, max(0, min(room - passed[connection.id], free))
+            target = self._target(session, connection) if free > 0 else None
+            if target is None:
+                continue
+            waits = id in doubts and not room
+            if waits:
+                self._doubts.add(id)
+            elif id in doubts:
+                taken = probes.claim(session, id, room, lease, now)
+                looks += taken
+                room, free = room - len(taken), free - len(taken)
+            free -= room if id in hot else 0
+            spare = free > 0 and not waits and target.effectively_once and slots.may_run_ahead(connection, now)
+            more = self._flights.may_wait(id, held[id] + room) if spare else 0
+            if id in hot and room + more:
+                wanted.append((id, room, more))
+        return looks, wanted
 
     def _target(self, session: Session, connection: Connection) -> Target | None:
         try:
@@ -178,37 +181,49 @@ class Dispatcher:
                       reason=str(error)[:300])
             return None
 
-    def _call(self, jobs: list[tuple[Job, Target]]) -> None:
-        now, claimed = self._clock(), self._elapsed()
-        for job, target in jobs:
-            flight = _Flight(job, target, now, claimed, claimed + self._settings.lease_s)
-            self._flying[job.delivery_id, job.fence] = flight
+    def _call(self, on: Sequence[Job], ahead: Sequence[Job], claimed: float) -> None:
+        now, until = self._clock(), claimed + self._settings.lease_s
+        called, waiting = ([Flight(job, self._targets.ready(job.connection_id), now, claimed, until, until)
+                            for job in jobs] for jobs in (on, ahead))
+        for flight in self._flights.begin(called, waiting, self._elapsed()):
             self._workers.do(partial(self._fly, flight))
 
-    def _fly(self, flight: _Flight) -> None:
-        """Make one call, on a worker's thread."""
+    def _fly(self, flight: Flight) -> None:
+        """Make one call after the other on one slot, on a worker's thread."""
+        following: Flight | None = flight
+        while following is not None:
+            following = self._flown(following)
+
+    def _flown(self, flight: Flight) -> Flight | None:
+        """Make one call; return whose turn it is then."""
         flight.started_at, flight.began = self._clock(), self._elapsed()
         if flight.began + self._settings.call_deadline_s > flight.valid_until:
             # This process was stopped between claim and call: before the call is over the lease may be another's, who
             # finds nothing there yet and sends it again. Nothing has left.
             log.warning("call_not_made", delivery_id=flight.job.delivery_id, reason="the lease ends too soon")
-            self._flying.pop((flight.job.delivery_id, flight.job.fence), None)
-            return
+            self._flights.unmade(flight)
+            return None
         target = flight.target
         outcome = watched(lambda job: calls.perform(target, job, self._clock, self._settings.call_deadline_s,
                                                     self._fresh),
                           flight.job, target.name, target.adapter.spec.name)
-        with self._changed:
-            if (flight.job.delivery_id, flight.job.fence) in self._flying:
-                self._done.append(outcome)
-                self._changed.notify()
+        return self._flights.back(flight, outcome, self._elapsed())
 
-    def _settle_singly(self, outcomes: list[Outcome]) -> None:
+    def _settle_singly(self, back: Back) -> None:
         """Settle each outcome by itself, so that one that cannot be settled stands in nobody's way.
 
-        What fails here too is left to its lease: the sweeper puts it in doubt, and a look at the target tells.
+        What fails here too is left to its lease: the sweeper puts it in doubt, and a look at the target tells. First it
+        is written down who has their slots, so that nobody takes those for free.
         """
-        for outcome in outcomes:
+        rest = Back()
+        try:
+            with self._db.write() as session:
+                slots.place(session, on=back.passed, ahead=())
+        except Unavailable:
+            self._flights.keep(back)
+            return
+        self._flights.settled(Back(unmade=back.unmade, passed=back.passed))
+        for outcome in back.outcomes:
             try:
                 with self._db.write() as session:
                     _known = locks.lock(session, [outcome.job.connection_id])
@@ -216,38 +231,30 @@ class Dispatcher:
                                                self._settings.doubt_proof_s)
                 self.wake(woken)
             except Unavailable:
-                self._keep([outcome], set())
+                rest.outcomes.append(outcome)
                 continue
             except Exception as error:
                 log.error("settling_broken", delivery_id=outcome.job.delivery_id, error=type(error).__name__)
-            self._forget([outcome])
+            self._flights.settled(Back([outcome]))
+        self._flights.keep(rest)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
         with self._changed:
-            if not (self._done or self._hot or self._stopping):
+            if not (self._flights.anything_back or self._hot or self._stopping):
                 self._changed.wait(max(0.0, min(self._look_at - self._elapsed(), LOOK_EVERY_S)))
-            company = bool(self._done) and len(self._flying) > len(self._done)
+            company = self._flights.anything_back and self._flights.on_the_wire > 0
         if company:
             time.sleep(LINGER_S)
         elif self._stopping:
             time.sleep(0.01)
 
-    def _gathered(self) -> tuple[list[Outcome], set[str], set[str]]:
+    def _wanted(self) -> tuple[set[str], set[str]]:
         with self._changed:
-            gathered = self._done, self._hot, self._doubts
-            self._done, self._hot, self._doubts = [], set(), set()
-        return gathered
-
-    def _keep(self, outcomes: list[Outcome], hot: set[str]) -> None:
-        with self._changed:
-            self._done[:0] = outcomes
-            self._hot |= hot
-
-    def _forget(self, outcomes: list[Outcome]) -> None:
-        for outcome in outcomes:
-            self._flying.pop((outcome.job.delivery_id, outcome.job.fence), None)
+            wanted = self._hot, self._doubts
+            self._hot, self._doubts = set(), set()
+        return wanted
 
     def _look(self) -> None:
         if self._elapsed() < self._look_at or self._stopping:
@@ -276,25 +283,30 @@ class Dispatcher:
 
     def _give_up_overdue(self) -> None:
         limit = self._settings.call_deadline_s + OVERDUE_S
-        for flight in list(self._flying.values()):
-            settled = any(o.job is flight.job for o in self._done)
-            if flight.began is not None and self._elapsed() - flight.began > limit and not settled:
-                log.error("call_overdue", delivery_id=flight.job.delivery_id, connection_id=flight.job.connection_id)
-                overdue = calls.unanswered(flight.target, flight.job, flight.started_at, self._clock(), limit)
-                self._keep([overdue], set())
+        now = self._elapsed()
+        for flight in self._flights.unanswered(since=now - limit):
+            log.error("call_overdue", delivery_id=flight.job.delivery_id, connection_id=flight.job.connection_id)
+            overdue = calls.unanswered(flight.target, flight.job, flight.started_at, self._clock(), limit)
+            self._flights.back(flight, overdue, now)
 
     def _renew(self) -> None:
         third = self._settings.lease_s / 3
         if self._elapsed() - self._renewed < third:
             return
         self._renewed = began = self._elapsed()
-        flights = [flight for flight in self._flying.values() if began - flight.claimed > third / 2]
+        flights = self._flights.leased(before=began - third / 2)
         if not flights:
             return
         until = self._clock() + dt.timedelta(seconds=self._settings.lease_s)
         with self._db.write() as session:
-            leases = [(flight.job.delivery_id, flight.job.fence) for flight in flights]
-            ours = claims.renew(session, self._owner, leases, until)
-        for flight in flights:
-            if (flight.job.delivery_id, flight.job.fence) in ours:
-                flight.valid_until = began + self._settings.lease_s
+            ours = claims.renew(session, self._owner, [flight.job.lease for flight in flights], until)
+        self._flights.renewed(ours, began + self._settings.lease_s)
+
+
+def _parted(jobs: Iterable[Job], room: dict[str, int]) -> tuple[list[Job], list[Job]]:
+    """Return the jobs that have a slot, and those that were claimed ahead."""
+    left, on, ahead = Counter(room), list[Job](), list[Job]()
+    for job in jobs:
+        (on if left[job.connection_id] > 0 else ahead).append(job)
+        left[job.connection_id] -= 1
+    return on, ahead

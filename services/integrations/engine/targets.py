@@ -16,7 +16,7 @@ from chassis import telemetry
 from chassis.crypto import Keyring
 from hub_adapter.client import Exchange, HttpPolicy, Transport
 from hub_adapter.failure import RateLimited
-from hub_adapter.port import Adapter, Capability, Context
+from hub_adapter.port import EFFECTIVELY_ONCE, Adapter, Capability, Context
 from hub_adapter.redaction import Redactor
 from services.integrations.adapters import registry
 from services.integrations.engine.watching import traced
@@ -103,6 +103,11 @@ class Target:
     def honours_key(self) -> bool:
         """Whether sending twice under one key makes one record there."""
         return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.adapter.spec.capabilities)
+
+    @property
+    def effectively_once(self) -> bool:
+        """Whether it can be found out, or does not matter, if a call arrived."""
+        return self.adapter.spec.guarantee == EFFECTIVELY_ONCE
 
     @property
     def refuses_stale(self) -> bool:

@@ -67,6 +67,8 @@ class Job:
         needs: entity and id of the records that this one points at.
         once: fields that are left as they stand there.
         unmappable: why the mapping in force could not make a body of the record.
+        due_at: when it had become due.
+        bound: the state of its binding before this call was begun; None if it had none.
     """
 
     delivery_id: str
@@ -80,6 +82,7 @@ class Job:
     deferrals: int
     version: int
     key: str
+    due_at: dt.datetime
     external_id: str | None = None
     remote_version: str | None = None
     hash: str | None = None
@@ -100,33 +103,17 @@ class Job:
     needs: Sequence[tuple[str, str]] = ()
     once: frozenset[str] = frozenset()
     unmappable: Unmappable | None = None
+    bound: str | None = None
+
+    @property
+    def lease(self) -> tuple[str, int]:
+        """(delivery_id, fence)."""
+        return self.delivery_id, self.fence
 
     @property
     def lane(self) -> lanes.Lane:
         """(connection_id, entity, local_id)."""
         return self.connection_id, self.entity, self.local_id
-
-
-def room(session: Session, connections: Iterable[Connection], now: dt.datetime) -> list[tuple[Connection, int]]:
-    """Return each connection that may be called now with the calls that it still has room for, over all processes.
-
-    Every lease is a call, a look-up too.
-    """
-    callable_ = [c for c in connections if c.desired_state == "active" and c.breaker_open_until is None
-                 and (c.throttled_until is None or c.throttled_until <= now)]
-    if not callable_:
-        return []
-    counted: dict[str, int] = {row[0]: row[1] for row in session.execute(*_leased([c.id for c in callable_]))}
-    return [(c, c.breaker.room(c.max_in_flight) - counted.get(c.id, 0)) for c in callable_]
-
-
-@built_once
-def _leased(connection_ids: Collection[str]) -> lanes.Asked:
-    # By what is leased, which is little; by connection, SQLite would walk over all that waits.
-    connection_id = lanes.unindexed(_DELIVERY.c.connection_id)
-    return (sa.select(connection_id, sa.func.count())
-            .where(connection_id.in_(connection_ids), sa.text("delivery.lease_until IS NOT NULL"))
-            .group_by(connection_id))
 
 
 def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]], lease: Lease, now: dt.datetime,
@@ -253,6 +240,7 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,
         hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {}, adopted=acked == 0, needs=needs,
+        due_at=row.due_at, bound=binding.state if binding else None,
     )
 
 

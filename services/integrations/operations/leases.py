@@ -91,7 +91,7 @@ def _row(move: Move, now: dt.datetime) -> dict[str, Any]:
         "deadline_at": move.deadline_at, "error_class": move.error_class, "last_error": _cut(move.error),
         "blocked_entity": blocked_entity, "blocked_id": blocked_id, "superseded_by": move.superseded_by,
         "last_call": move.last_call, "settled_at": now if move.after in TERMINAL else None,
-        "lease_owner": None, "lease_until": None,
+        "lease_owner": None, "lease_until": None, "ahead": False,
     }
 
 

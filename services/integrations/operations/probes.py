@@ -55,4 +55,5 @@ def _job(row: Any, binding: Any, pulled: bool, sought: Mapping[str, str] | None)
                version=row.source_version, key=row.idempotency_key, probes=row.probes, doubt_since=row.doubt_since,
                external_id=binding.external_id if binding else None, traceparent=row.traceparent,
                last_call=row.last_call,
-               accepted_at=row.created_at, deadline_at=row.deadline_at, pulled=pulled, sought=sought)
+               accepted_at=row.created_at, deadline_at=row.deadline_at, pulled=pulled, sought=sought,
+               due_at=row.due_at)

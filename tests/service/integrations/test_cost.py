@@ -17,7 +17,7 @@ from chassis.database import Database, new_id, utcnow
 from chassis.outbox import OUTBOX
 from contracts.integrations import DELIVERY_SETTLED
 from hub_adapter.port import Write, Written
-from services.integrations.operations import claims, intake, locks
+from services.integrations.operations import claims, intake, locks, slots
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.settlements import Outcome, settle
 from services.integrations.queries import lanes
@@ -55,7 +55,7 @@ def one_turn(hub: Hub, connection_id: str, many: int) -> dict[str, int]:
     with counted(hub.db) as count:
         with hub.db.write() as session:
             lease = Lease(owner="me", until=now + dt.timedelta(seconds=60))
-            claims.room(session, locks.lock(session, [connection_id]).values(), now)
+            slots.room(session, locks.lock(session, [connection_id]).values(), now)
             jobs, _again = claims.claim(session, hub.keyring, [(connection_id, many)], lease, now)
         outcomes = [Outcome(job=job, started_at=now, ended_at=now, external_id=new_id()) for job in jobs]
         with hub.db.write() as session:

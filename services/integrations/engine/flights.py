@@ -1,0 +1,236 @@
+"""The calls of one process: on a slot of their connection, come back, or ahead, waiting for a slot to come free.
+
+A call that comes back passes its slot to the next job of its connection at once, on the same thread; the turn that
+settles it writes down who has it now. A call that fails gives back what is ahead: a turn has to see what it means.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from services.integrations.engine.targets import Target
+from services.integrations.operations.claims import Job
+from services.integrations.operations.settlements import Outcome
+
+QUICK_S = 0.25
+"""A connection whose calls take longer claims nothing ahead: there a turn costs nothing, and jobs would grow old."""
+AHEAD_MOST_S = 1.0
+"""After so long a job that is ahead is given back: what was right when it was leased may not be so any more."""
+
+
+@dataclass(eq=False)
+class Flight:
+    """A job in hand, by the monotonic clock, which goes on while a process is stopped.
+
+    Attributes:
+        claimed: when its lease was taken.
+        valid_until: when that ends.
+        slot_until: when the lease ends that stands for its slot: its own, or that of a call whose slot it was passed.
+        began: when a worker took it up; None before.
+        over: whether it is known what came of it.
+    """
+
+    job: Job
+    target: Target
+    started_at: dt.datetime
+    claimed: float
+    valid_until: float
+    slot_until: float
+    began: float | None = None
+    over: bool = False
+
+
+@dataclass
+class Back:
+    """What has come back since the last turn.
+
+    Attributes:
+        unmade: jobs that were not called and are to wait again.
+        passed: jobs that have been passed a slot and may still be on it.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    unmade: list[Job] = field(default_factory=list)
+    passed: list[Job] = field(default_factory=list)
+
+    @property
+    def over(self) -> list[Job]:
+        """The jobs that this process has no more to do with."""
+        return [*(outcome.job for outcome in self.outcomes), *self.unmade]
+
+
+class Flights:
+    """All that one process has leased. Guarded by `changed`, which is told when something has come back.
+
+    At any moment a process has no more calls of a connection on the wire than it has leases that count as on a slot.
+    A slot is passed on only from a call whose lease still counts, and both are settled in one transaction.
+    """
+
+    def __init__(self, changed: threading.Condition, call_s: float) -> None:
+        self._changed, self._call_s = changed, call_s
+        self._all: dict[tuple[str, int], Flight] = {}
+        self._ahead: defaultdict[str, deque[Flight]] = defaultdict(deque)
+        self._back = Back()
+        self._idle: defaultdict[str, list[float]] = defaultdict(list)
+        self._warned: set[str] = set()
+        self._took: dict[str, float] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    # --- what the dispatcher asks -----------------------------------------------------------------------------------
+
+    @property
+    def anything_back(self) -> bool:
+        """Whether a turn has something to settle."""
+        return bool(self._back.outcomes or self._back.unmade)
+
+    @property
+    def on_the_wire(self) -> int:
+        """How many calls have not come back."""
+        return sum(not flight.over for flight in self._all.values()) - sum(map(len, self._ahead.values()))
+
+    def on_slots(self, without: Iterable[Job]) -> Counter[str]:
+        """Return how many slots of each connection this process holds, without those of `without`."""
+        with self._changed:
+            waiting = {flight.job.lease for queue in self._ahead.values() for flight in queue}
+            gone = waiting | {job.lease for job in without}
+            return Counter(flight.job.connection_id for lease, flight in self._all.items() if lease not in gone)
+
+    def may_wait(self, connection_id: str, slots: int) -> int:
+        """Return how many jobs more may be ahead of so many slots: a round of them, where calls are quick."""
+        with self._changed:
+            quick = self._took.get(connection_id, QUICK_S) < QUICK_S and not self._closed
+            return max(0, slots - len(self._ahead[connection_id])) if quick else 0
+
+    def unanswered(self, since: float) -> list[Flight]:
+        """Return the calls that began before `since` and have not come back."""
+        with self._changed:
+            return [flight for flight in self._all.values()
+                    if not flight.over and flight.began is not None and flight.began < since]
+
+    def leased(self, before: float) -> list[Flight]:
+        """Return what has been leased before this moment."""
+        with self._changed:
+            return [flight for flight in self._all.values() if flight.claimed < before]
+
+    # --- a turn -------------------------------------------------------------------------------------------------------
+
+    def gathered(self) -> Back:
+        """Return what has come back, and who has its slots now."""
+        with self._changed:
+            back, self._back = self._back, Back()
+            over = {job.lease for job in back.over}
+            back.passed = [job for job in back.passed if job.lease not in over]
+            self._idle.clear()
+            self._warned.clear()
+            return back
+
+    def keep(self, back: Back) -> None:
+        """Keep what could not be settled for the next turn."""
+        with self._changed:
+            self._back.outcomes[:0] = back.outcomes
+            self._back.unmade[:0] = back.unmade
+            self._back.passed[:0] = back.passed
+
+    def settled(self, back: Back) -> None:
+        """Forget what is over; who was passed a slot has it in his own name now."""
+        with self._changed:
+            for job in back.over:
+                self._all.pop(job.lease, None)
+            for job in back.passed:
+                if (flight := self._all.get(job.lease)) is not None:
+                    flight.slot_until = flight.valid_until
+
+    def renewed(self, leases: Collection[tuple[str, int]], until: float) -> None:
+        """Note that these leases last until then."""
+        with self._changed:
+            for flight in [self._all[lease] for lease in leases if lease in self._all]:
+                if flight.slot_until == flight.valid_until:
+                    flight.slot_until = until
+                flight.valid_until = until
+
+    def begin(self, on: Sequence[Flight], ahead: Sequence[Flight], now: float) -> list[Flight]:
+        """Take what was claimed in hand; return what is called now, also on slots that came free meanwhile."""
+        with self._changed:
+            self._all.update((flight.job.lease, flight) for flight in (*on, *ahead))
+            for flight in ahead:
+                self._ahead[flight.job.connection_id].append(flight)
+            connections = {flight.job.connection_id for flight in ahead}
+            self._give_back(connections if self._closed else connections & self._warned)
+            late = [self._next(id, until, now) for id in connections for until in self._idle.pop(id, ())]
+            return [*on, *(flight for flight in late if flight is not None)]
+
+    def give_back(self, connection_ids: Iterable[str]) -> None:
+        """Let what is ahead of these connections wait again."""
+        with self._changed:
+            self._give_back(connection_ids)
+
+    def give_back_old(self, now: float) -> None:
+        """Let wait again what has been ahead for too long."""
+        with self._changed:
+            for queue in self._ahead.values():
+                while queue and now - queue[0].claimed >= AHEAD_MOST_S:
+                    self._over_unmade(queue.popleft())
+
+    def close(self) -> None:
+        """Give back all that is ahead, and whatever would come to be."""
+        with self._changed:
+            self._closed = True
+            self._give_back(list(self._ahead))
+
+    # --- a worker -----------------------------------------------------------------------------------------------------
+
+    def back(self, flight: Flight, outcome: Outcome, now: float) -> Flight | None:
+        """Take in what became of a call; return who is called on its slot."""
+        with self._changed:
+            if flight.over:
+                return None
+            flight.over = True
+            self._back.outcomes.append(outcome)
+            self._changed.notify()
+            id = flight.job.connection_id
+            if outcome.failed is not None:
+                self._warned.add(id)
+                self._took.pop(id, None)
+                self._give_back([id])
+            else:
+                self._took[id] = now - (flight.claimed if flight.began is None else flight.began)
+            if id in self._warned or flight.slot_until < now + self._call_s:
+                return None
+            following = self._next(id, flight.slot_until, now)
+            if following is None:
+                self._idle[id].append(flight.slot_until)
+            return following
+
+    def unmade(self, flight: Flight) -> None:
+        """Take in that a call was not made."""
+        with self._changed:
+            self._over_unmade(flight)
+
+    def _next(self, connection_id: str, slot_until: float, now: float) -> Flight | None:
+        """Return the next job that may go, and give it a slot."""
+        queue = self._ahead[connection_id]
+        while queue:
+            flight = queue.popleft()
+            if now - flight.claimed < AHEAD_MOST_S and now + self._call_s <= flight.valid_until:
+                self._back.passed.append(flight.job)
+                flight.slot_until = slot_until
+                return flight
+            self._over_unmade(flight)
+        return None
+
+    def _give_back(self, connection_ids: Iterable[str]) -> None:
+        for id in connection_ids:
+            while self._ahead[id]:
+                self._over_unmade(self._ahead[id].popleft())
+
+    def _over_unmade(self, flight: Flight) -> None:
+        flight.over = True
+        self._back.unmade.append(flight.job)
+        self._changed.notify()

@@ -1,0 +1,245 @@
+"""Claiming ahead: a slot passes from one call to the next in memory, and never are there more calls than slots.
+
+Two processes on one database, moved one step at a time; that they count each other right is shown on both databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from services.integrations.models import Attempt, Binding, Delivery
+from services.integrations.queries import deliveries
+from tests.simulation.hub import Hub
+from tests.simulation.lab import ADMIN, Lab, lab
+from tests.simulation.target import Fate
+
+SLOTS = 2
+NAME = "sim_keyed"
+
+
+@pytest.fixture(scope="module")
+def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with lab(tmp_path_factory.mktemp("lab"), adapters=[NAME], max_in_flight=SLOTS) as made:
+        yield made
+
+
+@pytest.fixture
+def hub(in_memory: Lab) -> Hub:
+    return Hub(in_memory)
+
+
+@pytest.fixture
+def two(tmp_path: Path, db_uri: str) -> Iterator[Hub]:
+    with lab(tmp_path, db_uri, adapters=[NAME], max_in_flight=SLOTS) as made:
+        yield Hub(made)
+
+
+def warm(hub: Hub, process: int, id: str, takes_s: float = 0.02) -> None:
+    """Let a process make one call, so that it knows how long the target takes."""
+    hub.accept([id])
+    hub.turn(process)
+    calls = hub.processes[process].calls
+    calls.begin(0)
+    hub.clock.advance(takes_s)
+    calls.finish()
+    hub.turn(process)
+
+
+def crowd(hub: Hub, process: int = 0) -> None:
+    """Let six records wait, and a process claim what it may."""
+    warm(hub, process, "first")
+    hub.accept(f"r{n}" for n in range(6))
+    hub.clock.advance(0.02)
+    hub.turn(process)
+    begin(hub, process)
+
+
+def begin(hub: Hub, process: int) -> None:
+    calls = hub.processes[process].calls
+    while calls.waiting:
+        calls.begin(0)
+
+
+def come_back(hub: Hub, process: int = 0, fate: Fate = "done", after_s: float = 0.02) -> None:
+    """Let the oldest call of a process come to this."""
+    hub.clock.advance(after_s)
+    hub.processes[process].calls.go_on(0, fate)
+
+
+def leased(hub: Hub) -> tuple[int, int]:
+    """Return how many leases are on a slot, and how many ahead."""
+    with hub.lab.db.read() as session:
+        rows = session.scalars(sa.select(Delivery.ahead).where(Delivery.lease_until.is_not(None))).all()
+    return rows.count(False), rows.count(True)
+
+
+def on_the_wire(hub: Hub) -> int:
+    return hub.on_the_wire().total()
+
+
+def attempts(hub: Hub) -> list[str]:
+    """Return what became of each call that is over."""
+    with hub.lab.db.read() as session:
+        return sorted(filter(None, session.scalars(sa.select(Attempt.outcome))))
+
+
+def finish(hub: Hub) -> None:
+    """Let both processes do all that is left."""
+    for _ in range(200):
+        for process in (0, 1):
+            hub.sweep(process)
+            hub.turn(process)
+            hub.processes[process].calls.finish()
+            hub.turn(process)
+        if not any(leased(hub)) and not open_(hub):
+            return
+        hub.clock.advance(5.0)
+    raise AssertionError(f"{open_(hub)} deliveries are still open")
+
+
+def open_(hub: Hub) -> int:
+    with hub.lab.db.read() as session:
+        return deliveries.ledger(session, hub.lab.connections[NAME], ADMIN).open
+
+
+def all_arrived_once(hub: Hub) -> bool:
+    target = hub.targets[NAME]
+    return target.breaches == [] and sorted(row.key for row in target.rows.values()) == ["first"] + [
+        f"r{n}" for n in range(6)]
+
+
+def test_a_slot_passes_to_the_next_job_before_the_call_is_settled(hub: Hub) -> None:
+    crowd(hub)
+    assert (leased(hub), on_the_wire(hub)) == ((2, 2), 2)
+
+    come_back(hub)
+
+    assert (leased(hub), on_the_wire(hub)) == ((2, 2), 2)
+    hub.turn(0)
+    assert (leased(hub), on_the_wire(hub)) == ((2, 2), 2)
+    finish(hub)
+    assert all_arrived_once(hub)
+    assert attempts(hub) == ["succeeded"] * 7
+
+
+def test_two_processes_never_make_more_calls_than_the_connection_bears(two: Hub) -> None:
+    warm(two, 1, "r0")
+    crowd(two)
+    most = 0
+    for step in range(40):
+        for process in (step % 2, 1 - step % 2):
+            if two.processes[process].calls.hanging:
+                come_back(two, process)
+            most = max(most, on_the_wire(two))
+            two.turn(1 - process)
+            begin(two, 1 - process)
+            most = max(most, on_the_wire(two))
+            assert leased(two)[0] >= on_the_wire(two)
+    assert most == SLOTS
+    finish(two)
+    assert all_arrived_once(two)
+
+
+def test_a_process_that_ends_with_jobs_ahead_loses_and_doubles_nothing(hub: Hub) -> None:
+    crowd(hub)
+    come_back(hub)  # nobody has written down who has its slot now
+    hub.kill(0, noticed=True)
+
+    finish(hub)
+
+    assert all_arrived_once(hub)
+
+
+@pytest.mark.parametrize("fate", ["busy", "refused", "lost", "gone", "invalid"])
+def test_a_call_that_fails_gives_back_what_is_ahead(hub: Hub, fate: Fate) -> None:
+    crowd(hub)
+
+    come_back(hub, fate=fate)
+
+    assert on_the_wire(hub) == 1
+    hub.turn(0)
+    assert leased(hub)[1] == 0
+    assert attempts(hub).count("not_made") == 2
+
+
+def test_what_is_ahead_of_a_paused_connection_waits_again_as_it_did(hub: Hub) -> None:
+    crowd(hub)
+    hub.pause(NAME)
+
+    come_back(hub)  # on whose slot the next has gone already
+    hub.turn(0)
+    hub.turn(0)
+
+    assert leased(hub) == (2, 0)
+    with hub.lab.db.read() as session:
+        back = session.scalars(sa.select(Delivery).join(Attempt, Attempt.delivery_id == Delivery.id)
+                               .where(Attempt.outcome == "not_made")).one()
+        assert (back.state, back.attempts, back.deferrals, back.due_at) == ("pending", 0, 0, back.created_at)
+        assert session.get(Binding, (back.connection_id, back.entity, back.local_id)) is None
+    hub.resume(NAME)
+    finish(hub)
+    assert all_arrived_once(hub)
+
+
+def test_a_process_that_stops_gives_back_what_is_ahead_and_settles_what_it_has_called(hub: Hub) -> None:
+    crowd(hub)
+
+    hub.processes[0].dispatcher.stop()
+    hub.turn(0)
+    assert leased(hub) == (2, 0)
+    come_back(hub)
+    come_back(hub)
+    hub.turn(0)
+
+    assert leased(hub) == (0, 0)
+    assert on_the_wire(hub) == 0
+    assert attempts(hub) == ["not_made"] * 2 + ["succeeded"] * 3
+
+
+def test_what_is_ahead_does_not_grow_old(hub: Hub) -> None:
+    crowd(hub)
+
+    hub.clock.advance(1.0)
+    hub.turn(0)
+
+    assert attempts(hub).count("not_made") == 2
+
+
+def test_nothing_is_claimed_ahead_of_a_slow_target(hub: Hub) -> None:
+    warm(hub, 0, "first", takes_s=0.3)
+    hub.accept(f"r{n}" for n in range(6))
+
+    hub.turn(0)
+
+    assert leased(hub) == (2, 0)
+
+
+def test_nothing_is_claimed_ahead_where_a_lost_call_would_be_left_to_a_person(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.integrations.engine.targets.Target.effectively_once", False)
+    warm(hub, 0, "first")
+    hub.accept(f"r{n}" for n in range(6))
+
+    hub.turn(0)
+
+    assert leased(hub) == (2, 0)
+
+
+def test_a_doubt_is_looked_into_although_a_crowd_waits(hub: Hub) -> None:
+    crowd(hub)
+    come_back(hub, fate="lost")
+    hub.turn(0)
+    hub.accept(f"s{n}" for n in range(120))
+
+    for _ in range(80):
+        hub.turn(0)
+        begin(hub, 0)
+        come_back(hub, after_s=0.1)
+
+    assert "found" in attempts(hub)
+    assert open_(hub) > 0

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased, undefer
 
 from chassis.access import visible as within_reach
 from chassis.context import Subject
-from chassis.paging import Order, Page, Sealer, keyset_page
+from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from services.integrations.domain.deliveries import TERMINAL
@@ -117,9 +117,7 @@ def filtered(asked: Mapping[str, Any]) -> sa.Select[Delivery]:
 
 
 def _filtered(query: sa.Select[Any], one: Any, asked: Mapping[str, Any], but: Collection[str] = ()) -> sa.Select[Any]:
-    for name in ("connection_id", "state", "entity", "local_id", "error_class"):
-        if asked.get(name):
-            query = query.where(getattr(one, name) == asked[name])
+    query = narrowed(query, one, asked, "connection_id", "state", "entity", "local_id", "error_class")
     if asked.get("error_class"):
         query = query.where(one.error_class.is_not(None))  # a planner matches a partial index by its text
     # Ids rise with time: bounded by them, a time range is a stretch of whatever index the list walks.

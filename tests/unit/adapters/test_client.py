@@ -50,7 +50,7 @@ def unused_port() -> int:
 
 def test_a_request_and_its_answer_arrive_unchanged(server: ScriptedServer, session: Open) -> None:
     server.script = lambda seen: answer(201, '{"名": "值"}'.encode(), ["X-Kind: good"])
-    reply = session().post(f"{server.url}/a?b=1", json={"name": "上海"}, headers={"X-Mine": "1"})
+    reply = session().post(f"{server.url}/a?b=1", json={"name": "上海"}, headers={"X-Mine": "1", "user-agent": "x"})
     assert (reply.status, reply.json(), reply.headers["x-kind"]) == (201, {"名": "值"}, "good")
     seen = server.requests[0]
     assert (seen.method, seen.path, json.loads(seen.body)) == ("POST", "/a?b=1", {"name": "上海"})

@@ -93,6 +93,7 @@ def test_the_first_retry_comes_after_five_seconds_give_or_take_a_fifth(hub: Hub,
     hub.until(id := hub.customer(), "retry_wait")
 
     [delivery], [attempt] = hub.deliveries(id), hub.attempts(id)
+    assert attempt.ended_at is not None
     assert 4.0 <= (delivery.due_at - attempt.ended_at).total_seconds() <= 6.0
 
 
@@ -109,6 +110,8 @@ def test_too_many_requests_holds_the_whole_connection_and_uses_no_attempt(hub: H
     connection, tried = hub.connection(connection_id), [*hub.attempts(first), *hub.attempts(second)]
     [refused] = [attempt for attempt in tried if attempt.error_class == "rate_limited"]
     assert connection.health == "throttled"
+    assert connection.throttled_until is not None
+    assert refused.ended_at is not None
     assert 2.7 <= (connection.throttled_until - refused.ended_at).total_seconds() <= 3.3
     eventually(lambda: hub.ledger(elsewhere).delivered == 2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -136,7 +137,8 @@ def test_a_key_that_too_many_of_a_side_have_is_none_and_the_preview_says_so(
     hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch, by_us: int, by_them: int
 ) -> None:
     monkeypatch.setattr(queries, "HELD_MOST", 3)
-    of, nobody = opened(hub, target), {"phone": "+8613800000000"}
+    nobody: dict[str, Any] = {"phone": "+8613800000000"}
+    of = opened(hub, target)
     ours = [hub.customer(name=f"ours {n}", email=f"a{n}@example.com", **nobody) for n in range(by_us)]
     theirs = [party(f"{n}", email=f"a{n}@example.com", **nobody) for n in range(by_them)]
     other = hub.customer(name="namesake", email="other@example.com", **nobody)
@@ -182,7 +184,7 @@ def test_every_step_is_answered_by_an_index(hub: Hub, target: FakeTarget) -> Non
     }
     for name, (statement, column) in steps.items():
         with hub.db.write() as session:
-            plan = plan_of(session, lambda asked=statement: session.execute(asked).all(), may_sort=True)
+            plan = plan_of(session, partial(session.execute, statement), may_sort=True)
         searches = [by for table in ("match_key", "match_pair") for by in searched_by(plan, table)]
         assert searches, f"{name}: {plan}"
         assert all("run_id" in by and column in by for by in searches), f"{name}: {plan}"

@@ -17,6 +17,7 @@ from services.integrations.models import Cursor, Sighting
 from services.integrations.operations import connections, pulls
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading
+from services.integrations.queries import connections as connections_of
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -31,7 +32,7 @@ def told(hub: Hub) -> list[dict[str, Any]]:
 
 def pull(hub: Hub, connection_id: str) -> None:
     with hub.db.write() as session:
-        connection = connections.connections.get(session, connection_id, ADMIN)
+        connection = connections_of.get(session, connection_id, ADMIN)
         assert pulls.now(session, connection, utcnow()) == ["product"]
     hub.engine.poller.wake()
 
@@ -131,7 +132,7 @@ def test_a_paused_connection_is_not_asked_and_says_so(hub: Hub, target: FakeTarg
     target.put("product", "A", {"sku": "A"})
 
     with pytest.raises(Conflict, match="is paused"), hub.db.write() as session:
-        pulls.now(session, connections.connections.get(session, connection_id, ADMIN), utcnow())
+        pulls.now(session, connections_of.get(session, connection_id, ADMIN), utcnow())
     hub.quiet(1.5)
 
     assert told(hub) == []

@@ -61,6 +61,7 @@ def test_what_was_asked_of_a_page_is_kept_where_the_target_fails_in_the_midst_of
     first = hub.rows(Suspected)[0]
     fault = world.target.fail(method="GET", skip=1, status=503, times=10**6)
     taken = hub.engine.runner.page(taken)
+    assert taken is not None
     assert [row.local_id for row in hub.rows(Finding)] == [first.local_id]
     with pytest.raises(CallFailed):
         hub.engine.runner.page(taken)

@@ -72,7 +72,7 @@ def test_what_was_sent_goes_over_something_newer_by_force_alone_and_once(hub: Hu
     hub.until(id, "delivered", "delivered")
     older, newer = hub.deliveries(id)
     [row] = target.of("customer")
-    before = {"state": "delivered", "created_to": newer.created_at.isoformat()}
+    before: dict[str, Any] = {"state": "delivered", "created_to": newer.created_at.isoformat()}
 
     assert replayed(hub, connection_id, 0, **before).counts == {"to_confirm": 0}  # something newer has come after it
     stale = replayed(hub, connection_id, 0, state="delivered")

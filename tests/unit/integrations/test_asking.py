@@ -40,7 +40,7 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 def asked(renew: Callable[..., Any]) -> str:
     refused: Any = Lent(raising(AuthRefused("the token has ended")))
-    return ask(refused, lambda target, ctx: target.answer(), renew, utcnow, 1.0)  # type: ignore[attr-defined]
+    return str(ask(refused, lambda target, ctx: target.answer(), renew, utcnow, 1.0))  # type: ignore[attr-defined]
 
 
 def test_it_is_asked_once_more_where_the_credential_only_had_to_be_renewed() -> None:

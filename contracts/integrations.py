@@ -23,6 +23,11 @@ DELIVERY_READ = Permission("delivery", "read")
 DELIVERY_OPERATE = Permission("delivery", "operate")
 CONFLICT_READ = Permission("conflict", "read")
 CONFLICT_OPERATE = Permission("conflict", "operate")
+MAPPING_READ = Permission("mapping", "read")
+MAPPING_CREATE = Permission("mapping", "create")
+MAPPING_OPERATE = Permission("mapping", "operate")
+RUN_READ = Permission("run", "read")
+RUN_OPERATE = Permission("run", "operate")
 
 
 def _operation(name: str, summary: str, request: type[Request], response: type[Record], permission: Permission,
@@ -107,13 +112,50 @@ RESOLVE_CONFLICT = _operation("resolve_conflict", "Decide a conflict",
 RECEIVE_INBOUND = Operation(SERVICE, "receive_inbound", inbound.ReceiveInbound, inbound.Received, internal=True,
                             timeout_s=10.0, errors=(errors.Unauthenticated, errors.BadRequest),
                             summary="Take in a message of a target's webhook")
+SAVE_MAPPING = _operation("save_mapping", "Save a mapping as a new version",
+                          mappings.SaveMapping, mappings.Mapping, MAPPING_CREATE,
+                          errors.NotFound, errors.Invalid, audited="route")
+LIST_MAPPINGS = _operation("list_mappings", "List the versions of a mapping",
+                           mappings.ListMappings, page_of(mappings.Mapping), MAPPING_READ,
+                           errors.NotFound, mutates=False)
+GET_MAPPING = _operation("get_mapping", "Read a version of a mapping",
+                         mappings.OneMapping, mappings.Mapping, MAPPING_READ, errors.NotFound, mutates=False)
+USE_MAPPING = _operation("use_mapping", "Put a version of a mapping in force",
+                         mappings.UseMapping, mappings.MappingInUse, MAPPING_OPERATE,
+                         errors.NotFound, errors.Conflict, audited="route", timeout_s=35.0)
+PREVIEW_MAPPING = _operation("preview_mapping", "Show what a mapping would send of real records",
+                             mappings.PreviewMapping, mappings.Preview, MAPPING_OPERATE,
+                             errors.NotFound, mutates=False)
+LIST_CODE_TABLES = _operation("list_code_tables", "List the code tables of a connection",
+                              mappings.ListCodeTables, mappings.CodeTables, MAPPING_READ,
+                              errors.NotFound, mutates=False)
+GET_CODE_TABLE = _operation("get_code_table", "Read a code table",
+                            mappings.OneCodeTable, mappings.CodeTable, MAPPING_READ, errors.NotFound, mutates=False)
+PUT_CODE_TABLE = _operation("put_code_table", "Replace a code table",
+                            mappings.PutCodeTable, mappings.ReplacedCodeTable, MAPPING_OPERATE,
+                            errors.NotFound, errors.Conflict, errors.Invalid, audited="connection", timeout_s=35.0)
+START_RUN = _operation("start_run", "Start a run over an entity of a connection", runs.StartRun, runs.Run, RUN_OPERATE,
+                       errors.NotFound, errors.Conflict, errors.Invalid, audited="run")
+GET_RUN = _operation("get_run", "Read a run", ById, runs.Run, RUN_READ, errors.NotFound, mutates=False)
+LIST_RUNS = _operation("list_runs", "List runs", runs.ListRuns, page_of(runs.Run), RUN_READ, mutates=False)
+LIST_FINDINGS = _operation("list_findings", "List what a run has found",
+                           runs.ListFindings, page_of(runs.Finding), RUN_READ, errors.NotFound, mutates=False)
+DECIDE_FINDING = _operation("decide_finding", "Decide what is done about a finding",
+                            runs.DecideFinding, runs.Finding, RUN_OPERATE,
+                            errors.NotFound, errors.Conflict, errors.StaleVersion, errors.Invalid, audited="run")
+APPROVE_RUN = _operation("approve_run", "Have a run go on that awaits approval",
+                         runs.ApproveRun, runs.Run, RUN_OPERATE, errors.NotFound, errors.Conflict, audited="run")
+CANCEL_RUN = _operation("cancel_run", "Cancel a run", runs.CancelRun, runs.Run, RUN_OPERATE,
+                        errors.NotFound, errors.InvalidTransition, audited="run")
 
 OPERATIONS = (
     LIST_ADAPTERS, CREATE_CONNECTION, GET_CONNECTION, LIST_CONNECTIONS, CHANGE_CONNECTION, CHECK_CONNECTION,
     PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
     CHANGE_ROUTE, ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, RETRY_DELIVERY,
     LIST_ATTEMPTS, LIST_DELIVERIES_OF_RECORD, PUT_ACCOUNT, GET_ACCOUNT, DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS,
-    RESOLVE_CONFLICT, RECEIVE_INBOUND, *runs.OPERATIONS, *mappings.OPERATIONS,
+    RESOLVE_CONFLICT, RECEIVE_INBOUND, START_RUN, GET_RUN, LIST_RUNS, LIST_FINDINGS, DECIDE_FINDING, APPROVE_RUN,
+    CANCEL_RUN, SAVE_MAPPING, LIST_MAPPINGS, GET_MAPPING, USE_MAPPING, PREVIEW_MAPPING, LIST_CODE_TABLES,
+    GET_CODE_TABLE, PUT_CODE_TABLE,
 )
 
 EXTERNAL_CHANGED = EventType(SERVICE, "external.changed", "external", inbound.ExternalChange, schemaversion=2)

@@ -1,4 +1,4 @@
-"""What the integrations service is asked about mappings, what a target is sent of a record, and about code tables."""
+"""Mappings as data: what a target is sent of a record, and the code tables that translate for it."""
 
 from __future__ import annotations
 
@@ -6,29 +6,12 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from contracts import errors
-from contracts.operation import Operation, Permission
 from contracts.routes import CodeCheck
-from contracts.schema import (
-    ById,
-    Entries,
-    Identifier,
-    PageRequest,
-    Record,
-    SensitiveObject,
-    Text,
-    Timestamp,
-    page_of,
-)
+from contracts.schema import ById, Entries, Identifier, PageRequest, Record, SensitiveObject, Text, Timestamp
 
-SERVICE = "integrations"
 LONGEST_MAPPING = 50_000
 MOST_CODES = 5_000
 MOST_PREVIEWED = 20
-
-READ = Permission("mapping", "read")
-CREATE = Permission("mapping", "create")
-OPERATE = Permission("mapping", "operate")
 
 
 # --- mappings -----------------------------------------------------------------------------------------------------
@@ -183,27 +166,3 @@ class PutCodeTable(OneCodeTable):
 
     codes = Entries(keys=Text(least=1, most=100), values=Code(), required=True,
                     validate=validate.Length(max=MOST_CODES))
-
-
-# --- operations ---------------------------------------------------------------------------------------------------
-
-SAVE_MAPPING = Operation(SERVICE, "save_mapping", SaveMapping, Mapping, CREATE, (errors.NotFound, errors.Invalid),
-                         summary="Save a mapping as a new version", audited="route")
-LIST_MAPPINGS = Operation(SERVICE, "list_mappings", ListMappings, page_of(Mapping), READ, (errors.NotFound,),
-                          mutates=False, summary="List the versions of a mapping")
-GET_MAPPING = Operation(SERVICE, "get_mapping", OneMapping, Mapping, READ, (errors.NotFound,), mutates=False,
-                        summary="Read a version of a mapping")
-USE_MAPPING = Operation(SERVICE, "use_mapping", UseMapping, MappingInUse, OPERATE, (errors.NotFound, errors.Conflict),
-                        summary="Put a version of a mapping in force", audited="route", timeout_s=35.0)
-PREVIEW_MAPPING = Operation(SERVICE, "preview_mapping", PreviewMapping, Preview, OPERATE, (errors.NotFound,),
-                            mutates=False, summary="Show what a mapping would send of real records")
-LIST_CODE_TABLES = Operation(SERVICE, "list_code_tables", ListCodeTables, CodeTables, READ, (errors.NotFound,),
-                             mutates=False, summary="List the code tables of a connection")
-GET_CODE_TABLE = Operation(SERVICE, "get_code_table", OneCodeTable, CodeTable, READ, (errors.NotFound,), mutates=False,
-                           summary="Read a code table")
-PUT_CODE_TABLE = Operation(SERVICE, "put_code_table", PutCodeTable, ReplacedCodeTable, OPERATE,
-                           (errors.NotFound, errors.Conflict, errors.Invalid), summary="Replace a code table",
-                           audited="connection", timeout_s=35.0)
-
-OPERATIONS = (SAVE_MAPPING, LIST_MAPPINGS, GET_MAPPING, USE_MAPPING, PREVIEW_MAPPING, LIST_CODE_TABLES, GET_CODE_TABLE,
-              PUT_CODE_TABLE)

@@ -1,4 +1,4 @@
-"""Runs: work of the integrations service over all records of an entity on one connection, and what it finds.
+"""Runs as data: work of the integrations service over all records of an entity on one connection, and what it finds.
 
 States. A run is `pending` → `running` → `completed`, `failed` or `cancelled`. One that asks a person is
 `awaiting_approval` in between, and goes on once the number of what it will do has been confirmed. At most one of a kind
@@ -9,22 +9,8 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from contracts import errors
-from contracts.operation import Operation, Permission
-from contracts.schema import (
-    ById,
-    Identifier,
-    OneOf,
-    PageRequest,
-    Record,
-    Request,
-    SensitiveObject,
-    Text,
-    Timestamp,
-    page_of,
-)
+from contracts.schema import ById, Identifier, OneOf, PageRequest, Record, Request, SensitiveObject, Text, Timestamp
 
-SERVICE = "integrations"
 KINDS = ("match", "backfill", "reconcile", "replay", "dry_run")
 STATES = ("pending", "running", "awaiting_approval", "completed", "failed", "cancelled")
 FINDING_KINDS = ("certain", "doubtful", "new",
@@ -32,9 +18,6 @@ FINDING_KINDS = ("certain", "doubtful", "new",
                  "create", "update", "withdraw", "drifted", "refused", "unknown", "outdated")
 FINDING_STATES = ("open", "decided", "done", "skipped")
 DECISIONS = ("link", "create", "ignore", "repair", "adopt", "quarantine", "report")
-
-RUN_READ = Permission("run", "read")
-RUN_OPERATE = Permission("run", "operate")
 
 
 class Run(Record):
@@ -139,26 +122,3 @@ class ApproveRun(ById):
 
 class CancelRun(ById):
     """Ends a run where it is; what it has done already stays done."""
-
-
-def _operation(name: str, summary: str, request: type[Request], response: type[Record], permission: Permission,
-               *raises: type[errors.HubError], audited: str = "") -> Operation:
-    return Operation(SERVICE, name, request, response, permission, errors=raises, mutates=bool(audited),
-                     summary=summary, audited=audited)
-
-
-START_RUN = _operation("start_run", "Start a run over an entity of a connection", StartRun, Run, RUN_OPERATE,
-                       errors.NotFound, errors.Conflict, errors.Invalid, audited="run")
-GET_RUN = _operation("get_run", "Read a run", ById, Run, RUN_READ, errors.NotFound)
-LIST_RUNS = _operation("list_runs", "List runs", ListRuns, page_of(Run), RUN_READ)
-LIST_FINDINGS = _operation("list_findings", "List what a run has found", ListFindings, page_of(Finding), RUN_READ,
-                           errors.NotFound)
-DECIDE_FINDING = _operation("decide_finding", "Decide what is done about a finding", DecideFinding, Finding,
-                            RUN_OPERATE, errors.NotFound, errors.Conflict, errors.StaleVersion, errors.Invalid,
-                            audited="run")
-APPROVE_RUN = _operation("approve_run", "Have a run go on that awaits approval", ApproveRun, Run, RUN_OPERATE,
-                         errors.NotFound, errors.Conflict, audited="run")
-CANCEL_RUN = _operation("cancel_run", "Cancel a run", CancelRun, Run, RUN_OPERATE, errors.NotFound,
-                        errors.InvalidTransition, audited="run")
-
-OPERATIONS = (START_RUN, GET_RUN, LIST_RUNS, LIST_FINDINGS, DECIDE_FINDING, APPROVE_RUN, CANCEL_RUN)

@@ -7,7 +7,7 @@ from typing import Any
 
 from chassis.entrypoints import Call, exposes
 from chassis.paging import Page
-from contracts import mappings as contract
+from contracts import integrations as contract
 from services.integrations.engine import gaps
 from services.integrations.operations import code_tables
 from services.integrations.operations import mappings as operations

@@ -14,7 +14,6 @@ from chassis.paging import Page
 from chassis.runtime import Runtime
 from contracts import customers, sales
 from contracts import integrations as contract
-from contracts import runs as run_contract
 from contracts.event import EventType
 from contracts.schema import dump
 from services.integrations import models
@@ -216,7 +215,7 @@ class IntegrationsService(MappingDoors, Service):
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
-    @exposes(run_contract.START_RUN)
+    @exposes(contract.START_RUN)
     def start_run(self, call: Call) -> Mapping[str, Any]:
         """Start a run over an entity of a connection."""
         connection = connections.get(call.session, call.request["connection_id"], call.subject)
@@ -224,37 +223,37 @@ class IntegrationsService(MappingDoors, Service):
         after_commit(call.session, _engine(call.runtime).runner.wake)
         return runs.told(run)
 
-    @exposes(run_contract.GET_RUN)
+    @exposes(contract.GET_RUN)
     def get_run(self, call: Call) -> Mapping[str, Any]:
         """Read a run."""
         return runs.told(runs.get(call.session, call.request["id"], call.subject))
 
-    @exposes(run_contract.LIST_RUNS)
+    @exposes(contract.LIST_RUNS)
     def list_runs(self, call: Call) -> Page:
         """List runs."""
         return runs.listed(call.session, call.request, call.subject, call.runtime.codec)
 
-    @exposes(run_contract.LIST_FINDINGS, session=False)
+    @exposes(contract.LIST_FINDINGS, session=False)
     def list_findings(self, call: Call) -> Page:
         """List what a run has found; whose values it shows without masks is written down first."""
         with call.runtime.db.read() as session:
             page, seen = findings.listed(session, call.request, call.subject, call.runtime.codec)
-        views.written(call.runtime, run_contract.LIST_FINDINGS, call.subject, seen, call.request_id)
+        views.written(call.runtime, contract.LIST_FINDINGS, call.subject, seen, call.request_id)
         return page
 
-    @exposes(run_contract.DECIDE_FINDING)
+    @exposes(contract.DECIDE_FINDING)
     def decide_finding(self, call: Call) -> Mapping[str, Any]:
         """Say what is to be done about a finding."""
         return finding_operations.decide(call.session, call.request, by=call.subject)
 
-    @exposes(run_contract.APPROVE_RUN)
+    @exposes(contract.APPROVE_RUN)
     def approve_run(self, call: Call) -> Mapping[str, Any]:
         """Have a run go on that awaits approval."""
         run = run_operations.approve(call.session, call.request, utcnow(), by=call.subject)
         after_commit(call.session, _engine(call.runtime).runner.wake)
         return runs.told(run)
 
-    @exposes(run_contract.CANCEL_RUN)
+    @exposes(contract.CANCEL_RUN)
     def cancel_run(self, call: Call) -> Mapping[str, Any]:
         """Cancel a run."""
         return runs.told(run_operations.cancel(call.session, call.request, utcnow(), by=call.subject))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from chassis.audit.tables import AUDIT_ENTRY
 from chassis.context import Subject
 from chassis.database import new_id, utcnow
-from contracts import errors, runs
+from contracts import errors
 from contracts import integrations as contract
 from services.integrations.models import Conflict
 from tests.support.fake_target import GOOD_KEY, FakeTarget
@@ -39,7 +39,8 @@ def test_connections_credentials_routes_and_accounts_are_audited_without_their_s
     rooms.call(contract.PAUSE_CONNECTION, {**of, "reason": "年终盘点"})
     rooms.call(contract.RESUME_CONNECTION, of)
     forced = {"options": {"force": True, "payload": "as_sent"}, "reason": "书面要求"}
-    run = rooms.call(runs.START_RUN, {"connection_id": made["id"], "kind": "replay", "entity": "customer", **forced})
+    run = rooms.call(contract.START_RUN, {"connection_id": made["id"], "kind": "replay", "entity": "customer",
+                                          **forced})
     version = rooms.call(contract.GET_CONNECTION, of)["version"]
     rooms.call(contract.CHANGE_CONNECTION, {**of, "expected_version": version, "changes": {"name": "ERP 2"}})
     with pytest.raises(errors.Forbidden):

@@ -1,4 +1,4 @@
-"""`/deliveries`: every change that is, was or will be on its way to an external system."""
+"""`/deliveries`: every change that is, was or will be on its way to an external system. Sending one again takes an idempotency key."""
 
 from contracts import integrations
 from gateway.route import Route
@@ -6,6 +6,6 @@ from gateway.route import Route
 ROUTES = (
     Route("GET", "/deliveries", integrations.LIST_DELIVERIES),
     Route("GET", "/deliveries/{id}", integrations.GET_DELIVERY),
-    Route("POST", "/deliveries/{id}/retry", integrations.RETRY_DELIVERY, status=202),
+    Route("POST", "/deliveries/{id}/retry", integrations.RETRY_DELIVERY, status=202, key_required=True),
     Route("GET", "/deliveries/{id}/attempts", integrations.LIST_ATTEMPTS),
 )

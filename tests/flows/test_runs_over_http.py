@@ -69,7 +69,8 @@ def site(all_rooms: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def test_a_backfill_started_over_http_brings_what_was_there_before_the_connection(site: Site) -> None:
     path = f"/connections/{site.connection}/runs"
-    refused = site.admin.ask("POST", path, {"kind": "backfill", "entity": "customer"}, Accept_Language="zh-CN")
+    refused = site.admin.ask("POST", path, {"kind": "backfill", "entity": "customer"}, Accept_Language="zh-CN",
+                             Idempotency_Key="backfill")
     assert (refused.status_code, refused.json()["details"]["needs"]) == (409, "without_matching")
     assert "without_matching" in refused.json()["detail"]
 
@@ -81,8 +82,10 @@ def test_a_backfill_started_over_http_brings_what_was_there_before_the_connectio
     assert code == 0, found
     assert [(one["kind"], one["local_id"]) for one in found["findings"]] == [("create", site.customer)]
 
-    started = site.admin.ask("POST", path, {"kind": "backfill", "entity": "customer", "reason": "the system is empty",
-                                            "options": {"without_matching": True}})
+    asked = {"kind": "backfill", "entity": "customer", "reason": "the system is empty",
+             "options": {"without_matching": True}}
+    assert site.admin.ask("POST", path, asked).json()["code"] == "idempotency_key_required"
+    started = site.admin.ask("POST", path, asked, Idempotency_Key=str(uuid.uuid4()))
     assert (started.status_code, started.headers["Location"]) == (201, f"/api/v1/runs/{started.json()['id']}")
     code, ended = site.verb("watch", started.json()["id"])
     assert (code, ended["state"], ended["percent"]) == (0, "completed", 100.0)
@@ -95,5 +98,6 @@ def test_a_backfill_started_over_http_brings_what_was_there_before_the_connectio
 def test_whoever_may_not_operate_runs_neither_starts_nor_sees_them(site: Site) -> None:
     stranger: Client = hire(site.hub, f"runs-{uuid.uuid4().hex[:8]}", "sales")
     asked = {"kind": "dry_run", "entity": "customer"}
-    assert stranger.ask("POST", f"/connections/{site.connection}/runs", asked).status_code == 403
+    path = f"/connections/{site.connection}/runs"
+    assert stranger.ask("POST", path, asked, Idempotency_Key="mine").status_code == 403
     assert stranger.ask("GET", "/runs").status_code == 403

@@ -18,6 +18,7 @@ from services.integrations.engine.asking import CallFailed, Question, ask
 from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.models import Connection
+from services.integrations.operations import runs
 from services.integrations.operations.runs import Plan, Step, Taken
 from services.integrations.operations.settlements import Failed
 
@@ -57,9 +58,11 @@ class Turn:
         """Return the target of the run's connection.
 
         Raises:
+            LeaseLost: the run was cancelled in the midst of the page, or another process goes on with it.
             Exception: it cannot be used: no adapter, no credential, a broken config.
         """
         with self.db.read() as session:
+            runs.require_held(session, self.run)
             return self.targets.usable(session, session.get_one(Connection, self.run.connection_id))
 
     def ask(self, question: Question[T], *, dry_run: bool = False) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -33,6 +33,7 @@ BACK_OFF_S, RETRY_MOST_S = 5.0, 600.0
 WAITS = (failures.TRANSIENT, failures.AMBIGUOUS, failures.RATE_LIMITED, failures.AUTH, failures.GONE)
 """Failures of the target, not of the run: it waits until they are over, however long. Any other ends it after three."""
 
+T = TypeVar("T")
 Then = Literal["go_on", "wait", "ask", "done"]
 Effect = Callable[[Session, dt.datetime], Mapping[str, int]]
 
@@ -207,12 +208,25 @@ def give_up(session: Session, taken: Taken, reason: str, now: dt.datetime) -> No
     _end(run, "failed", now)
 
 
+def require_held(session: Session, taken: Taken) -> None:
+    """See that a run is still ours; asked before each call to its target, so it takes no lock.
+
+    Raises:
+        LeaseLost: it is not, and nothing of it is to be called any more.
+    """
+    if session.scalar(_ours(sa.select(Run.id), taken)) is None:
+        raise LeaseLost(taken.id)
+
+
 def _held(session: Session, taken: Taken) -> Run:
-    run = session.scalar(sa.select(Run).where(Run.id == taken.id, Run.fence == taken.fence, Run.state == "running")
-                         .with_for_update())
+    run = session.scalar(_ours(sa.select(Run), taken).with_for_update())
     if run is None:
         raise LeaseLost(taken.id)
     return run
+
+
+def _ours(asked: sa.Select[T], taken: Taken) -> sa.Select[T]:
+    return asked.where(Run.id == taken.id, Run.fence == taken.fence, Run.state == "running")
 
 
 def _end(run: Run, state: str, now: dt.datetime) -> None:

@@ -23,7 +23,7 @@ from services.integrations.models import (
     Suspected,
 )
 from services.integrations.operations import runs
-from tests.service.integrations.conftest import Hub, on_sqlite
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_reconciling import MANY, World, take
 from tests.support.fake_target import FakeTarget, ListedAdapter
 from tests.support.processes import eventually
@@ -68,6 +68,31 @@ def test_what_was_asked_of_a_page_is_kept_where_the_target_fails_in_the_midst_of
     fault.times = 0
     hub.engine.runner.page(taken)
     assert len(hub.rows(Finding)) == 2
+
+
+@on_sqlite
+def test_a_run_that_is_cancelled_in_the_midst_of_a_page_asks_the_target_nothing_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = world.hub
+    for id in world.ids[:3]:
+        world.edit(id)
+    taken = take(hub, hub.start_run(world.connection_id, "reconcile"))
+    while taken.phase != "asking":
+        taken = hub.engine.runner.page(taken)
+    get, asked = ListedAdapter.get, []
+
+    def cancelling(self: Any, ctx: Any, entity: str, external_id: str) -> Remote | None:
+        asked.append(external_id)
+        with hub.db.write() as session:
+            runs.cancel(session, {"id": taken.id}, utcnow(), by=ADMIN)
+        return get(self, ctx, entity, external_id)
+
+    monkeypatch.setattr(ListedAdapter, "get", cancelling)
+    with pytest.raises(runs.LeaseLost):
+        hub.engine.runner.page(taken)
+    assert len(asked) == 1
+    assert hub.the_run(taken.id).state == "cancelled"
 
 
 @on_sqlite

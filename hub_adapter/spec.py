@@ -107,6 +107,11 @@ class AdapterSpec:
         return guarantee(self.capabilities)
 
     @property
+    def honours_key(self) -> bool:
+        """Whether sending twice under one key makes one record there."""
+        return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.capabilities)
+
+    @property
     def code_tables(self) -> frozenset[str]:
         """The settings that hold code tables: our code → theirs."""
         return frozenset(table for schema in self.fields.values() for table in _tables(schema))

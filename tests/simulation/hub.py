@@ -20,12 +20,12 @@ from contracts.event import EventType
 from contracts.schema import Record, dump, unpack
 from services.integrations.engine.dispatcher import Dispatcher
 from services.integrations.engine.sweeper import Sweeper
-from services.integrations.models import Delivery
+from services.integrations.models import Binding, Delivery
 from services.integrations.operations import connections, intake, pruning, replays
 from services.integrations.routing import WAYS
 from tests.simulation.broker import Broker, Publish, envelope_of
 from tests.simulation.lab import ADAPTERS, ADMIN, Calls, Fragile, Killed, Lab
-from tests.simulation.target import SimulatedAdapter, Target
+from tests.simulation.target import COMMITS_WITHIN_S, SimulatedAdapter, Target
 
 HANDLER = "told"
 KEPT = dt.timedelta(hours=72)
@@ -71,7 +71,7 @@ class SourceRelay:
 
 
 class Hub:
-    """Two processes on one database, a room that announces changes, a broker between them, and two targets."""
+    """Two processes on one database, a room that announces changes, a broker between them, and the targets."""
 
     def __init__(self, lab: Lab, seed: int = 0) -> None:
         lab.restart()
@@ -244,16 +244,35 @@ class Hub:
             connections.resume(session, {"id": self.lab.connections[name]}, by=ADMIN)
 
     def retry_dead(self) -> None:
-        """Send again whatever is dead and has nothing newer behind it."""
+        """Send again whatever is dead and has nothing newer behind it; look first where the hub cannot."""
         with self.lab.db.read() as session:
-            wanted = sa.select(Delivery.id).where(Delivery.state == "dead", Delivery.op != "append")
+            wanted = sa.select(Delivery).where(Delivery.state == "dead", Delivery.op != "append")
             dead = session.scalars(wanted.order_by(Delivery.id)).all()
-        for id in dead:
+        for one in dead:
+            if not self._cleared(one):
+                continue
             try:
                 with self.lab.db.write() as session:
-                    replays.retry(session, {"id": id}, self.clock.now(), by=ADMIN)
+                    replays.retry(session, {"id": one.id}, self.clock.now(), by=ADMIN)
             except Conflict:
                 continue
+
+    def _cleared(self, dead: Delivery) -> bool:
+        """Take away what a call may have left at a target that cannot be asked, once no more can come of that call."""
+        target = self.targets["sim_blind"]
+        doubted = dead.error_class == "unresolvable" or dead.op == "delete"
+        if dead.connection_id != self.lab.connections.get("sim_blind") or not doubted:
+            return True
+        assert dead.settled_at is not None
+        if self.clock.now() <= dead.settled_at + dt.timedelta(seconds=COMMITS_WITHIN_S):
+            return False
+        with self.lab.db.read() as session:
+            bound = session.scalar(sa.select(Binding.external_id).where(
+                Binding.connection_id == dead.connection_id, Binding.entity == dead.entity,
+                Binding.local_id == dead.local_id))
+        for there in target.of(dead.entity, dead.local_id) if bound is None else ():
+            target.delete(there)
+        return True
 
     def vanish(self, name: str, entity: str, id: str) -> None:
         """Let people delete a record at a target."""

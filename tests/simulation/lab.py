@@ -31,11 +31,12 @@ from services.integrations.operations.claims import Job
 from services.integrations.operations.records import HASHED
 from services.integrations.settings import IntegrationsSettings
 from tests.simulation.clock import Clock
-from tests.simulation.target import REFUSALS, AskedAdapter, Fate, KeyedAdapter, Request, SimulatedAdapter
+from tests.simulation.target import REFUSALS, AskedAdapter, BlindAdapter, Fate, KeyedAdapter, Request, SimulatedAdapter
 from tests.support.migrated import bring_up_to_date
 
 ADMIN = Subject(id="018f0000-0000-7000-8000-000000000001", kind="user", name="admin", depths={"*": {"*": "all"}})
-ADAPTERS: dict[str, type[SimulatedAdapter]] = {"sim_keyed": KeyedAdapter, "sim_asked": AskedAdapter}
+ADAPTERS: dict[str, type[SimulatedAdapter]] = {
+    "sim_keyed": KeyedAdapter, "sim_asked": AskedAdapter, "sim_blind": BlindAdapter}
 
 
 class Killed(BaseException):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tests.simulation.clock import START
 from tests.simulation.hub import Hub
 from tests.simulation.laws import Tables, Watch
+from tests.simulation.target import COMMITS_WITHIN_S
 
 ROUNDS = 150
 """More than a retry schedule has steps for every lane; what is not settled by then never will be."""
@@ -42,6 +43,7 @@ def settle_everything(hub: Hub, watch: Watch) -> None:
         elif retried or not any(row["state"] == "dead" for row in tables.delivery.values()):
             break
         else:
+            hub.clock.advance(COMMITS_WITHIN_S + 1.0)
             hub.retry_dead()
             retried = True
     watch.require([*_left(hub, tables), *breaches(hub, tables)])

@@ -256,3 +256,13 @@ class AskedAdapter(SimulatedAdapter):
 
     unique = False
     spec = spec("sim_asked", Capability.FIND_BY_LOCAL_KEY)
+
+
+class BlindAdapter(SimulatedAdapter):
+    """Its target can be neither asked nor told twice: what a lost call has made there, only people see."""
+
+    unique = False
+    spec = spec("sim_blind")
+
+    def find(self, ctx: Context, entity: str, keys: Mapping[str, str]) -> Sequence[Remote]:
+        return []

@@ -59,8 +59,8 @@ class Steps:
         calls = self.hub.processes[process].calls
         while calls.waiting:
             job = calls.begin(0)
-            assert job is not None
-            self.watch.require([] if self.watch.is_open(job.delivery_id, job.fence) else ["5: no attempt is open"])
+            opened = job is None or self.watch.is_open(job.delivery_id, job.fence)
+            self.watch.require([] if opened else ["5: no attempt is open"])
 
     def answer(self, fate: Fate, process: int = 0) -> None:
         """Let all that is on the wire come to this, and take it in."""
@@ -144,6 +144,11 @@ def a_record_changes_after_a_failure(steps: Steps) -> None:
     steps.change()
 
 
+def a_record_changes_after_an_answer_was_lost(steps: Steps) -> None:
+    an_answer_is("lost")(steps)
+    an_answer_is("done")(steps)
+
+
 def a_look_is_not_answered(steps: Steps) -> None:
     an_answer_is("lost")(steps)
     steps.turn(after_s=7)
@@ -207,6 +212,9 @@ FAULTS: Mapping[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[
         lambda: patch.object(failures, "decide", a_doubt_is_sent_again), an_answer_is("lost")),
     "a question that is not answered ends a doubt": (
         lambda: patch.object(failures, "resolve", a_question_without_an_answer_ends_a_doubt), a_look_is_not_answered),
+    "what may be at a blind target is made again": (
+        lambda: patch.object(claims, "_may_be_doubled", lambda *what: False),
+        a_record_changes_after_an_answer_was_lost),
     "a pause of the target uses an attempt": (
         lambda: patch.object(failures, "decide", a_pause_costs_an_attempt), an_answer_is("busy")),
     "a newer version inherits nothing": (

@@ -108,10 +108,13 @@ class AskOnlyAdapter(FakeAdapter):
 
 
 class BlindAdapter(FakeAdapter):
-    """The same target, but it can neither be asked nor told twice."""
+    """The same target, but it can neither be asked nor told twice: what it is told twice it makes twice."""
 
     spec = AdapterSpec(**(vars(FakeAdapter.spec) | {
         "name": "fake_blind", "capabilities": frozenset({Capability.INCREMENTAL})}))
+
+    def find(self, ctx: Context, entity: str, keys: Mapping[str, str]) -> list[Remote]:
+        return []
 
 
 class ListedAdapter(FakeAdapter):

@@ -61,10 +61,11 @@ OF_THE_DEAD: Mapping[str, Words] = {
               "do; if not, send it again.",
         "zh-CN": "无法确认是否已到达。请在外部系统中查看：如果已有，无需处理；如果没有，请重新发送。"},
     failures.UNRESOLVABLE: {
-        "en": "The hub may not send it twice and cannot look whether it arrived. Look in the external system: if it is "
-              "there, nothing is to do; if not, send it again.",
-        "zh-CN": "系统不能重复发送，也无法核实是否已到达。"
-                 "请在外部系统中查看：如果已有，无需处理；如果没有，请重新发送。"},
+        "en": "It may have arrived, and the hub could not find out. Until a person has looked there, later changes of "
+              "the record may be held back in the same way, for they could make it twice. Look in the external system: "
+              "if it is not there, send the newest of them again; if it is, delete it there first.",
+        "zh-CN": "它可能已到达，但系统无法核实。在有人到对方系统查看之前，该记录之后的更改也可能同样被搁置，"
+                 "以免重复创建。请在外部系统中查看：如果没有，请重新发送其中最新的一条；如果已有，请先在对方删除，再重新发送。"},
     failures.ADAPTER_ERROR: {
         "en": "The adapter met something that it does not understand. Give the id of this delivery to whoever looks "
               "after the connection.",

@@ -102,7 +102,7 @@ class Target:
     @property
     def honours_key(self) -> bool:
         """Whether sending twice under one key makes one record there."""
-        return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.adapter.spec.capabilities)
+        return self.adapter.spec.honours_key
 
     @property
     def effectively_once(self) -> bool:

@@ -16,11 +16,11 @@ from chassis.sealed import keyring_of
 from hub_adapter.port import AdapterSpec
 from services.integrations.adapters import registry
 from services.integrations.domain import failures, retry
-from services.integrations.domain.deliveries import DECIDED, TERMINAL, is_stale
+from services.integrations.domain.deliveries import DECIDED, REPLAYED, TERMINAL, is_stale
 from services.integrations.domain.gates import barring
 from services.integrations.domain.mapping import Unmappable
 from services.integrations.models import Attempt, Binding, Connection, Delivery, Route
-from services.integrations.operations import announcements, intake, payloads, records, snapshots
+from services.integrations.operations import announcements, dependents, intake, payloads, records, snapshots
 from services.integrations.operations.bodies import InForce, in_force
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.leases import Move, write_back
@@ -33,6 +33,8 @@ _BINDING_BEGUN = Upsert(_BINDING, where=_BINDING.c.external_id.is_(None), changi
     "state": "creating", "acked_version": 0, "base_snapshot": excluded(_BINDING.c.base_snapshot),
     "sought_sealed": excluded(_BINDING.c.sought_sealed)})
 _ATTEMPT_OPENED = sa.insert(_ATTEMPT)
+MAY_BE_THERE = ("it may be there already: the answer to an earlier call was lost, and the target can neither be asked "
+                "nor told twice; a person has to look there")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +159,11 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
                 job = payloads.put_back(keyring, row, job, bodies[row.id][1])
             jobs.append(_with_both_sides(keyring, job, bound.get(_lane(row)), by_id[row.connection_id]))
     write_back(session, moves, now)
-    announcements.deliveries_settled(session, [_ended(move, taken) for move in moves if move.after in TERMINAL])
-    again = export(session, missing, now)
+    dead = {move.lane: move.error or "" for move in moves if move.after == "dead"}
+    ended = dependents.end(session, dead, now)
+    announcements.deliveries_settled(
+        session, [_ended(move, taken) for move in moves if move.after in TERMINAL] + ended)
+    again = export(session, missing - dead.keys(), now)
     _start_bindings(session, keyring, jobs)
     open_attempts(session, jobs, now)
     full = {connection_id for connection_id, limit in wanted if len(by_connection[connection_id]) == limit}
@@ -227,6 +232,8 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
     barred = barring(spec, row.entity, copy[1]) if row.op == "upsert" and copy else None
     if barred is not None and _is_away(binding):
         return _end(row, "skipped", barred.reason)
+    if barred is None and row.origin not in REPLAYED and _may_be_doubled(spec, row, binding, copy):
+        return _end(row, "dead", MAY_BE_THERE, failures.UNRESOLVABLE)
     references = {entity: bound[row.connection_id, entity, id].external_id
                   for entity, id in needs if _is_bound(bound.get((row.connection_id, entity, id)))}
     return Job(
@@ -374,6 +381,12 @@ def _renewing(leases: Collection[tuple[str, int]], owner: str, until: dt.datetim
 
 def _lane(row: Any) -> lanes.Lane:
     return row.connection_id, row.entity, row.local_id
+
+
+def _may_be_doubled(spec: AdapterSpec, row: Any, binding: Any, copy: tuple[Any, dict[str, Any]] | None) -> bool:
+    """Tell whether a lost call may have made a record, and nothing would keep the next one from making a second."""
+    return (row.op == "upsert" and binding is not None and binding.state == "in_doubt" and binding.external_id is None
+            and not spec.honours_key and spec.sought_by(row.entity, row.local_id, copy and copy[1]) is None)
 
 
 def _is_away(binding: Any) -> bool:

@@ -279,8 +279,10 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
     if step == "resend":
         gone = {"state": "unbound", "external_id": None}
         return _Plan(outcome, _move(outcome, "pending", now), binding=gone if job.op != "append" else {})
-    return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.UNRESOLVABLE,
-                                error="whether it arrived could not be found out: a person has to look at the target"))
+    # It stays in doubt for its later versions too: where they could only make it once more, they wait for a person.
+    given_up = "whether it arrived could not be found out: a person has to look at the target"
+    return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.UNRESOLVABLE, error=given_up),
+                 binding={} if job.external_id else {"state": "in_doubt"})
 
 
 # --- the tables around it -----------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ import datetime as dt
 import pytest
 import sqlalchemy as sa
 
-from chassis.database import utcnow
+from chassis.database import new_id, utcnow
 from services.integrations.models import Delivery
-from services.integrations.operations import probes
+from services.integrations.operations import claims, probes, replays
 from services.integrations.operations.claims import Lease
-from tests.service.integrations.conftest import Hub
+from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
 
@@ -80,11 +80,14 @@ def test_an_empty_look_up_that_comes_too_early_is_not_believed_and_repeated_as_s
     assert len(target.calls("POST")) == 1
 
 
-def test_a_target_that_can_be_neither_asked_nor_told_twice_leaves_it_to_a_person(
-    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.support.fake_target.BlindAdapter.find", lambda *_: [])
-    connection_id = hub.connect(target, "customer", adapter="fake_blind")
+def blind(hub: Hub, target: FakeTarget, *entities: str) -> str:
+    """Connect a target that can be neither asked nor told twice; return the connection's id."""
+    target.unique = False
+    return hub.connect(target, *(entities or ("customer",)), adapter="fake_blind")
+
+
+def test_a_target_that_can_be_neither_asked_nor_told_twice_leaves_it_to_a_person(hub: Hub, target: FakeTarget) -> None:
+    connection_id = blind(hub, target)
     assert hub.connection(connection_id).guarantee == "at_least_once"
     target.fail(method="POST", drop="after")
     hub.run()
@@ -95,6 +98,100 @@ def test_a_target_that_can_be_neither_asked_nor_told_twice_leaves_it_to_a_person
     [delivery] = hub.deliveries(id)
     assert delivery.error_class == "unresolvable"
     assert len(target.calls("POST")) == 1
+    assert hub.ledger(connection_id).balanced
+
+
+@on_sqlite
+def test_what_may_be_at_a_blind_target_is_not_made_again_by_its_next_change(hub: Hub, target: FakeTarget) -> None:
+    connection_id = blind(hub, target)
+    target.fail(method="POST", drop="after")
+    hub.run()
+    id = hub.customer()
+    hub.until(id, "dead")
+
+    hub.customer(2, id)
+
+    hub.until(id, "dead", "dead")
+    parked = hub.deliveries(id)[1]
+    assert (parked.error_class, hub.binding(id).state) == ("unresolvable", "in_doubt")
+    assert "it may be there already" in (parked.last_error or "")
+    assert (len(target.of("customer")), len(target.calls("POST"))) == (1, 1)
+    assert hub.ledger(connection_id).balanced
+
+
+@on_sqlite
+def test_a_version_that_waited_for_a_lost_answer_of_a_blind_target_does_not_go_after_it(
+    hub: Hub, target: FakeTarget
+) -> None:
+    blind(hub, target)
+    target.fail(method="POST", drop="after", delay_s=0.3)
+    hub.run()
+    id = hub.customer()
+    hub.until(id, "leased")
+
+    hub.customer(2, id)
+
+    hub.until(id, "dead", "dead")
+    assert len(target.of("customer")) == 1
+
+
+@on_sqlite
+def test_a_process_that_ends_during_a_call_to_a_blind_target_doubles_nothing(hub: Hub, target: FakeTarget) -> None:
+    connection_id = blind(hub, target)
+    id = hub.customer(wake=False)
+    with hub.db.write() as session:
+        claims.claim(session, hub.keyring, [(connection_id, 1)], Lease(owner="gone/1/1", until=utcnow()), utcnow())
+    target.put("customer", id, {"name": "v1"})  # the call arrived, and its process was killed
+    hub.run()
+    hub.until(id, "in_doubt")
+    hub.hurry(id)
+    hub.until(id, "dead")
+    assert hub.binding(id).state == "in_doubt"
+
+    hub.customer(2, id)
+
+    hub.until(id, "dead", "dead")
+    assert len(target.of("customer")) == 1
+
+
+@on_sqlite
+def test_what_a_person_sends_again_to_a_blind_target_goes_and_its_changes_after_it(
+    hub: Hub, target: FakeTarget
+) -> None:
+    blind(hub, target)
+    target.fail(method="POST", drop="before")
+    hub.run()
+    id = hub.customer()
+    hub.until(id, "dead")
+    hub.customer(2, id)
+    hub.until(id, "dead", "dead")
+
+    newest = hub.deliveries(id)[1].id
+    with hub.db.write() as session:
+        replays.retry(session, {"id": newest}, utcnow(), by=ADMIN)
+    hub.hurry(id)
+    hub.until(id, "dead", "dead", "delivered")
+    hub.customer(3, id)
+
+    hub.until(id, "dead", "dead", "delivered", "delivered")
+    assert [row.body["name"] for row in target.of("customer")] == ["v3"]
+
+
+@on_sqlite
+def test_an_order_does_not_wait_for_a_customer_that_may_be_at_a_blind_target(hub: Hub, target: FakeTarget) -> None:
+    connection_id = blind(hub, target, "customer", "order")
+    target.fail(method="POST", drop="after")
+    hub.run()
+    customer = hub.customer()
+    hub.until(customer, "dead")
+
+    hub.tell(CONFIRMED, order := new_id(), customer_id=customer, number="SO-1")
+
+    hub.until(order, "dead")
+    [delivery] = hub.deliveries(order)
+    assert delivery.error_class == "dependency_missing"
+    assert "it may be there already" in (delivery.last_error or "")
+    assert hub.states(customer) == ["dead", "dead"]
     assert hub.ledger(connection_id).balanced
 
 

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import fields, validate
 
 from contracts.schema import ById, Identifier, OneOf, PageRequest, Record, Request, Timestamp
 
 DIRECTIONS = ("push", "pull", "both")
+OWNERS = ("local", "remote", "latest", "manual")
+ON_MISSING = ("recreate", "conflict")
 STATES = ("draft", "active", "inactive")
+
+
+def _owners(**kwargs: Any) -> fields.Dict:
+    return fields.Dict(
+        keys=fields.String(validate=validate.Length(max=60)), values=fields.String(validate=OneOf(*OWNERS)),
+        metadata={"description": (
+            "Field → whose it is where both sides have changed it since they agreed: `local` the hub's, `remote` the "
+            "target's, `latest` that of the side which changed its record last, `manual` a person's: each side keeps "
+            "its own, a conflict is opened, and the field is sent again once that is decided.")}, **kwargs)
+
+
+def _on_missing(**kwargs: Any) -> fields.String:
+    return fields.String(validate=OneOf(*ON_MISSING), metadata={"description": (
+        "What becomes of a record that has gone there when it is to be changed: it is made anew (`recreate`), or a "
+        "person is asked (`conflict`).")}, **kwargs)
 
 
 class Route(Record):
@@ -23,6 +42,8 @@ class Route(Record):
         "description": "The version of its mapping that is in force; null: records are sent as they are."})
     mapping_problem = fields.String(required=True, allow_none=True, metadata={
         "description": "Why that version, which was saved once, is used no more: nothing of the entity is sent."})
+    owners = _owners(required=True)
+    on_missing = _on_missing(required=True)
     created_at = Timestamp(required=True)
     updated_at = Timestamp(required=True)
 
@@ -33,12 +54,17 @@ class CreateRoute(Request):
     connection_id = Identifier(required=True)
     entity = fields.String(required=True, validate=validate.Length(min=1, max=40))
     direction = fields.String(required=True, validate=OneOf(*DIRECTIONS))
+    owners = _owners(load_default=dict)
+    on_missing = _on_missing(load_default="recreate")
 
 
 class RouteChanges(Request):
-    """What may be changed; a field left out stays as it is."""
+    """What may be changed; a field left out stays as it is. `owners` is replaced as a whole: a field that it does not
+    name has its usual owner."""
 
     direction = fields.String(validate=OneOf(*DIRECTIONS))
+    owners = _owners()
+    on_missing = _on_missing()
 
 
 class ChangeRoute(ById):

@@ -140,6 +140,8 @@ class Remote:
     """A record as the target has it now, in canonical form (the fields that the target can tell).
 
     Args:
+        changed_at: when it was last changed, by the target's clock, if it says. A field whose owner is `latest` goes by
+            it; a target that does not say has changed the record when the hub comes upon it.
         known_by: by what people there would know it, beyond the fields that we own: `code`, `tax_number`, `phone`,
             `email`, `name` → values as they are kept. Go-live matching takes it; empty for a record that must not be
             linked. None: by what `body` tells.
@@ -149,6 +151,7 @@ class Remote:
     body: Json
     version: str | None = None
     active: bool = True
+    changed_at: datetime | None = None
     known_by: Mapping[str, Sequence[str]] | None = field(default=None, repr=False)
 
 

@@ -22,8 +22,7 @@ from services.integrations.doors import MappingDoors
 from services.integrations.engine import checks, decisions, gaps, webhooks
 from services.integrations.engine import runs as run_kinds
 from services.integrations.engine.engine import Engine
-from services.integrations.operations import accounts, credentials, intake, matching, payloads, pulls, replays
-from services.integrations.operations import conflicts as conflict_operations
+from services.integrations.operations import accounts, credentials, disputes, intake, matching, payloads, pulls, replays
 from services.integrations.operations import connections as connection_operations
 from services.integrations.operations import findings as finding_operations
 from services.integrations.operations import routes as route_operations
@@ -305,12 +304,12 @@ class IntegrationsService(MappingDoors, Service):
     @hears(customers.EXTERNAL_REFUSED)
     def refused_by_customers(self, event: Heard) -> None:
         """Ask a person about a task, contact or customer that was changed there as our rules do not allow."""
-        conflict_operations.refused(event.session, event.data, utcnow())
+        disputes.refused(event.session, event.data, utcnow())
 
     @hears(sales.EXTERNAL_REFUSED)
     def refused_by_sales(self, event: Heard) -> None:
         """Ask a person about an order that was changed there as our rules do not allow."""
-        conflict_operations.refused(event.session, event.data, utcnow())
+        disputes.refused(event.session, event.data, utcnow())
 
     # --- what travels ---------------------------------------------------------------------------------------------
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hub_adapter.failure import AuthRefused
-from hub_adapter.port import Capability, Change, Context, Page, Write, Written
+from hub_adapter.port import Capability, Change, Context, Page, Remote, Write, Written
 from tests.support.fake_target import FakeAdapter, ListedAdapter, Row
 
 HOOK = "the-hook-secret"
@@ -33,6 +35,10 @@ class TwoWayAdapter(FakeAdapter):
             Capability.CONDITIONAL_WRITE, Capability.WEBHOOK, Capability.LIST_COMPLETE}}))
 
     list = ListedAdapter.list
+
+    def get(self, ctx: Context, entity: str, external_id: str) -> Remote | None:
+        found = super().get(ctx, entity, external_id)
+        return None if found is None else replace(found, changed_at=_changed_at(found.body))
 
     def expected(self, ctx: Context, entity: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return kept(entity, body)
@@ -80,7 +86,13 @@ def kept(entity: str, body: Mapping[str, Any]) -> dict[str, Any]:
 def change_of(row: Mapping[str, Any]) -> Change:
     """Return a row as a change."""
     return Change(entity=row["entity"], external_id=row["id"], op="delete" if row["gone"] else "upsert",
-                  body={} if row["gone"] else row["body"], version=str(row["version"]), account=row["account"] or None)
+                  body={} if row["gone"] else row["body"], version=str(row["version"]), account=row["account"] or None,
+                  changed_at=_changed_at(row["body"]))
+
+
+def _changed_at(body: Mapping[str, Any]) -> dt.datetime | None:
+    """Return when people changed a record, if they say."""
+    return dt.datetime.fromisoformat(body["changed_at"]) if "changed_at" in body else None
 
 
 def signature(secret: str, stamp: str, body: bytes) -> str:

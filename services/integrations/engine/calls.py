@@ -125,12 +125,13 @@ def _write_merged(target: Target, job: Job, ctx: Context, cmd: Write) -> dict[st
         NotFound: the record has gone meanwhile.
         Exception: the last conflict, or whatever else the adapter raises.
     """
-    owned = merging.THEIRS.get(job.entity, frozenset())
+    owners = merging.owners_of(job.entity, job.owners)
     for n in range(1, MERGES + 1):
         theirs = target.adapter.get(ctx, job.entity, job.external_id or "")
         if theirs is None:
             raise NotFound("the record has gone while it was being written")
-        merged = merging.merge(job.base, theirs.body, cmd.body, owned)
+        merged = merging.merge(job.base, theirs.body, cmd.body, owners, left=job.once,
+                               theirs_is_later=merging.is_later(theirs.changed_at, job.changed_at))
         # A new key: under the old one a target that honours it could repeat the refusal.
         key = f"{cmd.idempotency_key}-{n}"
         again = replace(cmd, body=merged.body, expected_version=theirs.version, idempotency_key=key)
@@ -140,7 +141,8 @@ def _write_merged(target: Target, job: Job, ctx: Context, cmd: Write) -> dict[st
             if n == MERGES or not _met_another(target, error):
                 raise
         else:
-            return answer | {"met": Met(version=theirs.version or "", body=theirs.body, kept=merged.kept)}
+            return answer | {"met": Met(version=theirs.version or "", body=theirs.body, kept=merged.kept,
+                                         disputed=merged.disputed)}
     raise AssertionError("the last try returns or raises")
 
 

@@ -32,11 +32,13 @@ def decide(db: Database, keyring: Keyring, request: Mapping[str, Any], deadline_
     Raises:
         NotFound: there is none, or it is out of reach.
         InvalidTransition: it was decided already.
-        Conflict: the target could not be asked, there is nothing to keep, or the record does not stand still.
+        Conflict: such a conflict is not decided so, the target could not be asked, there is nothing to keep, or the
+            record does not stand still.
     """
     with db.read() as session:
         conflict = conflicts.get(session, request["id"], by, "operate")
         operations.require_open(conflict)
+        operations.require_possible(conflict, request["resolution"])
         place = (conflict.connection_id, conflict.entity, conflict.external_id)
     until = time.monotonic() + deadline_s
     for _ in range(READINGS):
@@ -49,6 +51,7 @@ def decide(db: Database, keyring: Keyring, request: Mapping[str, Any], deadline_
             lock(session, [place[0]])
             conflict = conflicts.get(session, request["id"], by, "operate", locked=True)
             operations.require_open(conflict)
+            operations.require_possible(conflict, request["resolution"])
             if found is not None and sightings.mark(session, place) != before:
                 continue  # a poll, a message or a write of ours came in between: what we hold may be older
             return _settled(session, conflict, request, found, by, keep)

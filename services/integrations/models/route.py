@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.database import Id, Json, UtcDateTime, new_id
+from services.integrations.domain.merging import Owner
 from services.integrations.models.base import Base
 
 
@@ -25,7 +26,10 @@ class Route(Base):
     state: Mapped[str] = mapped_column(sa.String(10), default="draft")
     filter: Mapped[dict[str, Any] | None] = mapped_column(Json)
     mapping_version: Mapped[int | None]
-    conflict_policy: Mapped[str | None] = mapped_column(sa.String(20))
+    owners: Mapped[dict[str, Owner] | None] = mapped_column(
+        Json, comment="field -> whose it is where both sides changed it, as far as it is said")
+    on_missing: Mapped[str] = mapped_column(
+        sa.String(10), default="recreate", comment="what becomes of a record that has gone there: recreate or conflict")
     created_by: Mapped[str] = mapped_column(sa.String(80))
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)

@@ -1,7 +1,8 @@
 """What a target is sent of a record: the mapping in force on its route, filled; without one, the record as it is.
 
-Mappings and code tables are read once per process and kept under the versions that their connection's row tells, which
-every claim has in hand: a connection without a mapping costs nothing, one with costs no statement until it changes.
+They, code tables, and what routes say of conflicts are read once per process and kept under the versions that their
+connection's row tells, which every claim has in hand: a connection without any costs nothing, one with costs no
+statement until it changes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from services.integrations.domain import canonical, mapping_checks
 from services.integrations.domain import mapping as mappings
 from services.integrations.domain.codes import Lookup
 from services.integrations.domain.expressions import Codes
+from services.integrations.domain.merging import Owner
 from services.integrations.domain.plain_yaml import Fault, Faulty
 from services.integrations.models import CodeTable, Connection, MappingVersion, Route
 from services.integrations.queries.statements import built_once, table_of
@@ -33,17 +35,21 @@ KEPT = 500
 
 @dataclass(frozen=True)
 class InForce:
-    """What one connection sends: a mapping for each entity that has one, and the code tables.
+    """What one connection sends: a mapping for each entity that has one, the code tables, and whose a field is.
 
     Attributes:
         mappings: by entity.
         tables: our code → theirs, by table.
         unusable: why the mapping of an entity, which was saved once, is used no more; such records are not sent.
+        owners: entity → field → whose it is, as far as its route says.
+        asking: entities of which a person is asked if a record has gone there.
     """
 
     mappings: dict[str, mappings.Mapping]
     tables: dict[str, Mapping[str, Any]]
     unusable: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, Mapping[str, Owner]] = field(default_factory=dict)
+    asking: set[str] = field(default_factory=set)
 
     def take(self, entity: str, text: str, target: Mapping[str, Any] | None) -> None:
         """Put a mapping in force that was saved at some time; `target` is the schema of what is taken there."""
@@ -129,6 +135,10 @@ def _read(session: Session, connections: Collection[Connection]) -> dict[str, In
     for row in session.execute(*_rows([c.id for c in connections])):
         if row.kind == "table":
             found[row.connection_id].tables[row.name] = json.loads(row.text)
+        elif row.kind == "owners":
+            found[row.connection_id].owners[row.name] = json.loads(row.text)
+        elif row.kind == "asking":
+            found[row.connection_id].asking.add(row.name)
         else:
             sent = found[row.connection_id]
             sent.take(row.name, row.text, targets[row.connection_id].get(row.name))
@@ -153,4 +163,9 @@ def _rows(connection_ids: Collection[str]) -> sa.CompoundSelect[Any]:
     tables = (sa.select(_CODES.c.connection_id, sa.literal_column("'table'"), _CODES.c.name,
                         sa.cast(_CODES.c.codes, sa.Text))
               .where(_CODES.c.connection_id.in_(connection_ids)))
-    return sa.union_all(texts, tables)
+    of_route = [
+        sa.select(_ROUTE.c.connection_id, sa.literal_column(f"'{kind}'"), _ROUTE.c.entity, sa.cast(said, sa.Text))
+        .where(_ROUTE.c.connection_id.in_(connection_ids), where)
+        for kind, said, where in (("owners", _ROUTE.c.owners, _ROUTE.c.owners.is_not(None)),
+                                  ("asking", _ROUTE.c.on_missing, _ROUTE.c.on_missing == "conflict"))]
+    return sa.union_all(texts, tables, *of_route)

@@ -18,7 +18,8 @@ from services.integrations.adapters import registry
 from services.integrations.domain import failures, retry
 from services.integrations.domain.deliveries import DECIDED, REPLAYED, TERMINAL, is_stale
 from services.integrations.domain.gates import barring
-from services.integrations.domain.mapping import Unmappable
+from services.integrations.domain.mapping import ALWAYS, Unmappable
+from services.integrations.domain.merging import Owner
 from services.integrations.models import Attempt, Binding, Connection, Delivery, Route
 from services.integrations.operations import announcements, dependents, intake, payloads, records, snapshots
 from services.integrations.operations.bodies import InForce, in_force
@@ -67,7 +68,10 @@ class Job:
         sought: what the target is asked for it by while it is not bound (`AdapterSpec.sought_by`).
         begun: what it is looked for by before it is made, as an earlier call may have left it there; None if none may.
         needs: entity and id of the records that this one points at.
-        once: fields that are left as they stand there.
+        once: fields that are left as they stand there: sent when a record is made, or in dispute.
+        owners: what the route says of whose a field is that both sides changed.
+        changed_at: when the record was last changed here.
+        asks_if_gone: whether a person is asked, should the record be gone there.
         unmappable: why the mapping in force could not make a body of the record.
         due_at: when it had become due.
         bound: the state of its binding before this call was begun; None if it had none.
@@ -104,6 +108,9 @@ class Job:
     begun: Mapping[str, str] | None = field(default=None, repr=False)
     needs: Sequence[tuple[str, str]] = ()
     once: frozenset[str] = frozenset()
+    owners: Mapping[str, Owner] = field(default_factory=dict)
+    changed_at: dt.datetime | None = None
+    asks_if_gone: bool = False
     unmappable: Unmappable | None = None
     bound: str | None = None
 
@@ -247,8 +254,15 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,
         hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {}, adopted=acked == 0, needs=needs,
+        changed_at=records.changed_at(*copy) if copy else None, once=_frozen(binding),
         due_at=row.due_at, bound=binding.state if binding else None,
     )
+
+
+def _frozen(binding: Any) -> frozenset[str]:
+    """Return the fields that a person is to decide of a record. A refusal of consent goes whatever is in dispute."""
+    disputed = (binding.disputed or ()) if _is_bound(binding) else ()
+    return frozenset(name.partition(".")[0] for name in disputed) - ALWAYS
 
 
 def _mapped(job: Job, sent: InForce | None) -> Job:
@@ -256,11 +270,12 @@ def _mapped(job: Job, sent: InForce | None) -> Job:
     if sent is None or job.action != "write":
         return job
     creating = job.external_id is None
+    job = replace(job, owners=sent.owners.get(job.entity, {}), asks_if_gone=job.entity in sent.asking)
     try:
         body = sent.body(job.entity, job.body, creating=creating)
     except Unmappable as error:
         return replace(job, body={}, unmappable=error)
-    return replace(job, body=body, once=frozenset() if creating else sent.once(job.entity))
+    return replace(job, body=body, once=frozenset() if creating else job.once | sent.once(job.entity))
 
 
 def _with_both_sides(keyring: Keyring, job: Job, binding: Any, connection: Connection) -> Job:

@@ -1,4 +1,4 @@
-"""Conflicts: opened when a side refuses what the other says, decided by a person."""
+"""Conflicts: what a call has come upon, and what a person decides."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 
 from chassis import telemetry
 from chassis.context import Subject
-from chassis.database import new_id
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict as Refused
 from contracts.errors import InvalidTransition
-from services.integrations.domain import failures
+from services.integrations.domain import failures, resolutions
 from services.integrations.domain.deliveries import Op
+from services.integrations.domain.resolutions import DELETE_REFUSED, MADE_ANEW, MISSING_REMOTE
 from services.integrations.models import Binding, Conflict, Connection
-from services.integrations.operations import inbound, intake, snapshots
+from services.integrations.operations import bodies, disputes, inbound, intake, snapshots
 from services.integrations.operations.claims import Job
 from services.integrations.operations.inbound import News
 from services.integrations.operations.leases import Move
@@ -26,48 +26,30 @@ from services.integrations.queries import deliveries, lanes, sightings
 
 log = telemetry.logger(__name__)
 
-DELETE_REFUSED = "delete_refused"
-"""The code of a conflict about a record that the target does not let go."""
-
-
-def refused(session: Session, refusal: Mapping[str, Any], now: dt.datetime) -> None:
-    """Open a conflict for what an owner could not apply; one that is open already tells the latest.
-
-    Args:
-        session: the transaction.
-        refusal: as `contracts.inbound.ExternalRefusal`.
-        now: when.
-    """
-    if session.get(Connection, refusal["connection_id"]) is None:
-        log.warning("refusal_of_nobody", connection_id=refusal["connection_id"], entity=refusal["entity"])
-        return
-    said = {"fields": list(refusal["fields"]), "code": refusal["code"], "reason": refusal["reason"][:1000],
-            "local_id": refusal["local_id"], "remote_version": refusal["remote_version"], "updated_at": now}
-    known = session.scalar(
-        sa.select(Conflict).where(
-            Conflict.connection_id == refusal["connection_id"], Conflict.entity == refusal["entity"],
-            Conflict.external_id == refusal["external_id"], sa.text("conflict.state = 'open'")).with_for_update())
-    if known is None:
-        session.add(Conflict(id=new_id(), connection_id=refusal["connection_id"], entity=refusal["entity"],
-                             external_id=refusal["external_id"], opened_at=now, **said))
-        log.warning("conflict_opened", connection_id=refusal["connection_id"], entity=refusal["entity"],
-                    id=refusal["local_id"], code=refusal["code"])
-    else:
-        for name, value in said.items():
-            setattr(known, name, value)
-        known.version += 1
-    session.flush()
-
-
 def ended(session: Session, job: Job, move: Move, now: dt.datetime) -> None:
-    """Ask a person where a delivery died because the target lets its record neither go nor be changed."""
-    kept = job.op == "delete" and move.error_class == failures.INVALID
-    if move.after != "dead" or job.external_id is None or not (kept or move.error_class == failures.VERSION_CONFLICT):
+    """Ask a person where a delivery died because the target lets its record neither go nor be changed, or has lost it
+    and the route says that somebody is to be asked."""
+    if move.after != "dead" or job.external_id is None:
         return
-    refused(session, {
-        "connection_id": job.connection_id, "entity": job.entity, "external_id": job.external_id,
-        "local_id": job.local_id, "fields": [], "reason": move.error or "", "remote_version": None,
-        "code": DELETE_REFUSED if kept else failures.VERSION_CONFLICT}, now)
+    place = job.connection_id, job.entity, job.external_id
+    if move.error_class == failures.NOT_FOUND and job.asks_if_gone:
+        disputes.found(session, MISSING_REMOTE, place, job.local_id, now)
+        return
+    kept = job.op == "delete" and move.error_class == failures.INVALID
+    if kept or move.error_class == failures.VERSION_CONFLICT:
+        disputes.refused(session, {
+            "connection_id": job.connection_id, "entity": job.entity, "external_id": job.external_id,
+            "local_id": job.local_id, "fields": [], "reason": move.error or "", "remote_version": None,
+            "code": DELETE_REFUSED if kept else failures.VERSION_CONFLICT}, now)
+
+
+def lost(session: Session, stale: Mapping[lanes.Lane, str], now: dt.datetime) -> set[lanes.Lane]:
+    """Ask a person about those of these records, lost by their target, of which he is to be asked; return them."""
+    connections = {lane[0]: session.get_one(Connection, lane[0]) for lane in stale}
+    asked = {lane for lane in stale if lane[1] in bodies.of(session, connections[lane[0]]).asking}
+    for lane in asked:
+        disputes.found(session, MISSING_REMOTE, (lane[0], lane[1], stale[lane]), lane[2], now)
+    return asked
 
 
 def require_open(conflict: Conflict) -> None:
@@ -80,10 +62,22 @@ def require_open(conflict: Conflict) -> None:
         raise InvalidTransition(f"The conflict was decided already: {conflict.resolution}", state=conflict.state)
 
 
+def require_possible(conflict: Conflict, resolution: Any) -> None:
+    """Raise unless the conflict can be decided so.
+
+    Raises:
+        Conflict: with what is to be done instead.
+    """
+    why = resolutions.why_not(conflict.code, resolution, conflict.entity, conflict.fields,
+                              bound=conflict.local_id is not None)
+    if why is not None:
+        raise Refused(why)
+
+
 def keep_local(session: Session, conflict: Conflict, now: dt.datetime) -> str:
     """Bring our record there again, or take it away again; return the connection that has work now.
 
-    What stands there counts as known, so that it is overwritten.
+    What stands there counts as known, so that it is overwritten. What has gone there is made anew.
 
     Raises:
         Conflict: nothing of ours is bound to it, or there is no copy of our record.
@@ -94,7 +88,10 @@ def keep_local(session: Session, conflict: Conflict, now: dt.datetime) -> str:
     known = lanes.records(session, {lane[1:]}).get(lane[1:])
     if known is None:
         raise Refused("The hub keeps no copy of its record: change it, and it is brought there")
-    _yield(session, lane, conflict.external_id)
+    if conflict.code in MADE_ANEW:
+        unbind(session, lane, conflict.external_id)
+    else:
+        _yield(session, lane, conflict.external_id)
     # The code tells the latest of several reasons. A record that was to go must not be brought there for another one.
     going = conflict.code == DELETE_REFUSED or deliveries.last_op(session, *lane) == "delete"
     op: Op = "delete" if going else "upsert"
@@ -102,6 +99,15 @@ def keep_local(session: Session, conflict: Conflict, now: dt.datetime) -> str:
     plan |= {"origin": "reconcile", "idempotency_key": f"{plan['idempotency_key']}-{conflict.id}"[:160]}
     intake.enqueue(session, op, [plan], now)
     return conflict.connection_id
+
+
+def unbind(session: Session, lane: lanes.Lane, external_id: str) -> None:
+    """Forget that a record stood there under this id."""
+    session.execute(
+        sa.update(Binding)
+        .where(Binding.connection_id == lane[0], Binding.entity == lane[1], Binding.local_id == lane[2],
+               Binding.external_id == external_id)
+        .values(external_id=None, state="unbound").execution_options(synchronize_session=False))
 
 
 def _yield(session: Session, lane: lanes.Lane, external_id: str) -> None:

@@ -78,6 +78,12 @@ def _known(entity: str, id: str) -> sa.Select[tuple[int, int]]:
             .where(_RECORD.c.entity == entity, _RECORD.c.id == id).with_for_update())
 
 
+def changed_at(row: Any, state: Mapping[str, Any]) -> dt.datetime:
+    """Return when a record was last changed, by its owner's clock; of one that does not tell, when it was told."""
+    told = state.get("updated_at")
+    return dt.datetime.fromisoformat(told) if told else row.seen_at
+
+
 def opened(keyring: Keyring, row: Any) -> dict[str, Any] | None:
     """Return the state that a record row holds; None, and a line in the log, if it does not open.
 

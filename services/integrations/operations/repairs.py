@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from chassis.sealed import keyring_of
 from services.integrations.domain.reconciliation import CHANGING
 from services.integrations.models import Binding, Finding
-from services.integrations.operations import conflicts, inbound, intake
+from services.integrations.operations import conflicts, disputes, inbound, intake
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.claims import create_key
 from services.integrations.operations.inbound import News
@@ -29,14 +29,6 @@ _BINDING = table_of(Binding)
 _REBOUND = Upsert(_BINDING, changing={
     name: excluded(_BINDING.c[name])
     for name in ("external_id", "state", "acked_version", "remote_version", "base_snapshot", "last_verified_at")})
-REASONS = {
-    "missing_remote": "the record was there and has gone",
-    "missing_local": "a record stands there that should be known here, or should not stand there any more",
-    "mismatch": "the record stands there otherwise than here",
-    "duplicate_remote": "the record stands there a second time: keep one of the two there, the hub deletes neither",
-    "stale_binding": "the record stands there under another id than the hub knows",
-}
-"""Kind → what a person is told who has to decide."""
 
 
 def carry_out(scope: Scope, ids: Sequence[str], changed: Collection[str], session: Session, now: dt.datetime
@@ -93,7 +85,7 @@ def _repair(session: Session, scope: Scope, finding: Finding, side: Side | None,
             return False
         _bind(session, scope, finding.local_id, finding.candidates[0])
     elif finding.kind == "missing_remote" and finding.external_id is not None:
-        _unbind(session, scope, finding.local_id, finding.external_id)
+        conflicts.unbind(session, scope.lane(finding.local_id), finding.external_id)
     plan = intake.plan(*scope.lane(finding.local_id), "upsert", side.version, now)
     plan |= {"origin": "reconcile", "priority": lanes.BACKGROUND,
              "idempotency_key": f"{plan['idempotency_key']}-{finding.id}"[:160]}
@@ -107,15 +99,6 @@ def _bind(session: Session, scope: Scope, local_id: str, external_id: str) -> No
     _REBOUND.put(session, [dict(zip(("connection_id", "entity", "local_id"), lane, strict=True)) | {
         "external_id": external_id, "state": "bound", "create_key": create_key(lane), "acked_version": 0,
         "remote_version": None, "base_snapshot": None, "last_verified_at": None}])
-
-
-def _unbind(session: Session, scope: Scope, local_id: str, external_id: str) -> None:
-    connection_id, entity, _ = scope.lane(local_id)
-    session.execute(
-        sa.update(_BINDING)
-        .where(_BINDING.c.connection_id == connection_id, _BINDING.c.entity == entity,
-               _BINDING.c.local_id == local_id, _BINDING.c.external_id == external_id)
-        .values(external_id=None, state="unbound"))
 
 
 def _adopt(session: Session, scope: Scope, finding: Finding, _side: Side | None, now: dt.datetime) -> bool:
@@ -134,10 +117,8 @@ def _quarantine(session: Session, scope: Scope, finding: Finding, _side: Side | 
     """Ask a person: until the conflict is decided, no run touches the record."""
     if finding.external_id is None:
         return False
-    conflicts.refused(session, {
-        "connection_id": scope.connection_id, "entity": scope.entity, "external_id": finding.external_id,
-        "local_id": finding.local_id, "fields": list(finding.fields), "code": finding.kind,
-        "reason": REASONS[finding.kind], "remote_version": None}, now)
+    place = scope.connection_id, scope.entity, finding.external_id
+    disputes.found(session, finding.kind, place, finding.local_id, now, finding.fields)
     return True
 
 

@@ -14,9 +14,12 @@ from chassis.database import new_id, now_of
 from contracts.errors import AlreadyExists, Conflict, Invalid, StaleVersion
 from contracts.routes import Route as Told
 from contracts.schema import instance_of
+from hub_adapter.port import AdapterSpec
 from services.integrations.adapters import registry
+from services.integrations.domain import merging, takeovers
+from services.integrations.domain.merging import Owner
 from services.integrations.models import Connection, Route
-from services.integrations.operations import bodies, pulls, readiness
+from services.integrations.operations import bodies, mappings, pulls, readiness
 from services.integrations.queries import connections, routes
 from services.integrations.routing import PUSHED
 
@@ -24,19 +27,21 @@ PULLING = ("pull", "both")
 
 
 def told(session: Session, found: Sequence[Route]) -> list[dict[str, Any]]:
-    """Return routes as they are shown, each with why its mapping in force is used no more, if that is so."""
-    return [{**{name: getattr(route, name) for name in instance_of(Told).dump_fields if name != "mapping_problem"},
-             "mapping_problem": _mapping_problem(session, route)} for route in found]
+    """Return routes as they are shown: whose each field is, and why a mapping in force is used no more."""
+    return [_told(session, route) for route in found]
 
 
-def _mapping_problem(session: Session, route: Route) -> str | None:
-    if route.mapping_version is None:
-        return None
+def _told(session: Session, route: Route) -> dict[str, Any]:
+    shown = {name: getattr(route, name, None) for name in instance_of(Told).dump_fields}
+    connection = session.get_one(Connection, route.connection_id)
     try:
-        sent = bodies.of(session, session.get_one(Connection, route.connection_id))
+        shared = takeovers.shared(registry.load(connection.adapter).spec, route.entity)
+        sent = bodies.of(session, connection) if route.mapping_version is not None else None
     except (registry.UnknownAdapter, registry.BrokenAdapter):  # which its connection tells
-        return None
-    return sent.unusable.get(route.entity)
+        return shown | {"owners": route.owners or {}}
+    owners = merging.owners_of(route.entity, route.owners or {})
+    return shown | {"owners": {name: owners.get(name, "local") for name in sorted(shared)},
+                    "mapping_problem": sent.unusable.get(route.entity) if sent is not None else None}
 
 
 def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:
@@ -44,42 +49,56 @@ def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
 
     Raises:
         NotFound: there is no such connection in the caller's sight.
-        Invalid: the adapter, or the hub, does not know the entity in this direction.
+        Invalid: the adapter, or the hub, does not know the entity in this direction, or a field cannot be owned so.
         AlreadyExists: the connection has a route for this entity.
     """
-    connection = connections.get(session, request["connection_id"], by)
+    connection = connections.for_write(session, request["connection_id"], by, "read")
     entity, direction = request["entity"], request["direction"]
-    _require_carried(registry.load(connection.adapter).spec, entity, direction)
+    spec = registry.load(connection.adapter).spec
+    _require_carried(spec, entity, direction)
+    owners, on_missing = request.get("owners") or {}, request.get("on_missing", "recreate")
+    _require_owned(spec, entity, direction, owners)
     if session.scalar(sa.select(Route.id).where(Route.connection_id == connection.id, Route.entity == entity)):
         raise AlreadyExists(f"{connection.name} has a route for {entity}: change its direction", entity=entity)
     now = now_of(session)
     route = Route(id=new_id(), connection_id=connection.id, entity=entity, direction=direction, created_by=by.id,
-                  created_at=now, updated_at=now)
+                  created_at=now, updated_at=now, owners=owners or None, on_missing=on_missing)
     session.add(route)
+    if owners or on_missing == "conflict":
+        mappings.changed(connection)
     session.flush()
     return route
 
 
 def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:
-    """Let a route carry its entity another way. What was accepted before is still delivered.
+    """Let a route carry its entity another way, or settle its conflicts another way. What was accepted before is still
+    delivered.
 
     Raises:
         NotFound: there is none, or it is out of reach.
         StaleVersion: it has changed since the caller read it.
-        Invalid: the adapter, or the hub, does not know the entity in this direction.
+        Invalid: the adapter, or the hub, does not know the entity in this direction, or a field cannot be owned so.
     """
+    # The connection first, as everywhere: a claim holds it from before it looks what is in force.
+    connection_id = routes.get(session, request["id"], by, "create").connection_id
+    connection = session.get_one(Connection, connection_id, with_for_update={"key_share": True})
     route = routes.get(session, request["id"], by, "create", locked=True)
     if route.version != request["expected_version"]:
         raise StaleVersion("The route has changed since you read it", version=route.version)
-    before, direction = route.direction, request["changes"].get("direction", route.direction)
-    if direction == before:
+    before = {name: getattr(route, name) for name in ("direction", "owners", "on_missing")}
+    after = before | request["changes"]
+    after["owners"] = after["owners"] or None
+    if after == before:
         return route
-    connection = session.get_one(Connection, route.connection_id)
-    _require_carried(registry.load(connection.adapter).spec, route.entity, direction, "/changes/direction")
-    trail.before(session, direction=before)
-    route.direction = direction
+    spec = registry.load(connection.adapter).spec
+    _require_carried(spec, route.entity, after["direction"], "/changes/direction")
+    _require_owned(spec, route.entity, after["direction"], after["owners"] or {}, "/changes/owners")
+    trail.before(session, **{name: before[name] for name in before if before[name] != after[name]})
+    for name, value in after.items():
+        setattr(route, name, value)
+    mappings.changed(connection)
     _touch(session, route)
-    if direction in PULLING and before not in PULLING:
+    if route.direction in PULLING and before["direction"] not in PULLING:
         pulls.begin(session, route.connection_id, route.entity, now_of(session))
     return route
 
@@ -120,6 +139,18 @@ def _require_carried(spec: Any, entity: str, direction: str, pointer: str = "/di
         raise Invalid.of(pointer, "unsupported", f"The adapter {spec.name} reports changes of: {pulled}.")
     if direction in ("push", "both") and entity not in PUSHED:
         raise Invalid.of(pointer, "unsupported", f"The hub pushes: {', '.join(sorted(PUSHED))}.")
+
+
+def _require_owned(spec: AdapterSpec, entity: str, direction: str, owners: Mapping[str, Owner],
+                   pointer: str = "/owners") -> None:
+    shared = takeovers.shared(spec, entity)
+    for name, owner in owners.items():
+        if name not in shared:
+            raise Invalid.of(f"{pointer}/{name}", "unknown", f"Of a {entity}, the hub and {spec.name} may both change: "
+                                                             f"{', '.join(sorted(shared)) or 'nothing'}.")
+        if owner != "local" and direction != "both":
+            raise Invalid.of(f"{pointer}/{name}", "unsupported",
+                             "Only over a route of the direction both the hub hears what was changed there.")
 
 
 def _switch(session: Session, route: Route, state: str) -> None:

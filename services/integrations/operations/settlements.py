@@ -24,6 +24,7 @@ from services.integrations.operations import (
     claims,
     conflicts,
     dependents,
+    disputes,
     health,
     inbound,
     measures,
@@ -66,11 +67,12 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Met:
-    """What a write met at the target, and which of its fields it kept."""
+    """What a write met at the target: which of its fields it kept, and which of those a person decides."""
 
     version: str
     body: Mapping[str, Any]
     kept: tuple[str, ...]
+    disputed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +220,9 @@ def _after_failure(outcome: Outcome, failed: Failed, now: dt.datetime, chance: C
     elif verdict.state == "blocked":
         _block_on_reference(plan, now)
     # Without their id it stays `creating`: what was begun may have left something, and nobody has looked yet.
-    if verdict.unbind and job.external_id is not None:
+    if verdict.unbind and job.external_id is not None and job.asks_if_gone:
+        move.after = "dead"
+    elif verdict.unbind and job.external_id is not None:
         plan.binding = {"state": "unbound", "external_id": None}
     return plan
 
@@ -333,6 +337,8 @@ def _remember_writes(session: Session, plans: Sequence[_Plan], now: dt.datetime)
         if o.met is not None and o.met.kept:
             found = News(external_id=external_id, version=o.met.version, record=o.met.body)
             inbound.tell_again(session, place, found, list(o.met.kept), job.local_id, now)
+        if o.met is not None and o.met.disputed:
+            disputes.changed_on_both_sides(session, place, job.local_id, o.met.disputed, now)
         if job.action == "delete":
             written.append(Written(place=place, version=inbound.GONE))
         # Of what was adopted and not merged nobody knows whose it is: the next reading tells it as it stands.
@@ -345,7 +351,12 @@ def _remember_writes(session: Session, plans: Sequence[_Plan], now: dt.datetime)
 
 
 def _make_anew(session: Session, stale: Mapping[lanes.Lane, str], now: dt.datetime) -> set[str]:
-    """Forget what these records were at the target, and export each again; return the connections concerned."""
+    """Forget what these records were at the target, and export each again; return the connections concerned.
+
+    Those of which a person is to be asked first stay as they are.
+    """
+    asked = conflicts.lost(session, stale, now)
+    stale = {lane: sent for lane, sent in stale.items() if lane not in asked}
     update_each(session, _BINDING, [
         {"connection_id": connection_id, "entity": entity, "local_id": id, "was_external_id": sent, "external_id": None,
          "state": "unbound"} for (connection_id, entity, id), sent in stale.items()],

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from services.integrations.domain import runs
 from services.integrations.domain.breaker import Breaker
 from services.integrations.domain.deliveries import CLAIMABLE, IN_FLIGHT, WAITING
-from services.integrations.models import Attempt, Binding, Connection, Cursor, Delivery, Record, Route, Run
+from services.integrations.models import Attempt, Binding, Conflict, Connection, Cursor, Delivery, Record, Route, Run
 from services.integrations.models.base import one_of
 from services.integrations.queries.statements import built_once, table_of
 
@@ -27,8 +27,8 @@ Lane = tuple[str, str, str]
 """(connection_id, entity, local_id)."""
 K = TypeVar("K", bound=tuple[str, ...])
 V = TypeVar("V")
-ATTEMPT, BINDING, CONNECTION, CURSOR, DELIVERY, RECORD, ROUTE, RUN = (
-    table_of(model).c for model in (Attempt, Binding, Connection, Cursor, Delivery, Record, Route, Run))
+ATTEMPT, BINDING, CONFLICT, CONNECTION, CURSOR, DELIVERY, RECORD, ROUTE, RUN = (
+    table_of(model).c for model in (Attempt, Binding, Conflict, Connection, Cursor, Delivery, Record, Route, Run))
 """The columns of the tables, not of the models: what is asked a hundred times a second needs no objects."""
 EVENTS, BACKGROUND = PRIORITIES = (0, 1)
 """The levels in use, first served first. A query per level keeps each a plain walk along its index."""
@@ -214,7 +214,7 @@ def _in_lanes(columns: Any, lanes: Collection[Lane]) -> sa.ColumnElement[bool]:
 
 
 def bindings(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:
-    """Return the binding of each lane that has one."""
+    """Return the binding of each lane that has one; `disputed` are the fields of its open conflict."""
     if not lanes:
         return {}
     rows = session.execute(*_bindings(*_apart(lanes))).all()
@@ -223,7 +223,10 @@ def bindings(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:
 
 @built_once
 def _bindings(connection_ids: Collection[str], entities: Collection[str], ids: Collection[str]) -> Asked:
-    return sa.select(*BINDING).where(
+    disputed = sa.select(CONFLICT.fields).where(
+        CONFLICT.connection_id == BINDING.connection_id, CONFLICT.entity == BINDING.entity,
+        CONFLICT.external_id == BINDING.external_id, sa.text("conflict.state = 'open'")).scalar_subquery()
+    return sa.select(*BINDING, disputed.label("disputed")).where(
         BINDING.connection_id.in_(connection_ids), BINDING.entity.in_(entities), BINDING.local_id.in_(ids))
 
 
@@ -321,6 +324,13 @@ def in_flight(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     if not lanes:
         return set()
     return {(row[0], row[1], row[2]) for row in session.execute(*_lanes_in(list(lanes), states=IN_FLIGHT))}
+
+
+def waiting(session: Session, lanes: Collection[Lane]) -> set[Lane]:
+    """Return those of `lanes` in which something waits to be sent."""
+    if not lanes:
+        return set()
+    return {(row[0], row[1], row[2]) for row in session.execute(*_lanes_in(list(lanes), states=WAITING))}
 
 
 def creations(session: Session, connection_id: str, entity: str) -> list[dt.datetime]:

@@ -12,7 +12,7 @@ from contracts.errors import Conflict as Refused
 from contracts.errors import InvalidTransition
 from services.integrations.engine import decisions
 from services.integrations.models import Conflict, Sighting
-from services.integrations.operations import conflicts
+from services.integrations.operations import disputes
 from services.integrations.queries import conflicts as queries
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_two_ways import connect, poll, row_of, task, told
@@ -22,7 +22,7 @@ from tests.support.two_way import TwoWayAdapter
 
 def refuse(hub: Hub, connection_id: str, external_id: str, local_id: str | None, **said: Any) -> None:
     with hub.db.write() as session:
-        conflicts.refused(session, {
+        disputes.refused(session, {
             "connection_id": connection_id, "entity": "task", "external_id": external_id, "local_id": local_id,
             "fields": ["status"], "code": "invalid_transition", "reason": "cancelled stays cancelled",
             "remote_version": "2", **said}, utcnow())

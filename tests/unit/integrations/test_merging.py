@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from services.integrations.domain.gates import barring
-from services.integrations.domain.merging import THEIRS, agreed, changed, merge, same
+from services.integrations.domain.merging import Owner, agreed, changed, is_later, merge, owners_of, same
 
 BASE = {"title": "a", "status": "open", "due_at": "2026-11-22T08:00:00Z"}
+USUAL = owners_of("task", {})
+NOON = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 
 
 def test_what_only_one_side_changed_is_kept_from_that_side() -> None:
-    merged = merge(BASE, BASE | {"status": "done"}, BASE | {"title": "b", "assignee_id": "u"}, THEIRS["task"])
+    merged = merge(BASE, BASE | {"status": "done"}, BASE | {"title": "b", "assignee_id": "u"}, USUAL)
 
     assert merged.body == BASE | {"status": "done", "title": "b", "assignee_id": "u"}
     assert merged.kept == ("status",)
@@ -19,19 +23,65 @@ def test_what_only_one_side_changed_is_kept_from_that_side() -> None:
 
 def test_what_both_changed_is_ours_unless_the_field_is_theirs() -> None:
     merged = merge(BASE, BASE | {"status": "done", "title": "theirs"}, BASE | {"status": "cancelled", "title": "ours"},
-                   THEIRS["task"])
+                   USUAL)
 
     assert (merged.body["status"], merged.body["title"], merged.kept) == ("done", "ours", ("status",))
 
 
 def test_without_a_base_every_difference_counts_as_a_change_of_both() -> None:
-    merged = merge(None, {"status": "done", "title": "theirs"}, {"status": "open", "title": "ours"}, THEIRS["task"])
+    merged = merge(None, {"status": "done", "title": "theirs"}, {"status": "open", "title": "ours"}, USUAL)
 
     assert merged.body == {"status": "done", "title": "ours"}
 
 
 def test_a_field_that_only_they_know_is_not_ours_to_send() -> None:
-    assert merge(BASE, BASE | {"colour": "red"}, BASE, ()).body == BASE
+    assert merge(BASE, BASE | {"colour": "red"}, BASE, {}).body == BASE
+
+
+@pytest.mark.parametrize(("owner", "theirs_is_later", "title", "kept", "overruled", "disputed"), [
+    ("local", True, "ours", (), ("title",), ()),
+    ("remote", False, "theirs", ("title",), (), ()),
+    ("latest", True, "theirs", ("title",), (), ()),
+    ("latest", False, "ours", (), ("title",), ()),
+    ("manual", True, "theirs", (), (), ("title",)),
+])
+def test_a_field_that_both_changed_goes_by_its_owner(
+    owner: Owner, theirs_is_later: bool, title: str, kept: tuple[str], overruled: tuple[str], disputed: tuple[str]
+) -> None:
+    merged = merge(BASE, BASE | {"title": "theirs"}, BASE | {"title": "ours"}, owners_of("task", {"title": owner}),
+                   theirs_is_later=theirs_is_later)
+
+    assert merged.body["title"] == title
+    assert (merged.kept, merged.overruled, merged.disputed) == (kept, overruled, disputed)
+
+
+@pytest.mark.parametrize("owner", ["local", "manual"])
+def test_a_field_that_one_side_alone_changed_is_nobodys_quarrel(owner: Owner) -> None:
+    owners: dict[str, Owner] = {"title": owner, "due_at": owner}
+
+    merged = merge(BASE, BASE | {"title": "theirs"}, BASE | {"due_at": None}, owners)
+
+    assert merged.body == BASE | {"title": "theirs", "due_at": None}
+    assert (merged.kept, merged.disputed) == (("title",), ())
+
+
+def test_a_field_that_is_left_stays_as_it_stands_there_and_nobody_hears_of_it() -> None:
+    merged = merge(BASE, BASE | {"title": "theirs"}, BASE | {"title": "ours", "due_at": None}, USUAL, left=["title"])
+
+    assert merged.body == BASE | {"title": "theirs", "due_at": None}
+    assert (merged.kept, merged.disputed) == ((), ())
+
+
+@pytest.mark.parametrize(("theirs", "ours", "later"), [
+    (NOON + dt.timedelta(seconds=1), NOON, True),
+    (NOON, NOON, False),
+    (NOON, NOON + dt.timedelta(seconds=1), False),
+    (None, NOON, True),
+])
+def test_at_a_tie_ours_is_the_latest_and_what_has_no_time_is_met_now(
+    theirs: dt.datetime | None, ours: dt.datetime, later: bool
+) -> None:
+    assert is_later(theirs, ours) is later
 
 
 @pytest.mark.parametrize(("one", "other", "equal"), [

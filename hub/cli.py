@@ -13,9 +13,9 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from hub import chinese, runs
-from hub.installation import ROOT, Installation
-from hub.terminal import Json, err, out, plain, print_json, verb
+from hub import ask, chinese, conflicts, connections, deliveries, runs, sync_routes
+from hub.installation import API, ROOT, Installation
+from hub.terminal import Json, err, out, plain, print_json, print_table, verb
 from hub.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ app.add_typer(parked_app, name="parked")
 adapter_app = typer.Typer(no_args_is_help=True, help="Join another system to the hub.")
 app.add_typer(adapter_app, name="adapter")
 app.add_typer(runs.app, name="runs")
+app.add_typer(connections.app, name="connections")
+app.add_typer(sync_routes.app, name="routes")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(conflicts.app, name="conflicts")
+app.command("api")(ask.api)
 
 
 def main() -> None:
@@ -121,7 +126,7 @@ def status(as_json: Json = False) -> int:
             since = row["since"].strftime("%m-%d %H:%M:%S") if row["since"] else ""
             ready = "yes" if row["ready"] else plain(str(row["missing"] or ""))
             table.add_row(row["name"], str(row["pid"] or ""), row["state"], since, ready, memory)
-        out.print(table)
+        print_table(table)
     return 0 if rows else 3
 
 
@@ -251,7 +256,7 @@ def why(
     from hub.client import asking
 
     with asking(Installation.here()) as door:
-        document = door.get(f"{why.API}/orders/{why.find(door, order)}/deliveries")
+        document = door.get(f"{API}/orders/{why.find(door, order)}/deliveries")
     arrived = why.has_arrived(document)
     if as_json:
         print_json({"ok": True, "arrived": arrived, **document})
@@ -268,11 +273,10 @@ def retry(
     as_json: Json = False,
 ) -> int:
     """Send a dead delivery again, as the record is now or as it was sent; once, however often it is asked."""
-    from hub import why
     from hub.client import asking
 
     with asking(Installation.here()) as door:
-        again = door.post(f"{why.API}/deliveries/{delivery}/retry", {"payload": "as_sent"} if as_sent else None)
+        again = door.post(f"{API}/deliveries/{delivery}/retry", {"payload": "as_sent"} if as_sent else None)
     if as_json:
         print_json({"ok": True, **again})
     else:
@@ -335,7 +339,7 @@ def parked_list(as_json: Json = False) -> int:
     for each in found:
         event = " ".join(filter(None, (each.oldest_type, each.oldest_id)))
         table.add_row(each.queue, str(each.parked), each.oldest_at or "", event, plain(each.reason or ""))
-    out.print(table)
+    print_table(table)
     if waiting:
         out.print("Mend the cause, then: hub parked return QUEUE", soft_wrap=True)
     return 3 if waiting else 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from hub.demo.door import Door, Refused
-from hub.installation import Installation
+from hub.installation import API, Installation
 from hub.trouble import Trouble
 
 PATIENCE_S = 10.0
@@ -40,3 +42,31 @@ def asking(hub: Installation) -> Iterator[Door]:
     except Refused as refused:
         other = "hub status shows what is missing" if refused.status >= 500 else "correct what it names"
         raise Trouble(f"the hub refused ({refused})", NEXT_STEPS.get(refused.status, other)) from refused
+
+
+def every(door: Door, path: str, asked: dict[str, Any], most: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the items of a list, page by page, up to `most`; what is asked as None is not asked."""
+    asked = {name: value for name, value in asked.items() if value is not None}
+    cursor, given = None, 0
+    while most is None or given < most:
+        limit = 200 if most is None else min(most - given, 200)
+        page = door.get(path, **asked, limit=limit, **({"cursor": cursor} if cursor else {}))
+        yield from page["items"]
+        given, cursor = given + len(page["items"]), page["next"]
+        if cursor is None:
+            return
+
+
+def connection_id(door: Door, connection: str) -> str:
+    """Return the id of the connection with this name or id.
+
+    Raises:
+        Trouble: there is none within reach of whoever asks.
+    """
+    try:
+        return str(uuid.UUID(connection))
+    except ValueError:
+        named = [one["id"] for one in every(door, f"{API}/connections", {}) if one["name"] == connection]
+    if not named:
+        raise Trouble(f"there is no connection {connection!r}", "hub connections list shows them")
+    return str(named[0])

@@ -14,6 +14,8 @@ from typing import Self
 from deploy.local.broker import Broker
 from hub.trouble import Trouble
 
+API = "/api/v1"
+"""Where the gateway's API begins."""
 ROOT = Path(__file__).resolve().parents[1]
 PROCESS_FILE = ROOT / "deploy" / "local" / "supervisord.conf"
 FIRST_HEALTH_PORT = 8181

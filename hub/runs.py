@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,14 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from hub.installation import Installation
-from hub.terminal import Json, err, out, plain, print_json, verb
+from hub.installation import API, Installation
+from hub.terminal import Json, err, out, plain, print_json, print_table, verb
 from hub.trouble import Trouble
 
 if TYPE_CHECKING:
     from hub.demo.door import Door
 
-API = "/api/v1"
 LOOK_EVERY_S = 1.0
 STILL_S = 60.0
 """A run that has not moved for so long may be waiting for a person."""
@@ -47,9 +45,9 @@ WHAT_NOW: Mapping[str, Mapping[str, str]] = {
 """What to do about a run, by its state."""
 STILL: Mapping[str, str] = {
     "en": "Nothing has moved for a minute. The connection may be paused, or its system away: "
-          "GET /api/v1/connections/{connection_id} says which and why, hub status whether every room runs.",
+          "hub connections show {connection_id} says which and why, hub status whether every room runs.",
     "zh-CN": "一分钟内没有进展。连接可能已暂停，或对方系统不可用："
-             "GET /api/v1/connections/{connection_id} 说明是哪一种及原因，hub status 显示各服务是否都在运行。",
+             "hub connections show {connection_id} 说明是哪一种及原因，hub status 显示各服务是否都在运行。",
 }
 SIDES: Mapping[str, str] = {"ours": "here 我方", "theirs": "there 对方"}
 AS_SENT: Mapping[str, str] = {"as_sent": "as it was sent 原发送内容", "current": "as it is now 当前内容"}
@@ -74,11 +72,11 @@ def start(
     as_json: Json = False,
 ) -> int:
     """Start a run; it goes on in the background, whether somebody watches or not."""
-    from hub.client import asking
+    from hub import client
 
-    with asking(Installation.here()) as door:
+    with client.asking(Installation.here()) as door:
         body = {"kind": kind, "entity": entity, "reason": reason, "options": _read(option), "filter": _read(filter_)}
-        run = door.post(f"{API}/connections/{_connection_id(door, connection)}/runs", body)
+        run = door.post(f"{API}/connections/{client.connection_id(door, connection)}/runs", body)
         if follow:
             return _watched(door, run, as_json=as_json)
     if as_json:
@@ -98,10 +96,10 @@ def list_(
     as_json: Json = False,
 ) -> int:
     """Show runs, newest first."""
-    from hub.client import asking
+    from hub import client
 
-    with asking(Installation.here()) as door:
-        asked = {"connection_id": _connection_id(door, connection) if connection else None, "kind": kind,
+    with client.asking(Installation.here()) as door:
+        asked = {"connection_id": client.connection_id(door, connection) if connection else None, "kind": kind,
                  "state": state, "limit": most}  # fmt: skip
         items = door.get(f"{API}/runs", **{name: value for name, value in asked.items() if value is not None})["items"]
     if as_json:
@@ -111,7 +109,7 @@ def list_(
     for run in items:
         table.add_row(run["id"], run["kind"], run["entity"], run["state"], _percent(run), _counts(run),
                       run["created_at"][:19])  # fmt: skip
-    out.print(table)
+    print_table(table)
     return 0
 
 
@@ -119,9 +117,9 @@ def list_(
 @verb
 def watch(run: RunId, as_json: Json = False) -> int:
     """Follow a run until it has ended, or asks a person. Exit code 3 when it failed or was cancelled."""
-    from hub.client import asking
+    from hub import client
 
-    with asking(Installation.here()) as door:
+    with client.asking(Installation.here()) as door:
         return _watched(door, door.get(f"{API}/runs/{run}"), as_json=as_json)
 
 
@@ -135,11 +133,11 @@ def findings(
     as_json: Json = False,
 ) -> int:
     """Show what a run has found, with the values of both sides as far as you may see them."""
-    from hub.client import asking
+    from hub import client
 
     asked = {name: value for name, value in {"kind": kind, "state": state}.items() if value is not None}
-    with asking(Installation.here()) as door:
-        found = list(_all(door, f"{API}/runs/{run}/findings", asked, most))
+    with client.asking(Installation.here()) as door:
+        found = list(client.every(door, f"{API}/runs/{run}/findings", asked, most))
     if as_json:
         print_json({"ok": True, "findings": found})
         return 0
@@ -174,10 +172,10 @@ def decide(
     as_json: Json = False,
 ) -> int:
     """Say what is to be done about a finding; it is done once the run is approved."""
-    from hub.client import asking
+    from hub import client
 
     body = {"decision": decision} | ({"external_id": external_id} if external_id else {})
-    with asking(Installation.here()) as door:
+    with client.asking(Installation.here()) as door:
         decided = door.patch(f"{API}/runs/{run}/findings/{finding}", version, body)
     if as_json:
         print_json({"ok": True, **decided})
@@ -205,9 +203,9 @@ def cancel(run: RunId, as_json: Json = False) -> int:
 
 
 def _told(path: str, body: dict[str, Any] | None, *, as_json: bool) -> int:
-    from hub.client import asking
+    from hub import client
 
-    with asking(Installation.here()) as door:
+    with client.asking(Installation.here()) as door:
         run = door.post(f"{API}/runs/{path}", body)
     if as_json:
         print_json({"ok": True, **run})
@@ -279,18 +277,6 @@ def _shown(value: Any) -> str:
     return "nothing 无" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _all(door: Door, path: str, asked: dict[str, Any], most: int | None) -> Iterator[dict[str, Any]]:
-    """Yield the items of a list, page by page, up to `most`."""
-    cursor, given = None, 0
-    while most is None or given < most:
-        limit = 200 if most is None else min(most - given, 200)
-        page = door.get(path, **asked, limit=limit, **({"cursor": cursor} if cursor else {}))
-        yield from page["items"]
-        given, cursor = given + len(page["items"]), page["next"]
-        if cursor is None:
-            return
-
-
 def _read(given: list[str] | None) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for one in given or ():
@@ -302,18 +288,3 @@ def _read(given: list[str] | None) -> dict[str, Any]:
         except ValueError:
             read[name] = value
     return read
-
-
-def _connection_id(door: Door, connection: str) -> str:
-    """Return the id of the connection with this name or id.
-
-    Raises:
-        Trouble: there is none within reach of whoever asks.
-    """
-    try:
-        return str(uuid.UUID(connection))
-    except ValueError:
-        named = [one["id"] for one in _all(door, f"{API}/connections", {}, None) if one["name"] == connection]
-    if not named:
-        raise Trouble(f"there is no connection {connection!r}", "GET /api/v1/connections lists them")
-    return str(named[0])

@@ -9,12 +9,15 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from hub import chinese
 from hub.trouble import Trouble
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 P = ParamSpec("P")
+MOST_COLUMNS = 10_000
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -43,6 +46,12 @@ def verb(body: Callable[P, int]) -> Callable[P, None]:
 def plain(text: str) -> str:
     """Keep brackets from being read as markup."""
     return text.replace("[", r"\[")
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as it is: an id that is cut off cannot be copied, nor read by the next program."""
+    width = Measurement.get(out, out.options.update(max_width=MOST_COLUMNS), table).maximum
+    Console(highlight=False, width=max(width, out.width)).print(table)
 
 
 def print_json(document: Any) -> None:

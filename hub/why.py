@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from hub.demo.door import Door
+from hub.installation import API
 from hub.terminal import plain
 from hub.trouble import Trouble
 
-API = "/api/v1"
 NEVER_SENT: Mapping[str, Mapping[str, str]] = {
     "draft": {"en": "Nothing was to be sent: the order is a draft. Confirm it.",
               "zh-CN": "尚无需发送：订单还是草稿。请先确认订单。"},
@@ -71,7 +71,7 @@ def show(out: Console, document: Mapping[str, Any], *, calls: bool = False) -> N
                   soft_wrap=True)
         _show_fate(out, one)
         for attempt in one["tries"] if calls else ():
-            _show_call(out, attempt)
+            show_call(out, attempt)
         if one["needs"] is not None:
             needed = one["needs"]
             out.print(f"  it needs {needed['entity']} {needed['local_id']}  delivery {needed['id']}", soft_wrap=True)
@@ -93,10 +93,11 @@ def _say(out: Console, sentences: Iterable[str], indent: str = "") -> None:
         out.print(f"{indent}  → {plain(sentence)}", soft_wrap=True)
 
 
-def _show_call(out: Console, attempt: Mapping[str, Any]) -> None:
+def show_call(out: Console, attempt: Mapping[str, Any], *, previews: bool = True) -> None:
+    """Print one call for a delivery, and with `previews` what was sent and answered."""
     status = f" HTTP {attempt['http_status']}" if attempt["http_status"] else ""
     out.print(f"  call {attempt['n']}, {attempt['started_at']}: {attempt['action']}, "
               f"{attempt['outcome'] or 'under way'}{status}", soft_wrap=True)
     for preview in (attempt["request_preview"], attempt["response_preview"]):
-        if preview:
+        if preview and previews:
             out.print(f"[dim]{plain(preview)}[/]", soft_wrap=True)

@@ -63,6 +63,12 @@ class Door:
         """Change the version that was read."""
         return self._call("PATCH", path, json=body, headers={"If-Match": f'"{version}"', **_key()})[1]
 
+    def ask(self, method: str, path: str, query: dict[str, Any], body: Any, version: int | None) -> dict[str, Any]:
+        """Ask anything, of the version that was read if one is named."""
+        match = {} if version is None else {"If-Match": f'"{version}"'}
+        keyed = {} if method == "GET" else _key()
+        return self._call(method, path, params=query, json=body, headers={**match, **keyed})[1]
+
     def replayed(self, path: str, key: str) -> bool:
         """Post the same again with the same key; return whether the kept answer came back."""
         headers, _ = self._call("POST", path, json=None, headers=_key(key))

@@ -59,7 +59,7 @@ def test_a_run_that_has_not_moved_for_a_minute_says_so_once_and_where_to_look(
 ) -> None:
     assert watched(monkeypatch, [run()] * 200 + [run("completed")]) == 0
     told = capsys.readouterr().err
-    assert told.count("GET /api/v1/connections/019aa001") == 2
+    assert told.count("hub connections show 019aa001") == 2
     assert [bool(CHINESE.search(line)) for line in told.splitlines() if "→" in line] == [False, True]
 
 
@@ -68,14 +68,14 @@ def test_a_run_that_moves_or_has_stood_for_less_than_a_minute_says_nothing(
 ) -> None:
     slowly = [run(seen=n) for n in range(5) for _ in range(59)]
     assert watched(monkeypatch, [*slowly, run("completed")]) == 0
-    assert "GET /api/v1/connections" not in capsys.readouterr().err
+    assert "hub connections show" not in capsys.readouterr().err
 
 
 def test_a_run_that_stands_again_says_so_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     watched(monkeypatch, [*[run()] * 70, *[run(seen=1)] * 70, run("completed")])
-    assert capsys.readouterr().err.count("GET /api/v1/connections/019aa001") == 4
+    assert capsys.readouterr().err.count("hub connections show 019aa001") == 4
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -1,0 +1,155 @@
+"""The systems that the hub works with, through the gateway: how each fares, what became of what it accepted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from hub.installation import API, Installation
+from hub.terminal import Json, out, plain, print_json, print_table, verb
+
+app = typer.Typer(no_args_is_help=True, help="Look at connected systems, check, pause and resume them.")
+
+Named = Annotated[str, typer.Argument(metavar="CONNECTION", help="Its name or id.")]
+NOT_WELL = 3
+"""Exit code of a look at a connection that does not work, or at a ledger that does not add up."""
+
+
+@app.command("list")
+@verb
+def list_(
+    adapter: Annotated[str | None, typer.Option(help="Only of this adapter.")] = None,
+    state: Annotated[str | None, typer.Option(help="active, paused or stopped.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Show every connection: what is wanted of it, what is seen, and how sure a delivery is."""
+    from hub import client
+
+    with client.asking(Installation.here()) as door:
+        found = list(client.every(door, f"{API}/connections", {"adapter": adapter, "desired_state": state}))
+    if as_json:
+        print_json({"ok": True, "connections": found})
+        return 0
+    table = Table("connection", "adapter", "wanted", "seen", "guarantee", "id", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(plain(one["name"]), one["adapter"], one["desired_state"], one["health"], one["guarantee"],
+                      one["id"])  # fmt: skip
+    print_table(table)
+    return 0
+
+
+@app.command()
+@verb
+def show(connection: Named, as_json: Json = False) -> int:
+    """Show one connection, why it is paused, and what its last check found. Exit code 3 when it does not work."""
+    one = _asked(connection)
+    well = one["desired_state"] == "active" and one["health"] == "ok"
+    if as_json:
+        print_json({"ok": True, **one})
+    else:
+        _show(one)
+    return 0 if well else NOT_WELL
+
+
+@app.command()
+@verb
+def check(connection: Named, as_json: Json = False) -> int:
+    """Ask the system whether it can be worked with: address, credential, rights, codes. Exit code 3 when not."""
+    one = _told(connection, "check")
+    found = one["check"] or one
+    if as_json:
+        print_json({**one, "ok": found["ok"]})
+    else:
+        _show_check(found)
+    return 0 if found["ok"] else NOT_WELL
+
+
+@app.command()
+@verb
+def pause(
+    connection: Named,
+    reason: Annotated[str, typer.Option(help="Why; it is shown to whoever looks, and audited.")] = "",
+    as_json: Json = False,
+) -> int:
+    """Stop new calls at once; what is to be sent waits, and nothing is lost or used up."""
+    return _stands(_told(connection, "pause", {"reason": reason}), as_json=as_json)
+
+
+@app.command()
+@verb
+def resume(connection: Named, as_json: Json = False) -> int:
+    """Let deliveries flow again; after a refused credential, once a check has passed."""
+    return _stands(_told(connection, "resume"), as_json=as_json)
+
+
+@app.command()
+@verb
+def pull(connection: Named, as_json: Json = False) -> int:
+    """Ask the system for its changes at once instead of at the next poll."""
+    asked = _told(connection, "pull")
+    if as_json:
+        print_json({"ok": True, **asked})
+    else:
+        out.print(f"asked for 已请求: {', '.join(asked['entities']) or 'nothing 无'}", soft_wrap=True)
+    return 0
+
+
+@app.command()
+@verb
+def ledger(connection: Named, as_json: Json = False) -> int:
+    """Show how much was accepted and what became of it. Exit code 3 when the sum does not add up."""
+    told = _asked(connection, "/ledger")
+    if as_json:
+        print_json({"ok": True, **told})
+    else:
+        parts = ("delivered", "skipped", "superseded", "dead", "cancelled", "open")
+        out.print(f"accepted {told['accepted']} = {' + '.join(f'{told[part]} {part}' for part in parts)}",
+                  soft_wrap=True)
+        out.print("adds up 账目相符" if told["balanced"] else "[red]does not add up 账目不符[/]: hub doctor")
+    return 0 if told["balanced"] else NOT_WELL
+
+
+def _asked(connection: str, path: str = "") -> dict[str, Any]:
+    from hub import client
+
+    with client.asking(Installation.here()) as door:
+        return door.get(f"{API}/connections/{client.connection_id(door, connection)}{path}")
+
+
+def _told(connection: str, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    from hub import client
+
+    with client.asking(Installation.here()) as door:
+        return door.post(f"{API}/connections/{client.connection_id(door, connection)}/{verb}", body)
+
+
+def _stands(one: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        print_json({"ok": True, **one})
+    else:
+        _show(one)
+    return 0
+
+
+def _show(one: dict[str, Any]) -> None:
+    colour = "green" if one["health"] == "ok" and one["desired_state"] == "active" else "yellow"
+    out.print(f"[bold]{plain(one['name'])}[/]  {one['adapter']}  [{colour}]{one['desired_state']}, {one['health']}[/]  "
+              f"{one['id']}", soft_wrap=True)  # fmt: skip
+    if one["pause_reason"]:
+        out.print(f"  paused by {plain(one['paused_by'] or 'the hub')}: {plain(one['pause_reason'])}", soft_wrap=True)
+    for sentence in (one["pause_advice"] or {}).values():
+        out.print(f"  → {plain(sentence)}", soft_wrap=True)
+    for name in ("throttled_until", "breaker_opened_at", "breaker_open_until", "last_success_at"):
+        if one[name]:
+            out.print(f"  {name.replace('_', ' ')} {one[name]}")
+    if one["check"]:
+        _show_check(one["check"])
+
+
+def _show_check(found: dict[str, Any]) -> None:
+    mark = "[green]✓[/]" if found["ok"] else "[red]✗[/]"
+    out.print(f"  {mark} checked {found['checked_at'][:19]}: {plain(found['message'])}", soft_wrap=True)
+    for problem in found["problems"]:
+        out.print(f"    {plain(problem['field'])}: {plain(problem['message'])}", soft_wrap=True)

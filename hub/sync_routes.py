@@ -1,0 +1,78 @@
+"""Which entity travels over which connection, through the gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from hub.installation import API, Installation
+from hub.terminal import Json, out, plain, print_json, print_table, verb
+from hub.trouble import Trouble
+
+if TYPE_CHECKING:
+    from hub.demo.door import Door
+
+app = typer.Typer(no_args_is_help=True, help="Look at what travels where, and switch it on and off.")
+
+Connection = Annotated[str, typer.Argument(help="Its name or id.")]
+Entity = Annotated[str, typer.Argument(help="Such as customer.")]
+
+
+@app.command("list")
+@verb
+def list_(
+    connection: Annotated[str | None, typer.Option(help="Only of this one, by name or id.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Show every route: entity, direction, whether it is on, and its mapping."""
+    from hub import client
+
+    with client.asking(Installation.here()) as door:
+        asked = {"connection_id": client.connection_id(door, connection) if connection else None}
+        found = list(client.every(door, f"{API}/routes", asked))
+        names = {one["id"]: one["name"] for one in client.every(door, f"{API}/connections", {})}
+    if as_json:
+        print_json({"ok": True, "routes": found})
+        return 0
+    table = Table("connection", "entity", "direction", "state", "mapping", "id", box=None, pad_edge=False)
+    for one in found:
+        version = one["mapping_version"]
+        table.add_row(plain(names.get(one["connection_id"], one["connection_id"])), one["entity"], one["direction"],
+                      one["state"], f"version {version}" if version else "none", one["id"])  # fmt: skip
+    print_table(table)
+    return 0
+
+
+@app.command()
+@verb
+def activate(connection: Connection, entity: Entity, as_json: Json = False) -> int:
+    """Switch a route on; refused, with every gap named, while something is missing."""
+    return _switched(connection, entity, "activate", as_json=as_json)
+
+
+@app.command()
+@verb
+def deactivate(connection: Connection, entity: Entity, as_json: Json = False) -> int:
+    """Switch a route off; what it accepted before is still delivered."""
+    return _switched(connection, entity, "deactivate", as_json=as_json)
+
+
+def _switched(connection: str, entity: str, to: str, *, as_json: bool) -> int:
+    from hub import client
+
+    with client.asking(Installation.here()) as door:
+        route = door.post(f"{API}/routes/{_route_id(door, client.connection_id(door, connection), entity)}/{to}")
+    if as_json:
+        print_json({"ok": True, **route})
+    else:
+        out.print(f"{route['entity']}  {route['direction']}  {route['state']}")
+    return 0
+
+
+def _route_id(door: Door, connection_id: str, entity: str) -> str:
+    found: list[dict[str, Any]] = door.get(f"{API}/routes", connection_id=connection_id, entity=entity)["items"]
+    if not found:
+        raise Trouble(f"the connection has no route for {entity!r}", "hub routes list shows them")
+    return str(found[0]["id"])

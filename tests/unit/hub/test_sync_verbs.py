@@ -1,0 +1,193 @@
+"""What `hub connections`, `routes`, `deliveries`, `conflicts` and `api` ask of the gateway, and say of its answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hub.cli import app
+from tests.support.scripted_http import ScriptedServer, Seen, answer
+
+ERP = "019aa001-0000-7000-8000-000000000001"
+CONNECTION = {
+    "id": ERP, "name": "erp", "adapter": "tryton", "desired_state": "active", "health": "ok",
+    "guarantee": "effectively_once", "pause_reason": None, "paused_by": None, "pause_advice": None,
+    "throttled_until": None, "breaker_opened_at": None, "breaker_open_until": None, "last_success_at": None,
+    "check": {"ok": True, "message": "ready", "problems": [], "checked_at": "2026-11-22T08:00:00.000000Z"},
+}  # fmt: skip
+PAUSED = {**CONNECTION, "desired_state": "paused", "health": "auth_failed", "pause_reason": "the key was refused",
+          "pause_advice": {"en": "Store a good key.", "zh-CN": "请保存有效的密钥。"}}  # fmt: skip
+SUMS = {"accepted": 3, "delivered": 1, "skipped": 0, "superseded": 1, "dead": 0, "cancelled": 0, "open": 1}
+
+
+class Gateway:
+    """Answers what it was told to, by method and path, and keeps what was asked."""
+
+    def __init__(self, server: ScriptedServer, home: Path) -> None:
+        self.server, self.answers = server, dict[str, Any]()
+        server.script = self._script
+        self._environ = {"HUB_HOME": str(home), "GATEWAY_LISTEN": server.url.removeprefix("http://"),
+                         "HUB_API_KEY": "a-key"}  # fmt: skip
+        self.on("GET /connections", {"items": [CONNECTION], "next": None})
+
+    def on(self, asked: str, said: Mapping[str, Any]) -> None:
+        self.answers[asked] = said
+
+    def _script(self, seen: Seen) -> Any:
+        path = seen.path.removeprefix("/api/v1").partition("?")[0]
+        return answer(body=json.dumps(self.answers[f"{seen.method} {path}"]).encode())
+
+    def hub(self, *verb: str, given: str | None = None) -> Result:
+        return CliRunner().invoke(app, verb, env=self._environ, input=given)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    with ScriptedServer() as server:
+        yield Gateway(server, tmp_path)
+
+
+def test_connections_are_listed_with_what_is_wanted_and_what_is_seen(gateway: Gateway) -> None:
+    shown = gateway.hub("connections", "list")
+    assert shown.exit_code == 0
+    assert shown.output.splitlines()[1].split() == ["erp", "tryton", "active", "ok", "effectively_once", ERP]
+
+
+def test_a_connection_that_does_not_work_says_why_and_what_to_do_in_both_languages(gateway: Gateway) -> None:
+    gateway.on(f"GET /connections/{ERP}", PAUSED)
+    shown = gateway.hub("connections", "show", "erp")
+    assert shown.exit_code == 3
+    assert "paused by the hub: the key was refused" in shown.output
+    assert "→ Store a good key." in shown.output
+    assert "→ 请保存有效的密钥。" in shown.output
+
+
+def test_a_check_that_finds_a_problem_names_it_and_ends_with_three(gateway: Gateway) -> None:
+    wrong = {"ok": False, "message": "not ready", "checked_at": "2026-11-22T08:00:00.000000Z",
+             "problems": [{"field": "/config/web_shop", "message": "there is none"}]}  # fmt: skip
+    gateway.on(f"POST /connections/{ERP}/check", {**CONNECTION, "check": wrong})
+    shown = gateway.hub("connections", "check", "erp")
+    assert (shown.exit_code, "/config/web_shop: there is none" in shown.output) == (3, True)
+
+
+@pytest.mark.parametrize(("verb", "body"), [
+    (("pause", "erp", "--reason", "year end"), {"reason": "year end"}), (("resume", ERP), None)])  # fmt: skip
+def test_pausing_and_resuming_are_one_request_by_name_or_id(
+    gateway: Gateway, verb: tuple[str, ...], body: Mapping[str, Any] | None
+) -> None:
+    gateway.on(f"POST /connections/{ERP}/{verb[0]}", CONNECTION)
+    assert gateway.hub("connections", *verb).exit_code == 0
+    asked = gateway.server.requests[-1]
+    assert (asked.method, json.loads(asked.body or b"null")) == ("POST", body)
+    assert asked.headers["idempotency-key"]
+
+
+@pytest.mark.parametrize(("balanced", "code"), [(True, 0), (False, 3)])
+def test_a_ledger_shows_its_sum_and_whether_it_adds_up(gateway: Gateway, balanced: bool, code: int) -> None:
+    gateway.on(f"GET /connections/{ERP}/ledger", {"connection_id": ERP, "balanced": balanced, **SUMS})
+    shown = gateway.hub("connections", "ledger", "erp")
+    assert shown.exit_code == code
+    sum_, _verdict = shown.output.splitlines()
+    assert sum_ == "accepted 3 = 1 delivered + 0 skipped + 1 superseded + 0 dead + 0 cancelled + 1 open"
+
+
+def test_a_connection_that_nobody_knows_is_told_with_where_to_look(gateway: Gateway) -> None:
+    said = gateway.hub("connections", "pause", "elsewhere", "--json")
+    assert said.exit_code == 1
+    told = json.loads(said.output)
+    assert told["problem"] == "there is no connection 'elsewhere'"
+    assert told["remedy"] == "hub connections list shows them"
+    assert told["zh-CN"]["remedy"] == "hub connections list 列出所有连接"
+
+
+def test_a_route_is_switched_by_its_connection_and_entity(gateway: Gateway) -> None:
+    gateway.on("GET /routes", {"items": [{"id": "019ab"}], "next": None})
+    gateway.on("POST /routes/019ab/activate", {"entity": "customer", "direction": "push", "state": "active"})
+    shown = gateway.hub("routes", "activate", "erp", "customer")
+    assert (shown.exit_code, shown.output) == (0, "customer  push  active\n")
+    assert f"connection_id={ERP}&entity=customer" in gateway.server.requests[-2].path
+
+
+def test_a_route_that_is_not_there_is_told(gateway: Gateway) -> None:
+    gateway.on("GET /routes", {"items": [], "next": None})
+    said = gateway.hub("routes", "deactivate", "erp", "task")
+    assert (said.exit_code, "no route for 'task'" in said.output) == (1, True)
+
+
+@pytest.mark.parametrize(("options", "shows"), [((), False), (("--calls",), True)])
+def test_a_delivery_is_shown_with_its_calls_and_on_request_with_what_they_said(
+    gateway: Gateway, options: tuple[str, ...], shows: bool
+) -> None:
+    gateway.on("GET /deliveries/019ac", {
+        "op": "upsert", "entity": "order", "local_id": "7", "source_version": 2, "state": "dead",
+        "error_class": "invalid", "last_error": "/lines: no such product"})  # fmt: skip
+    gateway.on("GET /deliveries/019ac/attempts", {"next": None, "items": [{
+        "n": 1, "started_at": "2026-11-22T08:00:00Z", "action": "write", "outcome": "failed", "http_status": 400,
+        "request_preview": "what was sent", "response_preview": None}]})  # fmt: skip
+    shown = gateway.hub("deliveries", "show", "019ac", *options).output
+    assert shown.splitlines()[:3] == [
+        "upsert order 7 version 2  dead (invalid)", "  /lines: no such product",
+        "  call 1, 2026-11-22T08:00:00Z: write, failed HTTP 400"]  # fmt: skip
+    assert ("what was sent" in shown) == shows
+
+
+def test_open_conflicts_are_listed_with_their_reason_and_end_with_three(gateway: Gateway) -> None:
+    gateway.on("GET /conflicts", {"next": None, "items": [{
+        "id": "019ad", "code": "shipped_after_cancelling", "entity": "order", "local_id": "7", "external_id": "11",
+        "fields": ["shipments"], "reason": "The sale has been shipped", "resolution": None}]})  # fmt: skip
+    shown = gateway.hub("conflicts", "list")
+    assert shown.exit_code == 3
+    assert shown.output.splitlines() == [
+        "shipped_after_cancelling order 7 shipments 019ad", "    The sale has been shipped"]
+    assert "state=open" in gateway.server.requests[-1].path
+
+
+def test_a_conflict_is_resolved_with_a_note(gateway: Gateway) -> None:
+    gateway.on("POST /conflicts/019ad/resolve", {"code": "edited", "state": "resolved", "resolution": "keep_local"})
+    assert gateway.hub("conflicts", "resolve", "019ad", "keep_local", "--note", "ours is right").exit_code == 0
+    assert json.loads(gateway.server.requests[-1].body) == {"resolution": "keep_local", "note": "ours is right"}
+
+
+def by_file(home: Path) -> tuple[str, str | None]:
+    (home / "body.json").write_text('{"secrets": {"key": "s3cret"}}')
+    return f"@{home / 'body.json'}", None
+
+
+def typed(_home: Path) -> tuple[str, str | None]:
+    return "@-", '{"secrets": {"key": "s3cret"}}'
+
+
+@pytest.mark.parametrize("given", [by_file, typed])
+def test_anything_can_be_asked_and_a_secret_comes_from_a_file_or_standard_input(
+    gateway: Gateway, tmp_path: Path, given: Callable[[Path], tuple[str, str | None]]
+) -> None:
+    gateway.on(f"PUT /connections/{ERP}/credential", {"version": 2})
+    body, on_input = given(tmp_path)
+    said = gateway.hub("api", "put", f"/connections/{ERP}/credential", "--body", body, given=on_input)
+    assert (said.exit_code, json.loads(said.output)) == (0, {"version": 2})
+    assert json.loads(gateway.server.requests[-1].body) == {"secrets": {"key": "s3cret"}}
+
+
+def test_a_change_names_the_version_that_was_read(gateway: Gateway) -> None:
+    gateway.on(f"PATCH /connections/{ERP}", CONNECTION)
+    gateway.hub("api", "PATCH", f"/api/v1/connections/{ERP}", "--body", '{"rate_per_s": 5}', "--version", "3")
+    assert gateway.server.requests[-1].headers["if-match"] == '"3"'
+
+
+@pytest.mark.parametrize(("verb", "problem"), [
+    (("api", "BREW", "/tea"), "'BREW' is no method"),
+    (("api", "GET", "/deliveries", "--query", "dead"), "'dead' is no NAME=VALUE"),
+    (("api", "POST", "/routes", "--body", "{"), "the body is no JSON"),
+    (("api", "POST", "/routes", "--body", "@/nowhere/at/all"), "/nowhere/at/all cannot be read"),
+])  # fmt: skip
+def test_what_cannot_be_asked_is_told_before_anything_leaves(
+    gateway: Gateway, verb: tuple[str, ...], problem: str
+) -> None:
+    said = gateway.hub(*verb)
+    assert (said.exit_code, problem in said.output) == (1, True)
+    assert gateway.server.requests == []

@@ -64,7 +64,8 @@ class Connection(Record):
 
 
 class _Limits(Request):
-    rate_per_s = fields.Float(validate=validate.Range(min=0.01, max=10_000))
+    rate_per_s = fields.Float(validate=validate.Range(min=0.01, max=10_000), metadata={
+        "description": "Requests a second, for each process; below 0.4 a call would not end in time, and is refused."})
     burst = fields.Integer(strict=True, validate=validate.Range(min=1, max=10_000))
     max_in_flight = fields.Integer(strict=True, validate=validate.Range(min=1, max=200))
 

@@ -19,6 +19,8 @@ VERSION_CONFLICT = "version_conflict"
 DEPENDENCY_MISSING = "dependency_missing"
 ADAPTER_ERROR = "adapter_error"
 GONE = "gone"
+PACED = "paced"
+"""Not the target's doing: the pace that is set for the connection leaves no room for the call."""
 UNRESOLVABLE = "unresolvable"
 AWAITING_MATCH = "awaiting_match"
 """Not a failure: the record may be there already, and a go-live matching that is under way will tell."""
@@ -67,10 +69,10 @@ def decide(failure: str, failures: int, chance: Chance, *, retry_after_s: float 
     """Return what to do.
 
     Args:
-        failure: one of `CLASSES`.
+        failure: one of `CLASSES`, or `paced`.
         failures: how many attempts have failed, this one included.
         chance: for the jitter.
-        retry_after_s: what the target asked for.
+        retry_after_s: what the target asked for; of `paced`, when a call may begin, None if one did not fit its time.
     """
     match failure:
         case "ambiguous":
@@ -81,6 +83,8 @@ def decide(failure: str, failures: int, chance: Chance, *, retry_after_s: float 
             asked_s = THROTTLE_DEFAULT_S if retry_after_s is None else retry_after_s
             pause_s = min(max(asked_s, THROTTLE_LEAST_S), THROTTLE_MOST_S)
             return Verdict("retry_wait", pause_s, uses_attempt=False, throttle_s=pause_s)
+        case "paced" if retry_after_s is not None:
+            return Verdict("retry_wait", retry_after_s, uses_attempt=False)
         case "auth":
             return Verdict("retry_wait", 0.0, uses_attempt=False, pause="auth")
         case "gone":
@@ -93,7 +97,7 @@ def decide(failure: str, failures: int, chance: Chance, *, retry_after_s: float 
             return _again(failures, chance, unbind=True)
         case "version_conflict" | "adapter_error":
             return Verdict("dead") if failures >= FEW_TRIES else _again(failures, chance)
-        case "transient":
+        case "transient" | "paced":
             return _again(failures, chance)
     return decide(ADAPTER_ERROR, failures, chance)
 

@@ -66,6 +66,10 @@ OF_THE_DEAD: Mapping[str, Words] = {
               "if it is not there, send the newest of them again; if it is, delete it there first.",
         "zh-CN": "它可能已到达，但系统无法核实。在有人到对方系统查看之前，该记录之后的更改也可能同样被搁置，"
                  "以免重复创建。请在外部系统中查看：如果没有，请重新发送其中最新的一条；如果已有，请先在对方删除，再重新发送。"},
+    failures.PACED: {
+        "en": "It takes more requests than the pace of the connection lets through within the time of a call. Raise "
+              "its rate_per_s, then send it again.",
+        "zh-CN": "所需请求数超过了连接的速率在一次调用时限内允许的数量。请提高该连接的 rate_per_s，然后重新发送。"},
     failures.ADAPTER_ERROR: {
         "en": "The adapter met something that it does not understand. Give the id of this delivery to whoever looks "
               "after the connection.",
@@ -103,6 +107,13 @@ THROTTLED: Words = {
     "zh-CN": "外部系统要求暂缓。暂缓结束后会自动发送，无需处理。"}
 
 
+PACED: Words = {
+    "en": "It waits for its turn by the pace that is set for the connection (rate_per_s). Nothing to do; if much waits "
+          "so, raise the pace as far as the external system bears.",
+    "zh-CN": "按照连接设定的速率（rate_per_s）排队等待，无需处理；"
+             "如果大量投递因此等待，请在对方系统可承受的范围内提高速率。"}
+
+
 class Standing(Protocol):
     """How a connection stands, as its row has it."""
 
@@ -135,4 +146,6 @@ def next_step(state: str, error_class: str | None, connection: Standing) -> Word
         return next((words for code, words in ADVICE.items() if code == connection.pause_code), PAUSED)
     if state == "retry_wait" and unmatched is not None:
         return unmatched
+    if state == "retry_wait" and error_class == failures.PACED:
+        return PACED
     return {"open": AWAY, "half_open": AWAY, "throttled": THROTTLED}.get(connection.health, BY_STATE[state])

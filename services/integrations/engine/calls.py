@@ -15,7 +15,7 @@ from hub_adapter.failure import ErrorClass, Invalid, NotFound
 from hub_adapter.port import Context, Remote, Write, Written
 from services.integrations.domain import failures, merging
 from services.integrations.engine.renewals import Renew
-from services.integrations.engine.targets import Target
+from services.integrations.engine.targets import Paced, Target
 from services.integrations.operations.claims import Job
 from services.integrations.operations.settlements import Failed, Met, Outcome
 
@@ -67,6 +67,8 @@ def failed_with(target: Target, error: BaseException, *, of_a_record: bool = Fal
 
     Said of a record, 410 means that the record has gone. Said of anything else it is the target itself.
     """
+    if isinstance(error, Paced):
+        return Failed(kind=failures.PACED, message=error.failure.message, retry_after_s=error.failure.retry_after_s)
     try:
         failure = target.adapter.classify(error)
     except Exception as broken:

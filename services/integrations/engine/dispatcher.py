@@ -158,6 +158,8 @@ class Dispatcher:
             target = self._target(session, connection) if free > 0 else None
             if target is None:
                 continue
+            turns = target.pace.turns()
+            room = min(room, turns)
             waits = id in doubts and not room
             if waits:
                 self._doubts.add(id)
@@ -167,7 +169,7 @@ class Dispatcher:
                 room, free = room - len(taken), free - len(taken)
             free -= room if id in hot else 0
             spare = free > 0 and not waits and target.effectively_once and slots.may_run_ahead(connection, now)
-            more = self._flights.may_wait(id, held[id] + room) if spare else 0
+            more = min(self._flights.may_wait(id, held[id] + room), turns - room) if spare else 0
             if id in hot and room + more:
                 wanted.append((id, room, more))
         return looks, wanted

@@ -24,33 +24,71 @@ from services.integrations.models import Connection
 from services.integrations.operations import credentials
 
 PACE_WAIT_S = 1.0
-"""A call waits so long at most for its turn; beyond that the whole connection waits, outside any call."""
+"""A call is begun if its first request may leave within so long; what is further away waits outside any call."""
+FOR_THE_LAST_S = 1.0
+"""Of a call's time, what is left for the request that has waited longest."""
+
+
+class Paced(RateLimited):
+    """Our own limit, not the target's: the call may begin in so many seconds, or, begun, does not fit its deadline."""
 
 
 class Pace:
-    """A token bucket: `rate_per_s` calls on average, `burst` at once."""
+    """A token bucket: `rate_per_s` requests on average, `burst` at once. Whoever waits has taken his token already."""
 
     def __init__(self, rate_per_s: float, burst: int) -> None:
         self._rate, self._burst = rate_per_s, burst
         self._tokens, self._at = float(burst), time.monotonic()
         self._lock = threading.Lock()
 
-    def admit(self) -> None:
-        """Wait for the next turn.
+    def turns(self) -> int:
+        """Return how many calls may begin now."""
+        with self._lock:
+            return max(0, int(self._filled() + PACE_WAIT_S * self._rate))
+
+    def pay(self) -> None:
+        """Let a request leave at once that waits for nobody; those after it wait the longer."""
+        with self._lock:
+            self._tokens = self._filled() - 1
+
+    def take(self, within_s: float, *, begun: bool) -> None:
+        """Wait for the turn of a call's next request.
 
         Raises:
-            RateLimited: it is too far away.
+            Paced: it is further away.
         """
         with self._lock:
-            now = time.monotonic()
-            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-            self._at = now
-            wait = max(0.0, (1 - self._tokens) / self._rate)
-            if wait > PACE_WAIT_S:
-                raise RateLimited(f"our own limit for this connection: {self._rate:g} calls a second", seconds=wait)
+            wait = max(0.0, (1 - self._filled()) / self._rate)
+            if wait > within_s:
+                told = f"our own limit for this connection: {self._rate:g} requests a second"
+                raise Paced(f"{told}; the call does not fit its time" if begun else told,
+                            seconds=None if begun else wait)
             self._tokens -= 1
         if wait:
             time.sleep(wait)
+
+    def _filled(self) -> float:
+        now = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        return self._tokens
+
+
+class Turns:
+    """The turns of one call: it is begun if the first is near, and waits for each other within its deadline."""
+
+    def __init__(self, pace: Pace, within_s: float) -> None:
+        self._pace, self._begun = pace, False
+        self._until = time.monotonic() + within_s - min(FOR_THE_LAST_S, within_s / 5)
+
+    def take(self) -> None:
+        """Wait for the next.
+
+        Raises:
+            Paced: it is too far away.
+        """
+        self._pace.take(self._until - time.monotonic() if self._begun else PACE_WAIT_S, begun=self._begun)
+        self._begun = True
 
 
 class Line:
@@ -138,11 +176,16 @@ class Target:
 
     @contextmanager
     def calling(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None],
-                traceparent: str | None = None, *, dry_run: bool = False) -> Iterator[Context]:
-        """Lend what one call of the adapter needs, until it is over; a dry run may change nothing there."""
+                traceparent: str | None = None, *, dry_run: bool = False, at_once: bool = False) -> Iterator[Context]:
+        """Lend what one call of the adapter needs, until it is over; a dry run may change nothing there.
+
+        `at_once`: it waits for no turn, because whether the target is there must not depend on what was sent before.
+        """
         trace = traceparent or telemetry.current("traceparent")
         with self.line.used() as transport:
-            http = transport.session(secrets=self.secrets.values(), total_s=deadline_s, admit=self.pace.admit,
+            turns = Turns(self.pace, min(deadline_s, transport.policy.total_s))
+            http = transport.session(secrets=self.secrets.values(), total_s=deadline_s,
+                                     admit=self.pace.pay if at_once else turns.take,
                                      observer=traced(observer, trace), traceparent=trace, dry_run=dry_run)
             yield Context(http=http, secrets=self.secrets, config=self.config, clock=clock, dry_run=dry_run,
                           deadline=clock() + dt.timedelta(seconds=deadline_s))

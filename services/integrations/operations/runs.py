@@ -30,7 +30,7 @@ log = telemetry.logger(__name__)
 
 _RUN = table_of(Run)
 BACK_OFF_S, RETRY_MOST_S = 5.0, 600.0
-WAITS = (failures.TRANSIENT, failures.AMBIGUOUS, failures.RATE_LIMITED, failures.AUTH, failures.GONE)
+WAITS = (failures.TRANSIENT, failures.AMBIGUOUS, failures.RATE_LIMITED, failures.PACED, failures.AUTH, failures.GONE)
 """Failures of the target, not of the run: it waits until they are over, however long. Any other ends it after three."""
 
 T = TypeVar("T")

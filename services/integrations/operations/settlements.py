@@ -253,7 +253,7 @@ def _block_on_reference(plan: _Plan, now: dt.datetime) -> None:
 def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: float) -> _Plan:
     job, failed = outcome.job, outcome.failed
     since = (outcome.started_at - (job.doubt_since or outcome.started_at)).total_seconds()
-    probes = job.probes + 1
+    probes = job.probes + (failed is None or failed.kind != failures.PACED)  # else nobody has been asked
     doubt = Doubt(since, probes, outcome.can_find, outcome.honours_key)
     step = failures.resolve(doubt, outcome.found or "unanswered", proof_s)
     if job.action == "write" and outcome.found == "absent":

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from chassis.database import new_id, utcnow
-from contracts.errors import Conflict
+from contracts.errors import Conflict, Invalid
 from services.integrations.domain import breaker
 from services.integrations.engine import checks
-from services.integrations.models import Record
+from services.integrations.models import Connection, Record
 from services.integrations.operations import connections, credentials
-from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub
-from tests.support.fake_target import GOOD_KEY, FakeTarget
+from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub, on_sqlite
+from tests.support.fake_target import GOOD_KEY, FakeAdapter, FakeTarget
 from tests.support.processes import eventually
 
 
@@ -282,6 +284,58 @@ def test_our_own_pace_is_kept(make_hub: Callable[..., Hub], target: FakeTarget) 
     calls = [seen.at for seen in target.seen if seen.path != "/ping"]
     assert len(calls) == 12, "a look and a write for each"
     assert (len(calls) - 2) / (max(calls) - min(calls)) <= 11
+
+
+@on_sqlite
+def test_a_write_of_three_requests_arrives_by_a_pace_of_one_in_two_seconds(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = FakeAdapter.find
+
+    def looking_twice(*asked: Any) -> Any:
+        find(*asked)
+        return find(*asked)
+
+    monkeypatch.setattr(FakeAdapter, "find", looking_twice)
+    connection_id = hub.connect(target, "customer", rate_per_s=0.5, burst=1)
+    hub.run()
+    ids = [hub.customer(), hub.customer()]
+
+    eventually(lambda: hub.ledger(connection_id).delivered >= 1, 30)
+
+    at = [seen.at for seen in target.seen if seen.path != "/ping"]
+    assert all(later - earlier >= 1.9 for earlier, later in itertools.pairwise(at))
+    connection = hub.connection(connection_id)
+    assert (connection.health, connection.throttled_until) == ("ok", None)
+    assert {attempt.error_class for id in ids for attempt in hub.attempts(id)} <= {None, "paced"}
+    assert [hub.deliveries(id)[0].attempts for id in ids] == [0, 0]
+
+
+@on_sqlite
+def test_our_own_pace_does_not_keep_a_target_that_is_back_from_being_seen(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer", rate_per_s=0.5, burst=1)
+    ago = utcnow() - dt.timedelta(seconds=1)
+    with hub.db.write() as session:
+        connection = session.get_one(Connection, connection_id)
+        connection.breaker = breaker.Breaker(open_until=ago, opened_at=ago, openings=1)
+        connection.health = "open"
+        pace = hub.engine.targets.get(session, connection).pace
+    for _ in range(20):
+        pace.pay()
+
+    hub.run()
+
+    eventually(lambda: hub.connection(connection_id).health == "half_open")
+
+
+@on_sqlite
+def test_a_pace_by_which_no_call_would_end_is_refused(hub: Hub, target: FakeTarget) -> None:
+    with pytest.raises(Invalid, match="refused"):
+        hub.connect(target, rate_per_s=0.1)
+    connection = hub.connection(hub.connect(target))
+    asked = {"id": connection.id, "expected_version": connection.version, "changes": {"rate_per_s": 0.1}}
+    with pytest.raises(Invalid, match="refused"), hub.db.write() as session:
+        connections.change(session, asked, by=ADMIN)
 
 
 def test_a_wrong_key_is_named_by_the_check(hub: Hub, target: FakeTarget) -> None:

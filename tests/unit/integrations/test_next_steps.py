@@ -15,6 +15,7 @@ from services.integrations.domain.next_steps import (
     BY_STATE,
     OF_THE_DEAD,
     OF_THE_UNMATCHED,
+    PACED,
     PAUSED,
     STOPPED,
     THROTTLED,
@@ -37,7 +38,7 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 @pytest.mark.parametrize("words", [*BY_STATE.values(), *OF_THE_DEAD.values(), *OF_THE_UNMATCHED.values(), PAUSED,
-                                   STOPPED, AWAY, THROTTLED])
+                                   STOPPED, AWAY, THROTTLED, PACED])
 def test_every_step_is_told_in_english_and_chinese(words: dict[str, str]) -> None:
     assert set(words) == {"en", "zh-CN"}
     assert CHINESE.search(words["zh-CN"])
@@ -50,7 +51,7 @@ def test_every_state_has_a_next_step() -> None:
 
 @pytest.mark.parametrize("error_class", [failures.INVALID, failures.TRANSIENT, failures.VERSION_CONFLICT,
                                          failures.NOT_FOUND, failures.DEPENDENCY_MISSING, failures.AMBIGUOUS,
-                                         failures.UNRESOLVABLE, failures.ADAPTER_ERROR])
+                                         failures.UNRESOLVABLE, failures.PACED, failures.ADAPTER_ERROR])
 def test_a_delivery_that_is_given_up_says_what_to_do_about_its_error(error_class: str) -> None:
     assert next_step("dead", error_class, WELL) == OF_THE_DEAD[error_class] != BY_STATE["dead"]
 
@@ -76,6 +77,10 @@ def test_what_waits_at_a_paused_connection_says_so_and_not_that_it_is_tried_agai
 
 def test_a_pause_says_nothing_of_what_has_arrived() -> None:
     assert next_step("delivered", None, Standing("paused", "auth")) == BY_STATE["delivered"]
+
+
+def test_what_waits_for_our_own_pace_does_not_say_that_the_other_system_asked_for_it() -> None:
+    assert next_step("retry_wait", failures.PACED, WELL) == PACED
 
 
 @pytest.mark.parametrize(("health", "words"), [("open", AWAY), ("half_open", AWAY), ("throttled", THROTTLED)])

@@ -36,6 +36,13 @@ def test_a_look_up_never_comes_early(probes: int, drawn: float) -> None:
     assert retry.PROBES_S[probes] <= wait <= 1.2 * retry.PROBES_S[probes]
 
 
+def test_our_own_pace_uses_an_attempt_only_where_a_call_did_not_fit_its_time() -> None:
+    waits, too_long = (decide("paced", 3, MIDDLE, retry_after_s=seconds) for seconds in (7.0, None))
+    assert (waits.state, waits.wait_s, waits.uses_attempt, waits.throttle_s) == ("retry_wait", 7.0, False, None)
+    assert (too_long.state, too_long.uses_attempt, too_long.throttle_s) == ("retry_wait", True, None)
+    assert decide("paced", 12, MIDDLE).state == "dead"
+
+
 @given(st.sampled_from(failures.CLASSES), st.integers(1, 50), chance, st.none() | st.floats(0, 1e9))
 def test_every_failure_ends_or_is_looked_at_again(kind: str, failed: int, drawn: float, asked: float | None) -> None:
     verdict = decide(kind, failed, lambda: drawn, retry_after_s=asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -81,11 +82,13 @@ def process_file(folder: Path, *programs: str) -> Path:
     return target
 
 
-def assert_one_line(answer: Answer, *parts: str) -> None:
+def assert_told(answer: Answer, *parts: str) -> None:
+    """A line in English and one in Chinese."""
     assert answer.code == 1, answer
-    assert answer.errors.count("\n") == 1, answer.errors
+    english, chinese = answer.errors.splitlines()
     for part in parts:
-        assert part in answer.errors
+        assert part in english
+    assert re.search(r"[\u4e00-\u9fff].*：.*[\u4e00-\u9fff]", chinese), chinese
 
 
 def downgrade(room: str, home: Path) -> None:
@@ -138,7 +141,7 @@ def test_a_first_up_serves_and_down_leaves_nothing_but_data_and_keys(hub: Comman
     assert hub.program("identity")["pid"] == other
     assert hub.program("customers")["ready"]
 
-    assert_one_line(hub("up", HUB_LOG_LEVEL="DEBUG"), "other settings", "hub down, then hub up")
+    assert_told(hub("up", HUB_LOG_LEVEL="DEBUG"), "other settings", "hub down, then hub up")
 
     killed = hub.program("customers")["pid"]
     os.kill(killed, signal.SIGKILL)
@@ -199,29 +202,29 @@ def test_a_room_that_hub_migrate_left_behind_is_started_anew_too(
     assert done == ["stop sales", "migrate sales", "migrate customers", "migrate sales"]
 
 
-# -- what keeps the hub from starting: one line, and a way out -----------------------------------------------
+# -- what keeps the hub from starting: a line in each language, and a way out ------------------------------------------
 
 
 def test_a_busy_port_is_named_with_its_holder_and_its_setting(hub: CommandLine) -> None:
     port = int(hub.env["HUB_BROKER_PORT"])
     with socket.create_server(("127.0.0.1", port)):
-        assert_one_line(hub("up"), f"port {port} of broker", f"pid {os.getpid()}", "set HUB_BROKER_PORT")
+        assert_told(hub("up"), f"port {port} of broker", f"pid {os.getpid()}", "set HUB_BROKER_PORT")
         assert f"port {port}" in hub("doctor").text
 
 
 def test_a_machine_without_rabbitmq_is_told_how_to_get_it(hub: CommandLine) -> None:
     answer = hub("up", HUB_RABBITMQ_BIN="/nonexistent")
-    assert_one_line(answer, "RabbitMQ is not installed", "bootstrap.sh", "AMQP_URI")
+    assert_told(answer, "RabbitMQ is not installed", "bootstrap.sh", "AMQP_URI")
     assert hub("doctor", HUB_RABBITMQ_BIN="/nonexistent").code == 1
 
 
 def test_a_folder_that_cannot_be_written_is_named(hub: CommandLine) -> None:
-    assert_one_line(hub("up", HUB_HOME="/dev/null/hub"), "/dev/null/hub cannot be written", "set HUB_HOME")
+    assert_told(hub("up", HUB_HOME="/dev/null/hub"), "/dev/null/hub cannot be written", "set HUB_HOME")
 
 
 def test_a_folder_too_deep_for_a_socket_is_named(hub: CommandLine, tmp_path: Path) -> None:
     deep = str(tmp_path / ("d" * 90))
-    assert_one_line(hub("up", HUB_HOME=deep), "too long a path", "set HUB_HOME")
+    assert_told(hub("up", HUB_HOME=deep), "too long a path", "set HUB_HOME")
 
 
 def test_a_full_disk_is_noticed_before_anything_starts(hub: CommandLine, tmp_path: Path) -> None:
@@ -230,14 +233,14 @@ def test_a_full_disk_is_noticed_before_anything_starts(hub: CommandLine, tmp_pat
     (stub / "sitecustomize.py").write_text(
         "import shutil\nshutil.disk_usage = lambda _: type('Usage', (), {'free': 7 * 1048576})()\n"
     )
-    assert_one_line(hub("up", PYTHONPATH=str(stub)), "has 7 MB free", "needs 500 MB", "free some space")
+    assert_told(hub("up", PYTHONPATH=str(stub)), "has 7 MB free", "needs 500 MB", "free some space")
     assert hub("doctor", PYTHONPATH=str(stub)).code == 1
 
 
 def test_a_room_that_refuses_its_settings_is_quoted(hub: CommandLine) -> None:
     # Somebody else's broker, which need not answer: settings are read before it is asked.
     refused = hub("up", MAX_WORKERS_CUSTOMERS="many", AMQP_URI="amqp://127.0.0.1:1//")
-    assert_one_line(refused, "customers does not start", "MAX_WORKERS_CUSTOMERS", "customers.log")
+    assert_told(refused, "customers does not start", "MAX_WORKERS_CUSTOMERS", "customers.log")
     checked = hub("config", "check", MAX_WORKERS_CUSTOMERS="many")
     assert checked.code == 1
     assert "MAX_WORKERS_CUSTOMERS" in checked.text
@@ -248,7 +251,7 @@ def test_a_missing_master_key_is_never_replaced_over_data_it_sealed(hub: Command
     master = MasterKey.create(hub.home / "keys" / "master.key")
     Keyring(master, DataKeys(f"sqlite:///{hub.home}/db/customers.sqlite")).prepare()
     (hub.home / "keys" / "master.key").unlink()
-    assert_one_line(hub("up"), "master key", "is missing", "customers", "restore the key")
+    assert_told(hub("up"), "master key", "is missing", "customers", "restore the key")
     assert hub("doctor").code == 1
 
 
@@ -265,5 +268,5 @@ def test_config_check_hides_secrets(hub: CommandLine) -> None:
 
 
 def test_a_room_or_sandbox_that_does_not_exist_is_refused_with_those_that_do(hub: CommandLine) -> None:
-    assert_one_line(hub("migrate", "payroll"), "payroll", "customers")
-    assert_one_line(hub("up", "--with", "tritone"), "tritone", "none")
+    assert_told(hub("migrate", "payroll"), "payroll", "customers")
+    assert_told(hub("up", "--with", "tritone"), "tritone", "none")

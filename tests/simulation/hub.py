@@ -243,7 +243,7 @@ class Hub:
         with self.lab.db.write() as session:
             connections.resume(session, {"id": self.lab.connections[name]}, by=ADMIN)
 
-    def retry_dead(self) -> None:
+    def retry_dead(self, mode: str = "current") -> None:
         """Send again whatever is dead and has nothing newer behind it; look first where the hub cannot."""
         with self.lab.db.read() as session:
             wanted = sa.select(Delivery).where(Delivery.state == "dead", Delivery.op != "append")
@@ -253,7 +253,7 @@ class Hub:
                 continue
             try:
                 with self.lab.db.write() as session:
-                    replays.retry(session, {"id": one.id}, self.clock.now(), by=ADMIN)
+                    replays.retry(session, {"id": one.id, "payload": mode}, self.clock.now(), by=ADMIN)
             except Conflict:
                 continue
 

@@ -26,7 +26,7 @@ from hub_adapter.port import CheckResult
 from services.integrations.adapters import registry
 from services.integrations.engine.targets import Targets
 from services.integrations.engine.workers import Workers
-from services.integrations.operations import connections, routes
+from services.integrations.operations import connections, payloads, routes
 from services.integrations.operations.claims import Job
 from services.integrations.operations.records import HASHED
 from services.integrations.settings import IntegrationsSettings
@@ -137,7 +137,7 @@ class Lab:
         bring_up_to_date("integrations", made)
         key_file = home / "keys" / "master.key"
         self.keyring = Keyring(MasterKey.create(key_file), DataKeys(made))
-        self.keyring.prepare([HASHED])
+        self.keyring.prepare([HASHED, payloads.HASHED])
         install_codec(WireCodec(MasterKey.load(key_file)))
         self.settings = IntegrationsSettings(room="integrations", home=home, db_uri=made)
         self.targets = Targets(self.keyring)

@@ -8,6 +8,7 @@ from typing import ClassVar, get_args
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from contracts.deliveries import REPLAY_MODES
 from services.integrations.operations.claims import Job
 from tests.simulation.broker import Publish
 from tests.simulation.hub import Hub
@@ -162,9 +163,9 @@ class Schedule(RuleBasedStateMachine):
     def a_person_pauses_or_resumes(self, name: str, pause: bool) -> None:
         (self.hub.pause if pause else self.hub.resume)(name)
 
-    @rule()
-    def a_person_sends_what_is_dead_again(self) -> None:
-        self.hub.retry_dead()
+    @rule(mode=st.sampled_from(REPLAY_MODES))
+    def a_person_sends_what_is_dead_again(self, mode: str) -> None:
+        self.hub.retry_dead(mode)
 
     @rule(name=st.sampled_from(tuple(ADAPTERS)), id=st.sampled_from(CUSTOMERS))
     def people_there_delete_a_record(self, name: str, id: str) -> None:

@@ -5,10 +5,11 @@ Everything here compares what was read; whoever reads goes page by page, and ask
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from services.integrations.domain import takeovers
 from services.integrations.domain.runs import DECISIONS
 
 Kind = Literal["missing_remote", "missing_local", "mismatch", "duplicate_remote", "stale_binding"]
@@ -134,6 +135,40 @@ def drift(counts: Mapping[str, int]) -> float:
     return sum(counts.get(kind, 0) for kind in KINDS) / max(counts.get("compared", 0), 1)
 
 
+def why_not(decision: str, kind: str, entity: str, *, local_id: str | None = None, external_id: str | None = None,
+            fields: Collection[str] = ()) -> str | None:
+    """Return why that cannot be done about a finding, and what can, for a person; None if it can.
+
+    Args:
+        decision, kind: what is wanted, about what.
+        entity: of the record.
+        local_id, external_id: ours and theirs, if there are any.
+        fields: in which it differs, where it does.
+    """
+    if decision == "quarantine" and external_id is None:
+        return "It was never there: repair brings it there, ignore leaves it"
+    if decision != "adopt":
+        return None
+    if kind == "missing_local" and (local_id is not None or entity not in takeovers.BORN):
+        return f"No {entity} is made here of this one: delete it there, or quarantine it"
+    return None if takeovers.taken(entity, fields) else f"{takeovers.refusal(entity)}, or repair it there"
+
+
+def done_about(policy: Policy, kind: str, entity: str, *, local_id: str | None, external_id: str | None,
+               fields: Collection[str], asks_if_gone: bool) -> Policy:
+    """Return what is done about a finding by itself; one that the policy cannot be carried out about is only told.
+
+    Args:
+        policy: about the kind.
+        kind, entity, local_id, external_id, fields: as `why_not`.
+        asks_if_gone: whether the route says that a person is asked about what has gone.
+    """
+    if kind == "missing_remote" and external_id is not None and policy == "repair" and asks_if_gone:
+        return "quarantine"
+    wrong = why_not(policy, kind, entity, local_id=local_id, external_id=external_id, fields=fields)
+    return policy if wrong is None else "report"
+
+
 def policies(asked: Mapping[str, str]) -> dict[Kind, Policy]:
     """Return what is done about each kind.
 
@@ -150,3 +185,14 @@ def policies(asked: Mapping[str, str]) -> dict[Kind, Policy]:
             raise WrongPolicy(f"{kind}: one of {', '.join(possible)}, not {wanted}")
         chosen[kind] = next(policy for policy in possible if policy == wanted)
     return chosen
+
+
+def require_taken_over(chosen: Mapping[Kind, Policy], entity: str) -> None:
+    """Raise where a policy would take over what the owner of the entity's records does not.
+
+    Raises:
+        WrongPolicy: with what can be done instead.
+    """
+    for kind, policy in chosen.items():
+        if policy == "adopt" and (wrong := why_not(policy, kind, entity)) is not None:
+            raise WrongPolicy(f"{kind}: {wrong}")

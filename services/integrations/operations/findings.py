@@ -14,6 +14,7 @@ from chassis.context import Subject
 from chassis.database import new_id
 from chassis.sealed import keyring_of
 from contracts.errors import Conflict, Invalid, StaleVersion
+from services.integrations.domain import reconciliation
 from services.integrations.domain.runs import DECISIONS, TO_CONFIRM
 from services.integrations.models import Finding
 from services.integrations.models.finding import sealed_detail
@@ -92,6 +93,9 @@ def decide(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict
     allowed, decision = DECISIONS.get(finding.kind, ()), request["decision"]
     if decision not in allowed:
         raise Invalid.of("/decision", "unsupported", f"About this finding can be decided: {', '.join(allowed)}.")
+    if wrong := reconciliation.why_not(decision, finding.kind, run.entity, local_id=finding.local_id,
+                                       external_id=finding.external_id, fields=finding.fields):
+        raise Invalid.of("/decision", "unsupported", f"{wrong}.")
     if decision == "link":
         finding.external_id = _linked(finding, request["external_id"])
     before = finding.state

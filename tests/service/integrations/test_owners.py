@@ -11,14 +11,14 @@ from chassis.database import utcnow
 from contracts.errors import Conflict as Refused
 from contracts.errors import Invalid
 from services.integrations.models import Conflict, Route
-from services.integrations.operations import routes
+from services.integrations.operations import disputes, routes
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_conflicts import decide
 from tests.service.integrations.test_two_ways import connect, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
 
-pytestmark = on_sqlite
-YESTERDAY, TODAY, TOMORROW = (f"2026-11-2{day}T08:00:00Z" for day in (1, 2, 3))
+TODAY, TOMORROW = "2026-11-22T08:00:00Z", "2026-11-23T08:00:00Z"
+OWNED = ("title", "description", "due_at", "priority", "status", "completed_at")
 
 
 def settle(hub: Hub, connection_id: str, **changes: Any) -> dict[str, Any]:
@@ -46,55 +46,43 @@ def synced(hub: Hub, target: FakeTarget) -> tuple[str, str]:
     return connection_id, id
 
 
-OWNERS = pytest.mark.parametrize(("owner", "theirs_at", "stands", "hears", "asked"), [
-    ("local", TOMORROW, "我们的", ["priority"], []),
-    ("remote", YESTERDAY, "他们的", ["priority", "title"], []),
-    ("latest", TOMORROW, "他们的", ["priority", "title"], []),
-    ("latest", TODAY, "我们的", ["priority"], []),
-    ("latest", YESTERDAY, "我们的", ["priority"], []),
-    ("manual", YESTERDAY, "他们的", ["priority"], [["title"]]),
-])
+def changed_on_both_sides(theirs_at: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Every field of a task with an owner of its own, changed on both sides; completed_at here, status there alone."""
+    ours = {"title": "我们的", "description": "我们的", "due_at": TODAY, "priority": "high", "completed_at": TODAY}
+    theirs = {"title": "他们的", "description": "他们的", "due_at": TOMORROW, "priority": "low", "status": "done"}
+    return ours | {"updated_at": TODAY}, theirs | {"changed_at": theirs_at}
 
 
-@OWNERS
-def test_a_write_that_meets_their_change_settles_each_field_by_its_owner(
-    hub: Hub, target: FakeTarget, synced: tuple[str, str], owner: str, theirs_at: str, stands: str, hears: list[str],
-    asked: list[list[str]]
+@pytest.mark.parametrize(("theirs_at", "latest"), [(TOMORROW, TOMORROW), (TODAY, TODAY)])
+@pytest.mark.parametrize("told_first", [False, True])
+@on_sqlite
+def test_what_both_sides_changed_goes_by_the_owner_of_the_field(
+    hub: Hub, target: FakeTarget, synced: tuple[str, str], told_first: bool, theirs_at: str, latest: str
 ) -> None:
     connection_id, id = synced
-    settle(hub, connection_id, owners={"title": owner})
-    edit(target, id, title="他们的", priority="low", changed_at=theirs_at)
-
-    task(hub, 2, id, title="我们的", progress=50, updated_at=TODAY)
+    settle(hub, connection_id, owners={"title": "local", "description": "remote", "due_at": "latest",
+                                       "priority": "manual"})
+    ours, theirs = changed_on_both_sides(theirs_at)
+    if told_first:
+        target.fail(method="PUT", entity="task", status=503)
+        task(hub, 2, id, **ours)
+        hub.until(id, "delivered", "retry_wait")
+        edit(target, id, **theirs)
+        poll(hub, connection_id)
+        hub.hurry(id)
+    else:
+        edit(target, id, **theirs)
+        task(hub, 2, id, **ours)
     hub.until(id, "delivered", "delivered")
 
     body = row_of(target, id).body
-    assert (body["title"], body["priority"], body["progress"]) == (stands, "low", 50)
-    assert [one["changed"] for one in told(hub)] == [hears]
-    assert [one.fields for one in hub.rows(Conflict)] == asked
+    assert {name: body[name] for name in OWNED} == {
+        "title": "我们的", "description": "他们的", "due_at": latest, "priority": "low", "status": "done",
+        "completed_at": TODAY}
+    heard = {name for one in told(hub) for name in one["changed"]} - {"changed_at"}
+    assert heard == {"description", "status", *(["due_at"] if theirs_at > TODAY else [])}
+    assert [(one.code, one.fields) for one in hub.rows(Conflict)] == [("changed_on_both_sides", ["priority"])]
     assert hub.ledger(connection_id).balanced
-
-
-@OWNERS
-def test_a_change_that_is_told_before_ours_was_sent_settles_each_field_by_its_owner(
-    hub: Hub, target: FakeTarget, synced: tuple[str, str], owner: str, theirs_at: str, stands: str, hears: list[str],
-    asked: list[list[str]]
-) -> None:
-    connection_id, id = synced
-    settle(hub, connection_id, owners={"title": owner})
-    target.fail(method="PUT", entity="task", status=503)
-    task(hub, 2, id, title="我们的", progress=50, updated_at=TODAY)
-    hub.until(id, "delivered", "retry_wait")
-    edit(target, id, title="他们的", priority="low", changed_at=theirs_at)
-
-    poll(hub, connection_id)
-
-    assert [set(one["changed"]) - {"changed_at"} for one in told(hub)] == [set(hears)]
-    assert [one.fields for one in hub.rows(Conflict)] == asked
-    hub.hurry(id)
-    hub.until(id, "delivered", "delivered")
-    assert row_of(target, id).body["title"] == stands
-    assert [one.fields for one in hub.rows(Conflict)] == asked
 
 
 def test_a_field_in_dispute_is_left_alone_on_both_sides_and_the_others_go_on(
@@ -120,32 +108,32 @@ def test_a_field_in_dispute_is_left_alone_on_both_sides_and_the_others_go_on(
     assert (conflict.code, conflict.fields, conflict.local_id) == ("changed_on_both_sides", ["title"], id)
 
 
-@pytest.mark.parametrize(("resolution", "sent", "stands", "hears"), [
-    ("keep_local", 1, "我们的", []),
-    ("keep_remote", 0, "他们的", [["title"]]),
-    ("dismissed", 0, "他们的", []),
-])
-def test_a_field_that_was_decided_goes_again(
-    hub: Hub, target: FakeTarget, synced: tuple[str, str], resolution: str, sent: int, stands: str,
-    hears: list[list[str]]
+@on_sqlite
+def test_a_field_that_was_decided_goes_again_however_it_was(
+    hub: Hub, target: FakeTarget, synced: tuple[str, str]
 ) -> None:
-    connection_id, id = synced
+    connection_id, _id = synced
     settle(hub, connection_id, owners={"title": "manual"})
-    edit(target, id, title="他们的")
-    task(hub, 2, id, title="我们的")
-    hub.until(id, "delivered", "delivered")
+    for resolution, sent, stands in [("keep_local", 1, "我们的"), ("keep_remote", 0, "他们的"),
+                                     ("dismissed", 0, "他们的")]:
+        hub.until(id := task(hub), "delivered")
+        edit(target, id, title="他们的")
+        task(hub, 2, id, title="我们的")
+        hub.until(id, "delivered", "delivered")
 
-    decide(hub, resolution)
+        decide(hub, resolution)
 
-    hub.until(id, *["delivered"] * (2 + sent))
-    assert row_of(target, id).body["title"] == stands
-    assert [one["changed"] for one in told(hub)] == hears
-    task(hub, 3, id, title="最后")
-    hub.until(id, *["delivered"] * (3 + sent))
-    assert row_of(target, id).body["title"] == "最后"
-    assert len(hub.rows(Conflict)) == 1
+        hub.until(id, *["delivered"] * (2 + sent))
+        assert row_of(target, id).body["title"] == stands
+        assert [one["changed"] for one in told(hub) if one["keys"]["id"] == id] == (
+            [["title"]] if resolution == "keep_remote" else [])
+        task(hub, 3, id, title="最后")
+        hub.until(id, *["delivered"] * (3 + sent))
+        assert row_of(target, id).body["title"] == "最后"
+    assert len(hub.rows(Conflict)) == 3
 
 
+@on_sqlite
 def test_a_route_shows_whose_each_field_is_and_takes_no_other(hub: Hub, target: FakeTarget) -> None:
     connection_id = connect(hub, target, "task")
 
@@ -154,35 +142,33 @@ def test_a_route_shows_whose_each_field_is_and_takes_no_other(hub: Hub, target: 
     assert shown["owners"] == {
         "completed_at": "remote", "description": "local", "due_at": "local", "priority": "local", "progress": "remote",
         "status": "local", "title": "latest"}
-    for changes, code, place in [
-            ({"owners": {"assignee_id": "remote"}}, "unknown", "/changes/owners/assignee_id"),
-            ({"owners": {"title": "remote"}, "direction": "push"}, "unsupported", "/changes/owners/title")]:
+    wrong: list[tuple[dict[str, Any], str, str]] = [
+        ({"owners": {"assignee_id": "remote"}}, "unknown", "/changes/owners/assignee_id"),
+        ({"owners": {"title": "remote"}, "direction": "push"}, "unsupported", "/changes/owners/title")]
+    for changes, code, place in wrong:
         with pytest.raises(Invalid) as refused:
             settle(hub, connection_id, **changes)
         assert [(one["code"], one["pointer"]) for one in refused.value.fields["errors"]] == [(code, place)]
     assert settle(hub, connection_id, owners={})["owners"]["status"] == "remote"
 
 
-@pytest.mark.parametrize(("on_missing", "at_first", "then", "there"), [
-    ("recreate", "retry_wait", "delivered", ["我们的"]), ("conflict", "dead", "dead", [])])
-def test_a_record_that_has_gone_there_is_made_anew_or_a_person_is_asked(
-    hub: Hub, target: FakeTarget, synced: tuple[str, str], on_missing: str, at_first: str, then: str,
-    there: list[str]
+@on_sqlite
+def test_a_record_that_has_gone_there_is_made_anew_unless_a_person_is_to_be_asked(
+    hub: Hub, target: FakeTarget, synced: tuple[str, str]
 ) -> None:
-    connection_id, id = synced
-    settle(hub, connection_id, on_missing=on_missing)
+    _connection_id, id = synced
     target.remove(row_of(target, id).id)
 
     task(hub, 2, id, title="我们的")
-    hub.until(id, "delivered", at_first)
+    hub.until(id, "delivered", "retry_wait")
     hub.hurry(id)
-    hub.until(id, "delivered", then)
+    hub.until(id, "delivered", "delivered")
 
-    assert [row.body["title"] for row in target.of("task")] == there
-    assert [one.code for one in hub.rows(Conflict)] == ["missing_remote"] * (on_missing == "conflict")
-    assert hub.ledger(connection_id).balanced
+    assert [row.body["title"] for row in target.of("task")] == ["我们的"]
+    assert hub.rows(Conflict) == []
 
 
+@on_sqlite
 def test_what_has_gone_there_is_made_anew_or_ended_here_as_a_person_decides(
     hub: Hub, target: FakeTarget, synced: tuple[str, str]
 ) -> None:
@@ -191,6 +177,8 @@ def test_what_has_gone_there_is_made_anew_or_ended_here_as_a_person_decides(
     target.remove(row_of(target, id).id)
     task(hub, 2, id, title="我们的")
     hub.until(id, "delivered", "dead")
+    assert [(one.code, one.local_id) for one in hub.rows(Conflict)] == [("missing_remote", id)]
+    assert target.of("task") == []
 
     decide(hub, "keep_local")
     hub.until(id, "delivered", "dead", "delivered")
@@ -203,24 +191,18 @@ def test_what_has_gone_there_is_made_anew_or_ended_here_as_a_person_decides(
     assert [(one["keys"]["id"], one["deleted"]) for one in told(hub)] == [(id, True)]
 
 
-@pytest.mark.parametrize(("code", "resolution", "said"), [
-    ("duplicate_remote", "keep_local", "merge or delete one of the two there"),
-    ("duplicate_remote", "keep_remote", "merge or delete one of the two there"),
-    ("stale_binding", "keep_remote", "keep_local finds it by our key"),
-    ("delete_refused", "keep_remote", "tries once more to take it away"),
-])
+@on_sqlite
 def test_a_conflict_is_not_decided_in_a_way_that_touches_another_record(
-    hub: Hub, target: FakeTarget, synced: tuple[str, str], code: str, resolution: str, said: str
+    hub: Hub, target: FakeTarget, synced: tuple[str, str]
 ) -> None:
     connection_id, id = synced
-    before, now = hub.binding(id).remote_version, utcnow()
+    before = hub.binding(id).remote_version
     with hub.db.write() as session:
-        session.add(Conflict(
-            connection_id=connection_id, entity="task", external_id="another", local_id=id, fields=[], code=code,
-            reason="", opened_at=now, updated_at=now))
+        disputes.found(session, "duplicate_remote", (connection_id, "task", "another"), id, utcnow())
 
-    with pytest.raises(Refused, match=said):
-        decide(hub, resolution)
+    for resolution in ("keep_local", "keep_remote"):
+        with pytest.raises(Refused, match="merge or delete one of the two there"):
+            decide(hub, resolution)
 
     assert (hub.binding(id).remote_version, told(hub)) == (before, [])
     decide(hub, "dismissed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from chassis.database import new_id, utcnow
 from contracts.errors import Conflict, Invalid
 from hub_adapter.failure import Invalid as Unfit
 from hub_adapter.port import Page, Remote
+from services.integrations.domain import takeovers
 from services.integrations.models import (
     Binding,
     Cursor,
@@ -25,7 +26,7 @@ from services.integrations.models import (
     Sighting,
 )
 from services.integrations.models import Conflict as ConflictRow
-from services.integrations.operations import conflicts, inbound, runs
+from services.integrations.operations import conflicts, findings, inbound, runs
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading
 from services.integrations.queries import reconciliations as queries
@@ -312,30 +313,56 @@ def test_a_record_that_cannot_stand_there_as_it_is_here_is_left_to_who_reads_the
     assert (run.state, run.counts["unsendable"], world.found(run)) == ("completed", 1, {})
 
 
+@pytest.fixture
+def taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have customers be records whose owner takes over a name that was changed there."""
+    monkeypatch.setitem(cast("dict[str, frozenset[str]]", takeovers.TAKEN), "customer", frozenset({"name"}))
+    monkeypatch.setattr(takeovers, "IN_PART", frozenset())
+
+
 @on_sqlite
-def test_what_moved_on_either_side_while_a_person_thought_about_it_is_not_taken_over_as_it_was(world: World) -> None:
-    ours_moved, still, hub = *world.ids[:2], world.hub
-    world.edit(ours_moved)
-    world.edit(still)
-    seen, strange = [world.target.put("customer", id, {"id": id, "name": "theirs"}) for id in (new_id(), new_id())]
+def test_a_record_whose_owner_would_not_take_it_over_is_not_said_to_be(world: World) -> None:
+    for kind in ("mismatch", "missing_local"):
+        with pytest.raises(Invalid) as refused:
+            world.hub.start_run(world.connection_id, "reconcile", policy={kind: "adopt"})
+        assert refused.value.fields["errors"][0]["pointer"] == "/options/policy"
+    world.edit(edited := world.ids[0])
+    never_sent = world.known()
     world.watched()
-    run = world.run(policy={"mismatch": "adopt", "missing_local": "adopt"})
-    assert Counter(row.kind for row in world.found(run).values()) == {"mismatch": 2, "missing_local": 2}
+    run = world.run(policy={"missing_remote": "quarantine"})
+    found = world.found(run)
+    assert {key: row.decision for key, row in found.items()} == {
+        ("missing_remote", never_sent): None, ("mismatch", edited): "repair"}
+
+    finding = found["mismatch", edited]
+    with pytest.raises(Invalid, match="refused"), world.hub.db.write() as session:
+        findings.decide(session, {"id": run.id, "finding_id": finding.id, "expected_version": finding.version,
+                                  "decision": "adopt"}, by=ADMIN)
+
+
+@on_sqlite
+@pytest.mark.usefixtures("taken_over")
+def test_what_moved_on_either_side_while_a_person_thought_about_it_is_not_taken_over_as_it_was(world: World) -> None:
+    ours_moved, seen, still, hub = *world.ids[:3], world.hub
+    for id in (ours_moved, seen, still):
+        world.edit(id)
+    world.watched()
+    run = world.run(policy={"mismatch": "adopt"})
 
     with hub.db.write() as session:
         session.execute(sa.update(Record).where(Record.id == ours_moved).values(version=2, seen_at=utcnow()))
-    read = News(external_id=seen.id, version="9", record={"name": "newer"})
+    read = News(external_id=world.rows[seen].id, version="9", record={"name": "newer"})
     with hub.db.write() as session:
         inbound.tell(session, world.connection_id, "customer", [read], Reading(since=utcnow(), now=utcnow()))
-    done = world.approve(run, 4)
+    done = world.approve(run, 3)
 
-    assert (done.counts["adopt"], done.counts["overtaken"]) == (2, 2)
-    assert {row.external_id for row in hub.rows(Finding, Finding.state == "done")} == {
-        world.rows[still].id, strange.id}
-    assert [row.remote_version for row in hub.rows(Sighting, Sighting.external_id == seen.id)] == ["9"]
+    assert (done.counts["adopt"], done.counts["overtaken"]) == (1, 2)
+    assert [row.local_id for row in hub.rows(Finding, Finding.state == "done")] == [still]
+    assert [row.remote_version for row in hub.rows(Sighting, Sighting.external_id == world.rows[seen].id)] == ["9"]
 
 
 @on_sqlite
+@pytest.mark.usefixtures("taken_over")
 def test_what_changed_there_again_unread_is_not_taken_over_as_it_was(world: World) -> None:
     again, gone, still, hub = *world.ids[:3], world.hub
     for id in (again, gone, still):

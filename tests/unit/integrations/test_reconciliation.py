@@ -10,12 +10,15 @@ from services.integrations.domain.reconciliation import (
     DONE_UNLESS_ASKED,
     KINDS,
     Ours,
+    Policy,
     Suspect,
     Theirs,
     WrongPolicy,
+    done_about,
     needs_approval,
     of_ours,
     policies,
+    require_taken_over,
     vanished_too_many,
 )
 
@@ -122,3 +125,32 @@ def test_each_kind_has_a_policy_and_takes_no_other_than_it_can() -> None:
     for wrong in ({"mismatch": "delete"}, {"duplicate_remote": "repair"}, {"missing": "report"}):
         with pytest.raises(WrongPolicy):
             policies(wrong)
+
+
+@pytest.mark.parametrize(("kind", "entity", "said"), [
+    ("mismatch", "customer", "is taken over: consent. Change the record here"),
+    ("mismatch", "contact", "repair it there"),
+    ("missing_local", "contact", "delete it there, or quarantine it"),
+    ("missing_local", "order", "delete it there, or quarantine it"),
+])
+def test_a_run_takes_over_only_what_the_owner_of_the_records_would(kind: str, entity: str, said: str) -> None:
+    with pytest.raises(WrongPolicy, match=said):
+        require_taken_over(policies({kind: "adopt"}), entity)
+    require_taken_over(policies({kind: "adopt"}), "task")
+
+
+@pytest.mark.parametrize(("policy", "kind", "local_id", "external_id", "fields", "done"), [
+    ("adopt", "mismatch", "a", "1", ["title", "status"], "adopt"),
+    ("adopt", "mismatch", "a", "1", ["title", "account"], "report"),
+    ("adopt", "missing_local", None, "1", [], "adopt"),
+    ("adopt", "missing_local", "a", "1", [], "report"),
+    ("quarantine", "missing_remote", "a", "1", [], "quarantine"),
+    ("quarantine", "missing_remote", "a", None, [], "report"),
+    ("repair", "missing_remote", "a", "1", [], "quarantine"),
+    ("repair", "missing_remote", "a", None, [], "repair"),
+])
+def test_a_finding_that_the_policy_does_not_fit_is_told_and_one_that_has_gone_is_asked_about(
+    policy: Policy, kind: str, local_id: str | None, external_id: str | None, fields: list[str], done: str
+) -> None:
+    assert done_about(policy, kind, "task", local_id=local_id, external_id=external_id, fields=fields,
+                      asks_if_gone=True) == done

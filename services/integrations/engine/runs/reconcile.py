@@ -71,7 +71,7 @@ def plan(session: Session, asked: Asked) -> Plan:
     if Capability.LIST_COMPLETE not in registry.load(connection.adapter).spec.capabilities:
         raise Conflict(f"{connection.name} cannot be listed whole, so nobody can tell what is missing there")
     try:
-        reconciliation.policies(asked.options["policy"])
+        reconciliation.require_taken_over(reconciliation.policies(asked.options["policy"]), entity)
     except reconciliation.WrongPolicy as error:
         raise Invalid.of("/options/policy", "unsupported", str(error)) from error
     return Plan(total=2 * walks.count(session, entity), phase="listing")
@@ -205,7 +205,9 @@ def _ask(turn: Turn) -> Step:
         if isinstance(told, str):
             counts[told] += 1
         else:
-            policy = told.decision or policies[cast("Kind", told.kind)]
+            policy = told.decision or reconciliation.done_about(
+                policies[cast("Kind", told.kind)], told.kind, run.entity, local_id=told.local_id, fields=told.fields,
+                external_id=told.external_id, asks_if_gone=run.entity in scope.sent.asking)
             found.append(replace(told, decision=None if policy == "report" else policy))
             counts[told.kind] += 1
             counts["changes"] += policy in reconciliation.COUNTED

@@ -166,13 +166,16 @@ def test_a_preview_hides_what_any_mapping_ever_made_of_a_sensitive_field(hub: Hu
 
 
 @on_sqlite
-def test_what_was_never_kept_is_refused_in_words(hub: Hub, target: FakeTarget) -> None:
+@pytest.mark.parametrize("before", [{"payload_sealed": None}, {"outcome": "not_made"}])
+def test_what_is_not_kept_or_never_left_is_refused_in_words(
+    hub: Hub, target: FakeTarget, before: dict[str, Any]
+) -> None:
     connection_id = hub.connect(target, "customer")
     hub.run()
     target.fail(method="POST", status=422)
     hub.until(id := hub.customer(), "dead")
-    with hub.db.write() as session:  # as of a call that was made before it was kept
-        session.execute(sa.update(Attempt).values(payload_sealed=None))
+    with hub.db.write() as session:
+        session.execute(sa.update(Attempt).values(**before))
 
     run = replayed(hub, connection_id, 0)
 

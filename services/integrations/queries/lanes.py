@@ -7,7 +7,7 @@ The states are literal text, because a planner matches a partial index by text, 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,7 +19,7 @@ from services.integrations.domain.breaker import Breaker
 from services.integrations.domain.deliveries import CLAIMABLE, IN_FLIGHT, WAITING
 from services.integrations.models import Attempt, Binding, Conflict, Connection, Cursor, Delivery, Record, Route, Run
 from services.integrations.models.base import one_of
-from services.integrations.queries.statements import built_once, table_of
+from services.integrations.queries.statements import built_once, keys_of, one_of_keys, table_of
 
 Asked: TypeAlias = "sa.Select[*tuple[Any, ...]]"
 """A query that is not run yet, so that a test can look at its plan."""
@@ -35,7 +35,8 @@ EVENTS, BACKGROUND = PRIORITIES = (0, 1)
 
 
 def _lane_of(one: Any, other: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(one.connection_id == other.connection_id, one.entity == other.entity,
+    # Told which connection it is, PostgreSQL would walk along all that waits for it while it has no statistics.
+    return sa.and_(one.connection_id == unindexed(other.connection_id), one.entity == other.entity,
                    one.local_id == other.local_id)
 
 
@@ -209,34 +210,26 @@ def blocked_due(now: dt.datetime, limit: int, of: Collection[str] | None = None)
     return found if of is None else _locked_of(found, of)
 
 
-def _in_lanes(columns: Any, lanes: Collection[Lane]) -> sa.ColumnElement[bool]:
-    return sa.tuple_(columns.connection_id, columns.entity, columns.local_id).in_(lanes)
+def _in_lanes(columns: Any, given: Sequence[Any], *, apart: bool) -> sa.ColumnElement[bool]:
+    return one_of_keys((columns.connection_id, columns.entity, columns.local_id), given, apart=apart)
 
 
 def bindings(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:
     """Return the binding of each lane that has one; `disputed` are the fields of its open conflict."""
     if not lanes:
         return {}
-    rows = session.execute(*_bindings(*_apart(lanes))).all()
+    given, apart = keys_of(session, lanes)
+    rows = session.execute(*_bindings(*given, apart=apart)).all()
     return _those_of(lanes, (((row.connection_id, row.entity, row.local_id), row) for row in rows))
 
 
 @built_once
-def _bindings(connection_ids: Collection[str], entities: Collection[str], ids: Collection[str]) -> Asked:
+def _bindings(connection_ids: Any, entities: Any, ids: Any, *, apart: bool) -> Asked:
     disputed = sa.select(CONFLICT.fields).where(
         CONFLICT.connection_id == BINDING.connection_id, CONFLICT.entity == BINDING.entity,
         CONFLICT.external_id == BINDING.external_id, sa.text("conflict.state = 'open'")).scalar_subquery()
     return sa.select(*BINDING, disputed.label("disputed")).where(
-        BINDING.connection_id.in_(connection_ids), BINDING.entity.in_(entities), BINDING.local_id.in_(ids))
-
-
-def _apart(keys: Collection[tuple[str, ...]]) -> list[list[str]]:
-    """Return the values of each column of some keys.
-
-    SQLite finds no index for `(a, b) IN ...`, and writing out the pairs takes longer than finding them. What is found
-    by other pairs of the same values is left out by `_those_of`.
-    """
-    return [sorted(set(values)) for values in zip(*keys, strict=True)]
+        _in_lanes(BINDING, (connection_ids, entities, ids), apart=apart))
 
 
 def _those_of(keys: Collection[K], found: Iterable[tuple[K, V]]) -> dict[K, V]:
@@ -248,45 +241,49 @@ def bound_elsewhere(session: Session, keys: Collection[Lane]) -> dict[Lane, str]
     """Return, for each (connection_id, entity, external_id) that is bound, the local id it is bound to."""
     if not keys:
         return {}
-    rows = session.execute(*_bound_to(*_apart(keys))).all()
+    given, apart = keys_of(session, keys)
+    rows = session.execute(*_bound_to(*given, apart=apart)).all()
     return _those_of(keys, (((row[0], row[1], row[2]), row[3]) for row in rows))
 
 
 @built_once
-def _bound_to(connection_ids: Collection[str], entities: Collection[str], external_ids: Collection[str]) -> Asked:
+def _bound_to(connection_ids: Any, entities: Any, external_ids: Any, *, apart: bool) -> Asked:
     named = (BINDING.connection_id, BINDING.entity, BINDING.external_id)
     return sa.select(*named, BINDING.local_id).where(
-        BINDING.connection_id.in_(connection_ids), BINDING.entity.in_(entities), BINDING.external_id.in_(external_ids))
+        one_of_keys(named, (connection_ids, entities, external_ids), apart=apart), BINDING.external_id.is_not(None))
 
 
 def records(session: Session, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Any]:
     """Return our copy of each (entity, id) that we have."""
     if not keys:
         return {}
-    rows = session.execute(*_records(*_apart(keys))).all()
+    given, apart = keys_of(session, keys)
+    rows = session.execute(*_records(*given, apart=apart)).all()
     return _those_of(keys, (((row.entity, row.id), row) for row in rows))
 
 
 @built_once
-def _records(entities: Collection[str], ids: Collection[str]) -> Asked:
-    return sa.select(*RECORD).where(RECORD.entity.in_(entities), RECORD.id.in_(ids))
+def _records(entities: Any, ids: Any, *, apart: bool) -> Asked:
+    return sa.select(*RECORD).where(one_of_keys((RECORD.entity, RECORD.id), (entities, ids), apart=apart))
 
 
 def waiting_upserts(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:
     """Return the upsert that waits in each lane, locked, so that nobody takes it meanwhile."""
     if not lanes:
         return {}
-    rows = session.execute(*_waiting_upserts(list(lanes))).all()
-    return {(row.connection_id, row.entity, row.local_id): row for row in rows}
+    given, apart = keys_of(session, lanes)
+    rows = session.execute(*_waiting_upserts(*given, apart=apart)).all()
+    return _those_of(lanes, (((row.connection_id, row.entity, row.local_id), row) for row in rows))
 
 
 @built_once
-def _waiting_upserts(lanes: Collection[Lane]) -> Asked:
+def _waiting_upserts(connection_ids: Any, entities: Any, ids: Any, *, apart: bool) -> Asked:
     return (
         sa.select(DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id, DELIVERY.state,
                   DELIVERY.attempts, DELIVERY.deferrals, DELIVERY.due_at, DELIVERY.blocked_entity, DELIVERY.blocked_id,
                   DELIVERY.deadline_at)
-        .where(_in_lanes(DELIVERY, lanes), one_of("delivery.state", WAITING), sa.text("delivery.op = 'upsert'"))
+        .where(_in_lanes(DELIVERY, (connection_ids, entities, ids), apart=apart),
+               one_of("delivery.state", WAITING), sa.text("delivery.op = 'upsert'"))
         .with_for_update()
     )
 
@@ -295,15 +292,17 @@ def waiting_deletes(session: Session, lanes: Collection[Lane]) -> dict[Lane, str
     """Return the id of the delete that waits in each lane, locked."""
     if not lanes:
         return {}
-    rows = session.execute(*_waiting_deletes(list(lanes))).all()
-    return {(row.connection_id, row.entity, row.local_id): row.id for row in rows}
+    given, apart = keys_of(session, lanes)
+    rows = session.execute(*_waiting_deletes(*given, apart=apart)).all()
+    return _those_of(lanes, (((row.connection_id, row.entity, row.local_id), row.id) for row in rows))
 
 
 @built_once
-def _waiting_deletes(lanes: Collection[Lane]) -> Asked:
+def _waiting_deletes(connection_ids: Any, entities: Any, ids: Any, *, apart: bool) -> Asked:
     return (
         sa.select(DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id)
-        .where(_in_lanes(DELIVERY, lanes), one_of("delivery.state", (*WAITING, "dead")),
+        .where(_in_lanes(DELIVERY, (connection_ids, entities, ids), apart=apart),
+               one_of("delivery.state", (*WAITING, "dead")),
                sa.text("delivery.op <> 'upsert'"), DELIVERY.op == "delete", DELIVERY.state != "dead")
         .with_for_update()
     )
@@ -311,26 +310,25 @@ def _waiting_deletes(lanes: Collection[Lane]) -> Asked:
 
 def open_lanes(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which something is open."""
-    if not lanes:
-        return set()
-    found: set[Lane] = set()
-    for states in (IN_FLIGHT, WAITING):  # an index each
-        found |= {(row[0], row[1], row[2]) for row in session.execute(*_lanes_in(list(lanes), states=states))}
-    return found
+    return in_flight(session, lanes) | waiting(session, lanes)  # an index each
 
 
 def in_flight(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which a call is on its way or in doubt."""
-    if not lanes:
-        return set()
-    return {(row[0], row[1], row[2]) for row in session.execute(*_lanes_in(list(lanes), states=IN_FLIGHT))}
+    return _those_with(session, lanes, IN_FLIGHT)
 
 
 def waiting(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which something waits to be sent."""
+    return _those_with(session, lanes, WAITING)
+
+
+def _those_with(session: Session, lanes: Collection[Lane], states: tuple[str, ...]) -> set[Lane]:
     if not lanes:
         return set()
-    return {(row[0], row[1], row[2]) for row in session.execute(*_lanes_in(list(lanes), states=WAITING))}
+    given, apart = keys_of(session, lanes)
+    rows = session.execute(*_lanes_in(*given, apart=apart, states=states))
+    return {(row[0], row[1], row[2]) for row in rows} & set(lanes)
 
 
 def creations(session: Session, connection_id: str, entity: str) -> list[dt.datetime]:
@@ -352,9 +350,9 @@ def _creations(connection_id: str, entity: str) -> Asked:
 
 
 @built_once
-def _lanes_in(lanes: Collection[Lane], *, states: tuple[str, ...]) -> Asked:
+def _lanes_in(connection_ids: Any, entities: Any, ids: Any, *, apart: bool, states: tuple[str, ...]) -> Asked:
     return (sa.select(DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id)
-            .where(_in_lanes(DELIVERY, lanes), one_of("delivery.state", states)))
+            .where(_in_lanes(DELIVERY, (connection_ids, entities, ids), apart=apart), one_of("delivery.state", states)))
 
 
 def concerned(session: Session, entity: str, local_id: str, *, routed: bool, awaited: bool) -> list[str]:

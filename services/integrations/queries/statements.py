@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
 
 P = ParamSpec("P")
 S = TypeVar("S", bound=sa.Executable)
@@ -39,3 +41,25 @@ def built_once(build: Callable[P, S]) -> Callable[P, tuple[S, dict[str, Any]]]:
 def table_of(model: Any) -> sa.Table:
     """Return the table of a model: a statement on it runs without the ORM's share."""
     return cast("sa.Table", model.__table__)
+
+
+def one_of_keys(columns: Sequence[sa.ColumnElement[Any]], given: Sequence[Any], *,
+                apart: bool) -> sa.ColumnElement[bool]:
+    """Return the condition that `columns` are one of the keys that `keys_of` gives.
+
+    For `(a, b) IN ...` SQLite finds no index, so there it is `a IN ... AND b IN ...`, and what other pairs of the same
+    values find is left to the caller. PostgreSQL joins the keys: as long as it has no statistics, of a new table or of
+    one that was restored, it takes the rows that share `a` to be one, and would walk along all of them.
+    """
+    if apart:
+        return sa.and_(*(column.in_(values) for column, values in zip(columns, given, strict=True)))
+    rows = sa.func.unnest(*(sa.cast(values, ARRAY(sa.Text)) for values in given)).table_valued(
+        *(str(column.key) for column in columns)).render_derived()
+    return sa.tuple_(*columns).in_(sa.select(*rows.c))
+
+
+def keys_of(session: Session, keys: Collection[tuple[str, ...]]) -> tuple[list[list[str]], bool]:
+    """Return the values of each column of some keys, and whether they are looked up apart."""
+    apart = session.get_bind().dialect.name == "sqlite"
+    columns = zip(*keys, strict=True)
+    return [sorted(set(values)) if apart else list(values) for values in columns], apart

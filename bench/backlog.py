@@ -40,10 +40,13 @@ def measure(database: str, many: int) -> tuple[list[Comparison], dict[str, Any]]
 
 
 def _turned(product: Product, after: list[int]) -> dict[str, list[float]]:
-    """Pause and resume, each time once so many have arrived; return how long each took, in milliseconds."""
-    took: dict[str, list[float]] = {"pause": [], "resume": []}
+    """Pause and resume, each time once so many have arrived; return how long each took, in milliseconds.
+
+    Between them the connection is read: what the way to the service and back takes meanwhile, of which a pause is more.
+    """
+    took: dict[str, list[float]] = {"read": [], "pause": [], "resume": []}
     for many in after:
         product.wait_for(many)
         for verb, times in took.items():
-            times.append(product.turn(verb))
+            times.append(product.read() if verb == "read" else product.turn(verb))
     return took

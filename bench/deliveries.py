@@ -86,6 +86,12 @@ class Product:
         self._door.ask("POST", f"{self._path}/{verb}")
         return (time.monotonic() - began) * 1000
 
+    def read(self) -> float:
+        """Read the connection; return how long that took, in milliseconds."""
+        began = time.monotonic()
+        self._door.ask("GET", self._path)
+        return (time.monotonic() - began) * 1000
+
     def fill(self, many: int) -> None:
         """Let so many deliveries wait, each for a record of its own."""
         for begin in range(0, many, PAGE):

@@ -52,9 +52,9 @@ def why_not(code: str, resolution: Resolution, entity: str, fields: Collection[s
     if resolution != "keep_remote":
         return None
     if code == MISSING_REMOTE and entity not in takeovers.ENDED:
-        return f"That a {entity} has gone there ends none here: delete it here, or dismiss the conflict"
+        return f"That this {entity} has gone there does not end it here: delete it here, or dismiss the conflict"
     if not fields and not bound and entity not in takeovers.BORN:
-        return f"A {entity} that was made there is not taken over: make it here, or delete it there"
+        return f"This {entity} was made there and is not taken over: make it here, or delete it there"
     if not takeovers.taken(entity, fields):
         return takeovers.refusal(entity) + ", or decide keep_local"
     return None

@@ -36,7 +36,7 @@ def taken(entity: str, fields: Collection[str]) -> bool:
 def refusal(entity: str) -> str:
     """Return why not all is taken over, and what to do instead, for a person."""
     some = ", ".join(sorted(TAKEN.get(entity, ()))) or "nothing"
-    return (f"Of what other systems say of a {entity} is taken over: {some}. Change the record here to what stands "
+    return (f"Of what other systems say of this {entity} is taken over: {some}. Change the record here to what stands "
             "there")
 
 

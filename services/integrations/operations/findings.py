@@ -80,7 +80,7 @@ def decide(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict
 
     Raises:
         NotFound: there is no such run or finding, or it is out of reach.
-        Conflict: the run does not await approval.
+        Conflict: the run does not await approval, or that would not take effect.
         StaleVersion: it has been decided since the caller read it.
         Invalid: nothing of the kind can be done about it, or it is not said which record to link.
     """
@@ -95,7 +95,7 @@ def decide(session: Session, request: Mapping[str, Any], *, by: Subject) -> dict
         raise Invalid.of("/decision", "unsupported", f"About this finding can be decided: {', '.join(allowed)}.")
     if wrong := reconciliation.why_not(decision, finding.kind, run.entity, local_id=finding.local_id,
                                        external_id=finding.external_id, fields=finding.fields):
-        raise Invalid.of("/decision", "unsupported", f"{wrong}.")
+        raise Conflict(wrong)
     if decision == "link":
         finding.external_id = _linked(finding, request["external_id"])
     before = finding.state

@@ -146,8 +146,8 @@ def _require_owned(spec: AdapterSpec, entity: str, direction: str, owners: Mappi
     shared = takeovers.shared(spec, entity)
     for name, owner in owners.items():
         if name not in shared:
-            raise Invalid.of(f"{pointer}/{name}", "unknown", f"Of a {entity}, the hub and {spec.name} may both change: "
-                                                             f"{', '.join(sorted(shared)) or 'nothing'}.")
+            raise Invalid.of(f"{pointer}/{name}", "unknown", f"The hub and {spec.name} may both change of each "
+                                                             f"{entity}: {', '.join(sorted(shared)) or 'nothing'}.")
         if owner != "local" and direction != "both":
             raise Invalid.of(f"{pointer}/{name}", "unsupported",
                              "Only over a route of the direction both the hub hears what was changed there.")

@@ -335,7 +335,7 @@ def test_a_record_whose_owner_would_not_take_it_over_is_not_said_to_be(world: Wo
         ("missing_remote", never_sent): None, ("mismatch", edited): "repair"}
 
     finding = found["mismatch", edited]
-    with pytest.raises(Invalid, match="refused"), world.hub.db.write() as session:
+    with pytest.raises(Conflict, match="is taken over: consent"), world.hub.db.write() as session:
         findings.decide(session, {"id": run.id, "finding_id": finding.id, "expected_version": finding.version,
                                   "decision": "adopt"}, by=ADMIN)
 

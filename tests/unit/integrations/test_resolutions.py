@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.sentences import OF_DETAILS, in_chinese
 from hub_adapter.port import Capability
 from services.integrations.adapters import registry
 from services.integrations.domain.resolutions import REASONS, Resolution, why_not
@@ -15,7 +16,7 @@ from services.integrations.domain.takeovers import TAKEN, shared
     ("duplicate_remote", "keep_remote", "task", [], True, "merge or delete one of the two"),
     ("stale_binding", "keep_remote", "task", [], True, "keep_local finds it by our key"),
     ("delete_refused", "keep_remote", "task", [], True, "tries once more"),
-    ("missing_remote", "keep_remote", "customer", [], True, "ends none here"),
+    ("missing_remote", "keep_remote", "customer", [], True, "does not end it here"),
     ("missing_local", "keep_remote", "contact", [], False, "make it here, or delete it there"),
     ("mismatch", "keep_remote", "customer", ["name", "phone"], True, "is taken over: consent. Change the record here"),
     ("mismatch", "keep_remote", "task", ["title", "account"], True, "or decide keep_local"),
@@ -58,3 +59,18 @@ def test_only_what_both_sides_write_with_care_needs_an_owner() -> None:
     assert shared(caldav, "task") == TAKEN["task"]
     assert Capability.CONDITIONAL_WRITE not in ghost.capabilities
     assert shared(ghost, "contact") == frozenset()
+
+
+@pytest.mark.parametrize(("code", "resolution", "fields", "bound"), [
+    ("duplicate_remote", "keep_local", [], True), ("duplicate_remote", "keep_remote", [], True),
+    ("stale_binding", "keep_remote", [], True), ("delete_refused", "keep_remote", [], True),
+    ("missing_remote", "keep_remote", [], True), ("missing_local", "keep_remote", [], False),
+    ("mismatch", "keep_remote", ["name"], True),
+])
+def test_a_refused_decision_is_told_in_chinese_too(
+    code: str, resolution: Resolution, fields: list[str], bound: bool
+) -> None:
+    why = why_not(code, resolution, "contact", fields, bound=bound)
+
+    assert why is not None
+    assert in_chinese(why, OF_DETAILS) is not None

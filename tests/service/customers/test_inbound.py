@@ -15,6 +15,7 @@ from chassis.database import new_id
 from contracts import customers as contract
 from contracts.envelope import Envelope
 from contracts.tasks import task_requested
+from services.integrations.domain.takeovers import TAKEN
 from tests.service.customers.desk import CALENDAR, Desk, There, person, told
 
 EIGHT = dt.datetime(2026, 11, 22, 8, tzinfo=dt.UTC)
@@ -188,6 +189,19 @@ def test_what_is_not_kept_here_is_not_ours(desk: Desk) -> None:
 
 
 # --- consent ------------------------------------------------------------------------------------------------------
+
+
+def test_integrations_offers_to_take_over_what_is_taken_over_here_and_nothing_else(desk: Desk) -> None:
+    task, contact = desk.task(), desk.contact(name="Ours")
+    theirs = DONE | {"title": "Theirs", "description": "theirs", "due_at": "2026-12-01T08:00:00Z", "priority": "high"}
+    desk.hear(There("task", task["id"]).says(1, sorted(theirs), **theirs))
+    desk.hear(There("contact", contact["id"]).says(
+        1, ["consent", "email", "name"], name="Theirs", email="theirs@example.com",
+        consent={"email": {"state": "refused", "at": None}}))
+
+    followed = desk.call(contract.GET_CONTACT, {"id": contact["id"]})
+    for entity, before, now in [("task", task, desk.read(task)), ("contact", contact, followed)]:
+        assert {name for name in now if now[name] != before[name]} - {"version", "updated_at"} == TAKEN[entity]
 
 
 def says_consent(there: There, version: int, **channels: str) -> Envelope:

@@ -1,4 +1,7 @@
-"""`/deliveries`: every change that is, was or will be on its way to an external system. Sending one again takes an idempotency key."""
+"""`/deliveries`: every change that is, was or will be on its way to an external system.
+
+Sending one again takes an idempotency key.
+"""
 
 from contracts import integrations
 from gateway.route import Route

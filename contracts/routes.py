@@ -23,6 +23,12 @@ def _owners(**kwargs: Any) -> fields.Dict:
             "its own, a conflict is opened, and the field is sent again once that is decided.")}, **kwargs)
 
 
+def _filter(**kwargs: Any) -> fields.String:
+    return fields.String(allow_none=True, validate=validate.Length(min=1, max=1000), metadata={"description": (
+        "JMESPath over our record: those for which it is true are made there, and those that they need. What stands "
+        "there is kept up to date, whatever it says. Null: every record.")}, **kwargs)
+
+
 def _on_missing(**kwargs: Any) -> fields.String:
     return fields.String(validate=OneOf(*ON_MISSING), metadata={"description": (
         "What becomes of a record that has gone there when it is to be changed: it is made anew (`recreate`), or a "
@@ -42,6 +48,7 @@ class Route(Record):
         "description": "The version of its mapping that is in force; null: records are sent as they are."})
     mapping_problem = fields.String(required=True, allow_none=True, metadata={
         "description": "Why that version, which was saved once, is used no more: nothing of the entity is sent."})
+    filter = _filter(required=True)
     owners = _owners(required=True)
     on_missing = _on_missing(required=True)
     created_at = Timestamp(required=True)
@@ -54,6 +61,7 @@ class CreateRoute(Request):
     connection_id = Identifier(required=True)
     entity = fields.String(required=True, validate=validate.Length(min=1, max=40))
     direction = fields.String(required=True, validate=OneOf(*DIRECTIONS))
+    filter = _filter(load_default=None)
     owners = _owners(load_default=dict)
     on_missing = _on_missing(load_default="recreate")
 
@@ -63,6 +71,7 @@ class RouteChanges(Request):
     name has its usual owner."""
 
     direction = fields.String(validate=OneOf(*DIRECTIONS))
+    filter = _filter()
     owners = _owners()
     on_missing = _on_missing()
 

@@ -206,6 +206,11 @@ _OVER = {"sort_by": 0, "max_by": 0, "min_by": 0, "map": 1}
 """Function → which of its arguments is the list over whose elements the other one goes."""
 
 
+def is_true(value: Any) -> bool:
+    """Tell whether a value counts as true, as JMESPath has it: 0 does, what is empty does not."""
+    return not (value is None or value is False or (isinstance(value, (str, list, dict)) and not value))
+
+
 def require_names(expression: Expression, schema: Schema) -> None:
     """Follow an expression through every branch.
 

@@ -26,6 +26,8 @@ AWAITING_MATCH = "awaiting_match"
 """Not a failure: the record may be there already, and a go-live matching that is under way will tell."""
 LEFT_OUT = "left_out"
 """Not a failure: the record may be there already, and no go-live matching has settled which one it is."""
+FILTERED = "filtered"
+"""Not a failure: the filter of the route leaves the record out."""
 
 CLASSES = (TRANSIENT, AMBIGUOUS, RATE_LIMITED, AUTH, INVALID, ALREADY_EXISTS, NOT_FOUND, VERSION_CONFLICT,
            DEPENDENCY_MISSING, ADAPTER_ERROR, GONE)

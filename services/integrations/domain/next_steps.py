@@ -88,8 +88,15 @@ OF_THE_UNMATCHED: Mapping[str, Words] = {
         "en": "Go-live matching left the record out: it may be there already, so nothing is made. Start another match "
               "run, link the record or say that it is to be created, then run a backfill.",
         "zh-CN": "上线匹配时搁置了该记录：对方可能已有，因此不会创建。请再做一次匹配，绑定它或决定创建，然后回填。"},
+    failures.FILTERED: {
+        "en": "The filter of the route leaves the record out, so it is not made there. It is once a change lets it "
+              "through, or another record that goes there needs it. If it should be there now, change the filter and "
+              "run a backfill.",
+        "zh-CN": "路由的过滤条件排除了该记录，因此不会在对方创建。"
+                 "记录变更后符合条件，或有要发送的记录依赖它时，会自动发送。"
+                 "如果现在就应发送，请修改过滤条件后回填。"},
 }
-"""Error class of a delivery whose record may be there under an id that is not known → what to do about it."""
+"""Error class of a delivery that is held back although nothing failed → what to do about it."""
 
 PAUSED: Words = {
     "en": "The connection is paused by a person; the delivery waits, uses no attempt and goes on when it is resumed.",

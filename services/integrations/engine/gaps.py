@@ -152,7 +152,7 @@ def _found(db: Database, keyring: Keyring, connection: Connection, route: Route,
         with db.read() as session:
             rows = queries.newest(session, entity, PAGE, before=before)
         for _row, state in mappings.opened(keyring, rows):
-            if barring(spec, entity, state) is None:
+            if barring(spec, entity, state) is None and sent.admits(entity, state):
                 with suppress(Unmappable):
                     gaps.looked_up_by_target(target, sent.body(entity, state, codes=gaps))
                 gaps.next_record()

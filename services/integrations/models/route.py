@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -14,7 +13,10 @@ from services.integrations.models.base import Base
 
 
 class Route(Base):
-    """entity → connection. At most one per pair, so that a change is never accepted twice for one target."""
+    """entity → connection. At most one per pair, so that a change is never accepted twice for one target.
+
+    `filter` is an expression over our record (JMESPath): whether it is made there.
+    """
 
     __tablename__ = "route"
 
@@ -24,7 +26,7 @@ class Route(Base):
     entity: Mapped[str] = mapped_column(sa.String(40))
     direction: Mapped[str] = mapped_column(sa.String(8))
     state: Mapped[str] = mapped_column(sa.String(10), default="draft")
-    filter: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    filter: Mapped[str | None] = mapped_column(Json)
     mapping_version: Mapped[int | None]
     owners: Mapped[dict[str, Owner] | None] = mapped_column(
         Json, comment="field -> whose it is where both sides changed it, as far as it is said")

@@ -20,7 +20,7 @@ from services.integrations.adapters import registry
 from services.integrations.domain import canonical, mapping_checks
 from services.integrations.domain import mapping as mappings
 from services.integrations.domain.codes import Lookup
-from services.integrations.domain.expressions import Codes
+from services.integrations.domain.expressions import Codes, Expression, ExpressionError, is_true, parse
 from services.integrations.domain.merging import Owner
 from services.integrations.domain.plain_yaml import Fault, Faulty
 from services.integrations.models import CodeTable, Connection, MappingVersion, Route
@@ -42,6 +42,7 @@ class InForce:
         tables: our code → theirs, by table.
         unusable: why the mapping of an entity, which was saved once, is used no more; such records are not sent.
         owners: entity → field → whose it is, as far as its route says.
+        filters: by entity, which records are made there.
         asking: entities of which a person is asked if a record has gone there.
     """
 
@@ -50,6 +51,7 @@ class InForce:
     unusable: dict[str, str] = field(default_factory=dict)
     owners: dict[str, Mapping[str, Owner]] = field(default_factory=dict)
     asking: set[str] = field(default_factory=set)
+    filters: dict[str, Expression] = field(default_factory=dict)
 
     def take(self, entity: str, text: str, target: Mapping[str, Any] | None) -> None:
         """Put a mapping in force that was saved at some time; `target` is the schema of what is taken there."""
@@ -77,10 +79,26 @@ class InForce:
         """
         if entity in self.unusable:
             raise mappings.Unmappable("", self.unusable[entity])
+        try:
+            self._filtered(entity, record)
+        except ExpressionError as error:
+            raise mappings.Unmappable("filter", str(error)) from error
         mapping = self.mappings.get(entity)
         if mapping is None:
             return record
         return mapping.body(record, codes or Lookup(self.tables), creating=creating)
+
+    def admits(self, entity: str, record: Mapping[str, Any]) -> bool:
+        """Tell whether a record that is not there yet is to be made there; one that a filter fails on is, as the
+        failure is told by `body`."""
+        try:
+            return is_true(self._filtered(entity, record))
+        except ExpressionError:
+            return True
+
+    def _filtered(self, entity: str, record: Mapping[str, Any]) -> Any:
+        chosen = self.filters.get(entity)
+        return chosen is None or chosen.value(record, Lookup(self.tables))
 
     def once(self, entity: str) -> frozenset[str]:
         """Return the fields that are left as they stand there once a record is bound."""
@@ -137,6 +155,8 @@ def _read(session: Session, connections: Collection[Connection]) -> dict[str, In
             found[row.connection_id].tables[row.name] = json.loads(row.text)
         elif row.kind == "owners":
             found[row.connection_id].owners[row.name] = json.loads(row.text)
+        elif row.kind == "filter":
+            found[row.connection_id].filters[row.name] = parse(json.loads(row.text))
         elif row.kind == "asking":
             found[row.connection_id].asking.add(row.name)
         else:
@@ -167,5 +187,6 @@ def _rows(connection_ids: Collection[str]) -> sa.CompoundSelect[Any]:
         sa.select(_ROUTE.c.connection_id, sa.literal_column(f"'{kind}'"), _ROUTE.c.entity, sa.cast(said, sa.Text))
         .where(_ROUTE.c.connection_id.in_(connection_ids), where)
         for kind, said, where in (("owners", _ROUTE.c.owners, _ROUTE.c.owners.is_not(None)),
+                                  ("filter", _ROUTE.c.filter, _ROUTE.c.filter.is_not(None)),
                                   ("asking", _ROUTE.c.on_missing, _ROUTE.c.on_missing == "conflict"))]
     return sa.union_all(texts, tables, *of_route)

@@ -21,7 +21,7 @@ from services.integrations.domain.gates import barring
 from services.integrations.domain.mapping import ALWAYS, Unmappable
 from services.integrations.domain.merging import Owner
 from services.integrations.models import Attempt, Binding, Connection, Delivery, Route
-from services.integrations.operations import announcements, dependents, intake, payloads, records, snapshots
+from services.integrations.operations import announcements, dependents, filters, intake, payloads, records, snapshots
 from services.integrations.operations.bodies import InForce, in_force
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.leases import Move, write_back
@@ -151,10 +151,12 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     jobs: list[Job] = []
     moves: list[Move] = []
     missing: set[lanes.Lane] = set()
+    unsent = filters.left_out(session, taken, {id: state for id, (_copy, state) in bodies.items()}, bound, mapped)
     for row in taken:
         absent = [need for need in needs.get(row.id, ()) if not _is_bound(bound.get((row.connection_id, *need)))]
-        job = _unmatched(row, bound.get(_lane(row)), by_id[row.connection_id], now) or _job(
-            row, bound, bodies.get(row.id), needs.get(row.id, ()), specs[row.connection_id])
+        job = _end(row, "skipped", "the route's filter leaves it out", failures.FILTERED) if row.id in unsent else (
+            _unmatched(row, bound.get(_lane(row)), by_id[row.connection_id], now) or _job(
+                row, bound, bodies.get(row.id), needs.get(row.id, ()), specs[row.connection_id]))
         if isinstance(job, Move):
             moves.append(job)
         elif absent and job.action != "delete":

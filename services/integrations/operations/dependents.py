@@ -18,6 +18,13 @@ from services.integrations.queries.statements import built_once, table_of
 _DELIVERY = table_of(Delivery)
 
 
+def awaited(session: Session, wanted: Collection[lanes.Lane]) -> set[lanes.Lane]:
+    """Return those of these lanes whose record something waits for."""
+    columns = _DELIVERY.c
+    asked = sa.select(columns.connection_id, columns.blocked_entity, columns.blocked_id).where(_blocked_on(wanted))
+    return {(row.connection_id, row.blocked_entity, row.blocked_id) for row in session.execute(asked)}
+
+
 def release(session: Session, bound: Collection[lanes.Lane], now: dt.datetime) -> set[str]:
     """Let go what was blocked on records that are there now; return the connections concerned."""
     if not bound:

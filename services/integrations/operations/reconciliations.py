@@ -108,17 +108,19 @@ def sides(session: Session, keyring: Keyring, scope: Scope, local_ids: Collectio
         with_a_person = ((last is not None and last.state == "dead") or external_id in disputed
                          or (binding is not None and binding.state == "conflict"))
         unreadable = copy is not None and states.get(id) is None
-        ours = Ours(local_id=id, external_id=external_id, wanted=_wanted(scope, copy, states.get(id), last),
+        ours = Ours(local_id=id, external_id=external_id,
+                    wanted=_wanted(scope, copy, states.get(id), last, stands=external_id is not None),
                     settled=not (id in under_way or moved or forgotten or with_a_person or unreadable))
         found[id] = Side(ours=ours, version=copy.version if copy else 0, state=states.get(id) or {}, binding=binding,
                          account=accounts.get(id), last=last)
     return found
 
 
-def _wanted(scope: Scope, copy: Any, state: Mapping[str, Any] | None, last: Any) -> bool:
+def _wanted(scope: Scope, copy: Any, state: Mapping[str, Any] | None, last: Any, *, stands: bool) -> bool:
     if copy is None or copy.deleted or (last is not None and last.op == "delete"):
         return False
-    return state is not None and barring(scope.spec, scope.entity, state) is None
+    return state is not None and barring(scope.spec, scope.entity, state) is None and (
+        stands or scope.sent.admits(scope.entity, state))
 
 
 def _accounts(session: Session, scope: Scope, states: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:

@@ -16,7 +16,8 @@ from contracts.routes import Route as Told
 from contracts.schema import instance_of
 from hub_adapter.port import AdapterSpec
 from services.integrations.adapters import registry
-from services.integrations.domain import merging, takeovers
+from services.integrations.domain import canonical, expressions, merging, takeovers
+from services.integrations.domain.expressions import ExpressionError
 from services.integrations.domain.merging import Owner
 from services.integrations.models import Connection, Route
 from services.integrations.operations import bodies, mappings, pulls, readiness
@@ -58,13 +59,15 @@ def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
     _require_carried(spec, entity, direction)
     owners, on_missing = request.get("owners") or {}, request.get("on_missing", "recreate")
     _require_owned(spec, entity, direction, owners)
+    chosen = request.get("filter")
+    _require_filter(entity, chosen)
     if session.scalar(sa.select(Route.id).where(Route.connection_id == connection.id, Route.entity == entity)):
         raise AlreadyExists(f"{connection.name} has a route for {entity}: change its direction", entity=entity)
     now = now_of(session)
     route = Route(id=new_id(), connection_id=connection.id, entity=entity, direction=direction, created_by=by.id,
-                  created_at=now, updated_at=now, owners=owners or None, on_missing=on_missing)
+                  created_at=now, updated_at=now, owners=owners or None, on_missing=on_missing, filter=chosen)
     session.add(route)
-    if owners or on_missing == "conflict":
+    if owners or chosen is not None or on_missing == "conflict":
         mappings.changed(connection)
     session.flush()
     return route
@@ -85,7 +88,7 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
     route = routes.get(session, request["id"], by, "create", locked=True)
     if route.version != request["expected_version"]:
         raise StaleVersion("The route has changed since you read it", version=route.version)
-    before = {name: getattr(route, name) for name in ("direction", "owners", "on_missing")}
+    before = {name: getattr(route, name) for name in ("direction", "filter", "owners", "on_missing")}
     after = before | request["changes"]
     after["owners"] = after["owners"] or None
     if after == before:
@@ -93,6 +96,7 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
     spec = registry.load(connection.adapter).spec
     _require_carried(spec, route.entity, after["direction"], "/changes/direction")
     _require_owned(spec, route.entity, after["direction"], after["owners"] or {}, "/changes/owners")
+    _require_filter(route.entity, after["filter"], "/changes/filter")
     trail.before(session, **{name: before[name] for name in before if before[name] != after[name]})
     for name, value in after.items():
         setattr(route, name, value)
@@ -151,6 +155,15 @@ def _require_owned(spec: AdapterSpec, entity: str, direction: str, owners: Mappi
         if owner != "local" and direction != "both":
             raise Invalid.of(f"{pointer}/{name}", "unsupported",
                              "Only over a route of the direction both the hub hears what was changed there.")
+
+
+def _require_filter(entity: str, chosen: str | None, pointer: str = "/filter") -> None:
+    if chosen is None:
+        return
+    try:
+        expressions.require_names(expressions.parse(chosen), canonical.of_entity(entity))
+    except ExpressionError as error:
+        raise Invalid.of(pointer, "expression", f"Character {error.offset + 1}: {error}.") from error
 
 
 def _switch(session: Session, route: Route, state: str) -> None:

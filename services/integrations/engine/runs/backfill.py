@@ -24,7 +24,8 @@ from services.integrations.domain.deliveries import is_stale
 from services.integrations.domain.gates import barring
 from services.integrations.engine.turns import Asked, CannotGoOn, Turn
 from services.integrations.models import Connection
-from services.integrations.operations import intake, records
+from services.integrations.operations import bodies, intake, records
+from services.integrations.operations.bodies import InForce
 from services.integrations.operations.locks import lock
 from services.integrations.operations.runs import Plan, Step
 from services.integrations.queries import lanes, runs, walks
@@ -92,12 +93,13 @@ def _accept(connection_id: str, entity: str, ids: Sequence[str], session: Sessio
     rows = session.execute(*walks.locked(entity, list(ids))).all()
     connection = lock(session, [connection_id])[connection_id]
     spec, places = registry.load(connection.adapter).spec, {(connection_id, entity, row.id) for row in rows}
+    sent = bodies.of(session, connection)
     bound, under_way = lanes.bindings(session, places), lanes.open_lanes(session, places)
     counts: Counter[str] = Counter()
     plans = []
     for row in rows:
         lane = (connection_id, entity, row.id)
-        fate = "under_way" if lane in under_way else _fate(session, spec, row, bound.get(lane))
+        fate = "under_way" if lane in under_way else _fate(session, spec, sent, row, bound.get(lane))
         counts[fate] += 1
         if fate == "accepted":
             plans.append(intake.plan(*lane, "upsert", row.version, now)
@@ -106,7 +108,7 @@ def _accept(connection_id: str, entity: str, ids: Sequence[str], session: Sessio
     return dict(counts)
 
 
-def _fate(session: Session, spec: AdapterSpec, row: Any, binding: Any) -> str:
+def _fate(session: Session, spec: AdapterSpec, sent: InForce, row: Any, binding: Any) -> str:
     if row.deleted:
         return "deleted"
     if binding is not None and binding.state == "conflict":
@@ -114,12 +116,12 @@ def _fate(session: Session, spec: AdapterSpec, row: Any, binding: Any) -> str:
     stands = binding is not None and binding.external_id is not None
     if stands and is_stale(row.version, binding.acked_version):
         return "up_to_date"
-    return "withheld" if not stands and _is_barred(session, spec, row) else "accepted"
+    return "withheld" if not stands and _is_barred(session, spec, sent, row) else "accepted"
 
 
-def _is_barred(session: Session, spec: AdapterSpec, row: Any) -> bool:
+def _is_barred(session: Session, spec: AdapterSpec, sent: InForce, row: Any) -> bool:
     """Tell whether a record may not stand there; of one that does not open, its delivery tells."""
-    if row.entity not in spec.consent and row.entity not in spec.accounts:
+    if not {row.entity} & {*spec.consent, *spec.accounts, *sent.filters}:
         return False
     state = records.opened(keyring_of(session), row)
-    return state is not None and barring(spec, row.entity, state) is not None
+    return state is not None and (barring(spec, row.entity, state) is not None or not sent.admits(row.entity, state))

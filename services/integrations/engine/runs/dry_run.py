@@ -148,8 +148,10 @@ def _looked_at(turn: Turn, spec: AdapterSpec, sent: InForce, ours: _Ours) -> tup
     if ours.state is None:
         return _told(ours, "refused", detail={"reason": "our copy of the record does not open"})
     barred = barring(spec, ours.row.entity, ours.state)
+    away = ours.binding is None or ours.binding.state in ("unbound", "tombstoned")
+    if away and not sent.admits(ours.row.entity, ours.state):
+        return "withheld", None
     if barred is not None:
-        away = ours.binding is None or ours.binding.state in ("unbound", "tombstoned")
         return ("withheld", None) if away else _told(ours, "withdraw", detail={"reason": barred.reason})
     try:
         theirs = turn.ask(partial(_both_sides, sent, ours), dry_run=True)

@@ -113,7 +113,7 @@ def test_what_may_have_arrived_is_sent_again_only_by_whoever_names_its_class_pag
     monkeypatch.setattr(replay, "PAGE", 2)
     hub.run()
     hub.start(hub.engine.runner)
-    target.fail(method="POST", drop="after", times=3)
+    target.fail(method="POST", drop="before", times=3)
     ids = [hub.customer() for _ in range(3)]
     for id in ids:
         hub.until(id, "dead")

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from contracts.schema import ById, Identifier, OneOf, PageRequest, Record, Request, Timestamp
+from contracts.schema import ById, Identifier, OneOf, PageRequest, Record, Request, Text, Timestamp
 
 DIRECTIONS = ("push", "pull", "both")
 OWNERS = ("local", "remote", "latest", "manual")
@@ -111,7 +111,15 @@ class ActivatedRoute(Route):
 
 class ActivateRoute(ById):
     """Switches a route on. Refused with every gap named (`gaps`) until the connection has been checked and is ready,
-    while its mapping cannot be used, and while records use codes that its code tables lack."""
+    while its mapping cannot be used, and while records use codes that its code tables lack.
+
+    One that has never pushed customers or contacts is refused (`needs`: `match`) while the target has such records and
+    no match run over them has been completed; with `without_matching`, and a `reason`, it is not.
+    """
+
+    without_matching = fields.Boolean(load_default=False, metadata={
+        "description": "Nothing there can be a record of ours: it takes a `reason`."})
+    reason = Text(load_default="", most=500)
 
 
 class DeactivateRoute(ById):

@@ -47,9 +47,17 @@ def list_(
 
 @app.command()
 @verb
-def activate(connection: Connection, entity: Entity, as_json: Json = False) -> int:
+def activate(
+    connection: Connection,
+    entity: Entity,
+    without_matching: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Why nothing there can be a record of ours.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
     """Switch a route on; refused, with every gap named, while something is missing."""
-    return _switched(connection, entity, "activate", as_json=as_json)
+    told = {"without_matching": True, "reason": without_matching} if without_matching else None
+    return _switched(connection, entity, "activate", told, as_json=as_json)
 
 
 @app.command()
@@ -59,11 +67,12 @@ def deactivate(connection: Connection, entity: Entity, as_json: Json = False) ->
     return _switched(connection, entity, "deactivate", as_json=as_json)
 
 
-def _switched(connection: str, entity: str, to: str, *, as_json: bool) -> int:
+def _switched(connection: str, entity: str, to: str, told: dict[str, Any] | None = None, *, as_json: bool) -> int:
     from hub import client
 
     with client.asking(Installation.here()) as door:
-        route = door.post(f"{API}/routes/{_route_id(door, client.connection_id(door, connection), entity)}/{to}")
+        id = _route_id(door, client.connection_id(door, connection), entity)
+        route = door.post(f"{API}/routes/{id}/{to}", told)
     if as_json:
         print_json({"ok": True, **route})
     else:

@@ -174,7 +174,8 @@ class IntegrationsService(MappingDoors, Service):
     def activate_route(self, call: Call) -> Mapping[str, Any]:
         """Switch a route on."""
         runtime = call.runtime
-        route = gaps.activate(runtime.db, runtime.keyring, call.request, by=call.subject, keep=call.keep)
+        route = gaps.activate(runtime.db, runtime.keyring, call.request, _settings(runtime).call_deadline_s,
+                              by=call.subject, keep=call.keep)
         _engine(runtime).poller.wake()
         return route
 

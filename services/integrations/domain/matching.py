@@ -17,6 +17,8 @@ import phonenumbers
 
 Kind = Literal["code", "tax_number", "phone", "email", "name", "near_name"]
 Verdict = Literal["certain", "doubtful", "new"]
+ENTITIES = ("customer", "contact")
+"""Those whose records are known by more than our id: people and companies."""
 KnownBy = Mapping[str, Sequence[str]]
 """What a record is known by, in clear, as somebody wrote it: `code`, `tax_number`, `phone`, `email`, `name`."""
 

@@ -1,4 +1,4 @@
-"""Naming the codes that are missing before a route sends anything: over its records, between short transactions."""
+"""What is missing before a route sends anything: a match, and codes, looked up over its records a page at a time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from typing import Any, TypedDict
 
 from sqlalchemy.orm import Session
 
+from chassis import telemetry
 from chassis.context import Subject
 from chassis.crypto import Keyring
-from chassis.database import Database
+from chassis.database import Database, utcnow
 from contracts.errors import Conflict
 from services.integrations.adapters import registry
 from services.integrations.domain.codes import Gaps
 from services.integrations.domain.gates import barring
 from services.integrations.domain.mapping import Unmappable
+from services.integrations.engine.targets import Targets
 from services.integrations.models import Connection, Route
-from services.integrations.operations import bodies, code_tables, mappings, readiness
+from services.integrations.operations import bodies, code_tables, mappings, readiness, strangers
 from services.integrations.operations import routes as operations
 from services.integrations.operations.bodies import InForce
 from services.integrations.queries import mappings as queries
 from services.integrations.queries import routes
+
+log = telemetry.logger(__name__)
 
 PAGE = 500
 MOST_RECORDS = 50_000
@@ -38,13 +42,16 @@ class Look(TypedDict):
     complete: bool
 
 
-def activate(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subject,
+def activate(db: Database, keyring: Keyring, request: Mapping[str, Any], deadline_s: float, *, by: Subject,
              keep: Callable[[Session, object], None]) -> dict[str, Any]:
     """Switch a route on once its mapping can be used and every code that its records use has a counterpart.
 
+    One that has never been on is switched on once what the target had before the hub is matched with ours.
+
     Raises:
         NotFound: there is none, or it is out of reach.
-        Conflict: something is missing; `gaps` names each.
+        Conflict: something is missing, `gaps` names each; or nobody has matched what the target has (`needs`).
+        Invalid: matching is to be left out without a reason.
     """
     with db.read() as session:
         route = routes.get(session, request["id"], by, "operate")
@@ -52,11 +59,30 @@ def activate(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: 
         saved = queries.version(session, route.id, route.mapping_version)
         sent = mappings.with_version(session, connection, route, saved)
         ready = not readiness.gaps(connection)
+        unmet = None if strangers.waived(request, request.get("reason", "")) else (
+            operations.unmatched(session, connection, route, "set without_matching and say why"))
+    if ready and unmet is not None and not _is_empty(db, keyring, connection, unmet[0], deadline_s):
+        raise unmet[1]
     looked = _required(db, keyring, connection, route, sent) if ready else None
     with db.write() as session:
         [switched] = operations.told(session, [operations.activate(session, request, by=by)])
         keep(session, answer := switched | {"code_check": looked})
         return answer
+
+
+def _is_empty(db: Database, keyring: Keyring, connection: Connection, entity: str, deadline_s: float) -> bool:
+    """Tell whether a target has no record of an entity, by the first page of its list; one that does not answer may."""
+    with db.read() as session:
+        target = Targets(keyring).load(session, connection.id)
+    try:
+        with target.calling(utcnow, deadline_s, lambda exchange: None, dry_run=True) as ctx:
+            page = target.adapter.list(ctx, entity, None, target.adapter.spec.limits.page_size)
+    except Exception as error:
+        log.warning("target_not_listed", connection_id=connection.id, entity=entity, error=type(error).__name__)
+        return False
+    finally:
+        target.replace()
+    return page.complete and not page.items
 
 
 def use(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subject,

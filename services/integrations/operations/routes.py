@@ -20,9 +20,9 @@ from services.integrations.domain import canonical, expressions, merging, takeov
 from services.integrations.domain.expressions import ExpressionError
 from services.integrations.domain.merging import Owner
 from services.integrations.models import Connection, Route
-from services.integrations.operations import bodies, mappings, pulls, readiness
+from services.integrations.operations import bodies, mappings, pulls, readiness, strangers
 from services.integrations.queries import connections, routes
-from services.integrations.routing import PUSHED
+from services.integrations.routing import DEPENDS_ON, PUSHED
 
 PULLING = ("pull", "both")
 
@@ -81,6 +81,7 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
         NotFound: there is none, or it is out of reach.
         StaleVersion: it has changed since the caller read it.
         Invalid: the adapter, or the hub, does not know the entity in this direction, or a field cannot be owned so.
+        Conflict: it is on, and would push what nobody has matched with what the target has (`needs`).
     """
     # The connection first, as everywhere: a claim holds it from before it looks what is in force.
     connection_id = routes.get(session, request["id"], by, "create").connection_id
@@ -95,6 +96,8 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
         return route
     spec = registry.load(connection.adapter).spec
     _require_carried(spec, route.entity, after["direction"], "/changes/direction")
+    if before["direction"] == "pull" and after["direction"] != "pull":
+        _begin_to_push(session, connection, route)
     _require_owned(spec, route.entity, after["direction"], after["owners"] or {}, "/changes/owners")
     _require_filter(route.entity, after["filter"], "/changes/filter")
     trail.before(session, **{name: before[name] for name in before if before[name] != after[name]})
@@ -105,6 +108,30 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
     if route.direction in PULLING and before["direction"] not in PULLING:
         pulls.begin(session, route.connection_id, route.entity, now_of(session))
     return route
+
+
+def _begin_to_push(session: Session, connection: Connection, route: Route) -> None:
+    without = "switch the route off before you turn it, and on by without_matching and a reason"
+    if route.state == "inactive":
+        route.state = "draft"  # it has never been on this way
+    elif route.state == "active" and (unmet := strangers.unmet(session, connection, route.entity, without)):
+        raise unmet
+
+
+def unmatched(session: Session, connection: Connection, route: Route, without: str) -> tuple[str, Conflict] | None:
+    """Return of which entity nobody has matched what the target had before, so that a draft may not be switched on yet.
+
+    That is its own, or one whose records it takes along, unless their route has been on. Of a target that cannot be
+    listed nothing can be found out, and nothing is asked.
+    """
+    if route.state != "draft" or route.direction == "pull" or not strangers.can_be_listed(connection):
+        return None
+    been_on = set(session.scalars(sa.select(Route.entity).where(
+        Route.connection_id == connection.id, Route.state != "draft", Route.direction != "pull")))
+    for entity in (route.entity, *(needed.entity for needed in DEPENDS_ON.get(route.entity, ()))):
+        if entity not in been_on and (unmet := strangers.unmet(session, connection, entity, without)) is not None:
+            return entity, unmet
+    return None
 
 
 def activate(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:

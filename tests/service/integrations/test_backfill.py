@@ -259,6 +259,17 @@ def test_what_makes_no_sense_is_refused_with_what_to_do_first(
 
 
 @on_sqlite
+def test_records_that_nothing_could_be_matched_by_are_brought_without_asking_for_a_match(
+    hub: Hub, target: FakeTarget
+) -> None:
+    listed = hub.connect(target, "customer", "order", adapter="fake_listed")
+    with pytest.raises(Conflict, match="run a match over customer first"):
+        hub.start_run(listed, "backfill")
+    for connection_id in (listed, hub.connect(target, "order")):
+        assert hub.the_run(hub.start_run(connection_id, "backfill", "order")).state == "pending"
+
+
+@on_sqlite
 def test_a_page_that_fails_in_our_own_code_is_tried_three_times_and_then_given_up(hub: Hub, target: FakeTarget) -> None:
     connection_id = hub.connect(target, "customer")
     put(hub, 1)

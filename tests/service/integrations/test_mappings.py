@@ -45,7 +45,7 @@ def the_route(hub: Hub, connection_id: str) -> str:
 
 
 def activate(hub: Hub, route_id: str) -> dict[str, Any]:
-    return gaps.activate(hub.db, hub.keyring, {"id": route_id}, by=ADMIN, keep=lambda *_: None)
+    return gaps.activate(hub.db, hub.keyring, {"id": route_id}, 10, by=ADMIN, keep=lambda *_: None)
 
 
 def save(hub: Hub, route_id: str, text: str = TEXT) -> int:

@@ -113,6 +113,13 @@ def test_a_route_is_switched_by_its_connection_and_entity(gateway: Gateway) -> N
     assert f"connection_id={ERP}&entity=customer" in gateway.server.requests[-2].path
 
 
+def test_a_route_is_switched_on_without_a_match_for_a_reason(gateway: Gateway) -> None:
+    gateway.on("GET /routes", {"items": [{"id": "019ab"}], "next": None})
+    gateway.on("POST /routes/019ab/activate", {"entity": "customer", "direction": "push", "state": "active"})
+    assert gateway.hub("routes", "activate", "erp", "customer", "--without-matching", "it is new").exit_code == 0
+    assert json.loads(gateway.server.requests[-1].body) == {"without_matching": True, "reason": "it is new"}
+
+
 def test_a_route_that_is_not_there_is_told(gateway: Gateway) -> None:
     gateway.on("GET /routes", {"items": [], "next": None})
     said = gateway.hub("routes", "deactivate", "erp", "task")

@@ -16,19 +16,18 @@ from marshmallow import fields
 from sqlalchemy.orm import Session
 
 from chassis.sealed import keyring_of
-from contracts.errors import Conflict, Invalid
+from contracts.errors import Conflict
 from contracts.schema import Request
-from hub_adapter.port import AdapterSpec, Capability
+from hub_adapter.port import AdapterSpec
 from services.integrations.adapters import registry
 from services.integrations.domain.deliveries import is_stale
 from services.integrations.domain.gates import barring
 from services.integrations.engine.turns import Asked, CannotGoOn, Turn
-from services.integrations.models import Connection
-from services.integrations.operations import bodies, intake, records
+from services.integrations.operations import bodies, intake, records, strangers
 from services.integrations.operations.bodies import InForce
 from services.integrations.operations.locks import lock
 from services.integrations.operations.runs import Plan, Step
-from services.integrations.queries import lanes, runs, walks
+from services.integrations.queries import lanes, walks
 
 PAGE = 500
 WAITING_MOST = 1000
@@ -56,22 +55,11 @@ def plan(session: Session, asked: Asked) -> Plan:
     connection, entity = asked.connection, asked.entity
     if not walks.is_pushed(session, connection.id, entity):
         raise Conflict(f"No active route carries {entity} to {connection.name}: activate one that pushes")
-    if asked.options["without_matching"]:
-        if not asked.reason:
-            raise Invalid.of("/reason", "required", "Say why nothing there can be a record of ours.")
-    elif not (runs.has_completed(session, connection.id, entity, "backfill")
-              or runs.has_completed(session, connection.id, entity, "match")):
-        _require_matching(registry.load(connection.adapter).spec, connection, entity)
-    return Plan(total=walks.count(session, entity))
-
-
-def _require_matching(spec: AdapterSpec, connection: Connection, entity: str) -> None:
     without = "set options.without_matching and say why"
-    if Capability.LIST_COMPLETE not in spec.capabilities:
-        raise Conflict(f"{connection.name} cannot be listed whole, so its records cannot be matched with ours: look "
-                       f"there, then {without}", needs="without_matching")
-    raise Conflict(f"What {connection.name} has already would be made a second time: run a match over {entity} first, "
-                   f"or {without}", needs="match")
+    if not strangers.waived(asked.options, asked.reason) and (
+            unmet := strangers.unmet(session, connection, entity, without)):
+        raise unmet
+    return Plan(total=walks.count(session, entity))
 
 
 def advance(turn: Turn) -> Step:

@@ -19,7 +19,7 @@ from contracts.errors import Conflict, Invalid
 from contracts.schema import Request
 from hub_adapter.port import Capability, Page, Remote
 from services.integrations.adapters import registry
-from services.integrations.domain.matching import Candidate, KnownBy
+from services.integrations.domain.matching import ENTITIES, Candidate, KnownBy
 from services.integrations.engine.turns import Asked, Turn
 from services.integrations.operations import linking, matching
 from services.integrations.operations.findings import Found
@@ -27,8 +27,6 @@ from services.integrations.operations.matching import Judged, Matching, Noted
 from services.integrations.operations.runs import Effect, Plan, Step
 from services.integrations.queries import matching as queries
 
-ENTITIES = ("customer", "contact")
-"""Those that are known by more than our id: people and companies."""
 RECORDS, HASHES = 100, 2000
 """Records, or hashes of what they are known by, of one page."""
 DECIDED = {"certain": "link", "new": "create"}

@@ -114,13 +114,13 @@ def all_arrived_once(hub: Hub) -> bool:
 
 def test_a_slot_passes_to_the_next_job_before_the_call_is_settled(hub: Hub) -> None:
     crowd(hub)
-    assert (leased(hub), on_the_wire(hub)) == ((2, 2), 2)
+    assert (leased(hub), on_the_wire(hub)) == ((2, 4), 2)
 
     come_back(hub)
 
-    assert (leased(hub), on_the_wire(hub)) == ((2, 2), 2)
+    assert (leased(hub), on_the_wire(hub)) == ((2, 4), 2)
     hub.turn(0)
-    assert (leased(hub), on_the_wire(hub)) == ((2, 2), 2)
+    assert (leased(hub), on_the_wire(hub)) == ((2, 3), 2)
     finish(hub)
     assert all_arrived_once(hub)
     assert attempts(hub) == ["succeeded"] * 7
@@ -163,7 +163,7 @@ def test_a_call_that_fails_gives_back_what_is_ahead(hub: Hub, fate: Fate) -> Non
     assert on_the_wire(hub) == 1
     hub.turn(0)
     assert leased(hub)[1] == 0
-    assert attempts(hub).count("not_made") == 2
+    assert attempts(hub).count("not_made") == 4
 
 
 def test_what_is_ahead_of_a_paused_connection_waits_again_as_it_did(hub: Hub) -> None:
@@ -176,10 +176,12 @@ def test_what_is_ahead_of_a_paused_connection_waits_again_as_it_did(hub: Hub) ->
 
     assert leased(hub) == (2, 0)
     with hub.lab.db.read() as session:
-        back = session.scalars(sa.select(Delivery).join(Attempt, Attempt.delivery_id == Delivery.id)
-                               .where(Attempt.outcome == "not_made")).one()
-        assert (back.state, back.attempts, back.deferrals, back.due_at) == ("pending", 0, 0, back.created_at)
-        assert session.get(Binding, (back.connection_id, back.entity, back.local_id)) is None
+        given_back = session.scalars(sa.select(Delivery).join(Attempt, Attempt.delivery_id == Delivery.id)
+                                     .where(Attempt.outcome == "not_made")).all()
+        assert len(given_back) == 3
+        for one in given_back:
+            assert (one.state, one.attempts, one.deferrals, one.due_at) == ("pending", 0, 0, one.created_at)
+            assert session.get(Binding, (one.connection_id, one.entity, one.local_id)) is None
     hub.resume(NAME)
     finish(hub)
     assert all_arrived_once(hub)
@@ -197,7 +199,7 @@ def test_a_process_that_stops_gives_back_what_is_ahead_and_settles_what_it_has_c
 
     assert leased(hub) == (0, 0)
     assert on_the_wire(hub) == 0
-    assert attempts(hub) == ["not_made"] * 2 + ["succeeded"] * 3
+    assert attempts(hub) == ["not_made"] * 4 + ["succeeded"] * 3
 
 
 def test_what_is_ahead_does_not_grow_old(hub: Hub) -> None:
@@ -206,7 +208,7 @@ def test_what_is_ahead_does_not_grow_old(hub: Hub) -> None:
     hub.clock.advance(1.0)
     hub.turn(0)
 
-    assert attempts(hub).count("not_made") == 2
+    assert attempts(hub).count("not_made") == 4
 
 
 def test_nothing_is_claimed_ahead_of_a_slow_target(hub: Hub) -> None:

@@ -1,7 +1,8 @@
 """The dispatcher: one turn settles what has come back and claims what is due, in one transaction; then it calls.
 
 A turn takes whatever has gathered since the last one, so that a crowd shares a transaction and a lone order waits for
-nobody. While others are on the wire, a settled call waits `LINGER_S` for company.
+nobody. While others are on the wire, a settled call waits `LINGER_S` for company; where slots are passed on, nobody is
+kept waiting by that, and it waits `ROUND_S` or until nothing is ahead any more.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ log = telemetry.logger(__name__)
 
 LOOK_EVERY_S = 1.0
 """How often due rows are looked for without being told: retries that have become due, work of another process."""
-LINGER_S = 0.003
+LINGER_S, ROUND_S = 0.003, 0.05
 OVERDUE_S = 5.0
 """A call is given up so long after its deadline; the adapter's own session should have ended it before."""
 
@@ -192,8 +193,9 @@ class Dispatcher:
 
     def _fly(self, flight: Flight) -> None:
         """Make one call after the other on one slot, on a worker's thread."""
-        following: Flight | None = flight
+        following = self._flown(flight)
         while following is not None:
+            failpoint("engine.slot_passed")
             following = self._flown(following)
 
     def _flown(self, flight: Flight) -> Flight | None:
@@ -247,7 +249,8 @@ class Dispatcher:
             if not (self._flights.anything_back or self._hot or self._stopping):
                 self._changed.wait(max(0.0, min(self._look_at - self._elapsed(), LOOK_EVERY_S)))
             company = self._flights.anything_back and self._flights.on_the_wire > 0
-        if company:
+            hungry = not company or self._changed.wait_for(lambda: self._flights.hungry or self._stopping, ROUND_S)
+        if company and hungry:
             time.sleep(LINGER_S)
         elif self._stopping:
             time.sleep(0.01)

@@ -18,6 +18,8 @@ from services.integrations.operations.settlements import Outcome
 
 QUICK_S = 0.25
 """A connection whose calls take longer claims nothing ahead: there a turn costs nothing, and jobs would grow old."""
+ROUNDS = 4
+"""Most jobs ahead of each slot; no more than are called within about `QUICK_S`."""
 AHEAD_MOST_S = 1.0
 """After so long a job that is ahead is given back: what was right when it was leased may not be so any more."""
 
@@ -91,6 +93,12 @@ class Flights:
         return bool(self._back.outcomes or self._back.unmade)
 
     @property
+    def hungry(self) -> bool:
+        """Whether as much has come back of a connection as is still ahead of it."""
+        back = Counter(outcome.job.connection_id for outcome in self._back.outcomes)
+        return any(many >= len(self._ahead[id]) for id, many in back.items())
+
+    @property
     def on_the_wire(self) -> int:
         """How many calls have not come back."""
         return sum(not flight.over for flight in self._all.values()) - sum(map(len, self._ahead.values()))
@@ -103,10 +111,13 @@ class Flights:
             return Counter(flight.job.connection_id for lease, flight in self._all.items() if lease not in gone)
 
     def may_wait(self, connection_id: str, slots: int) -> int:
-        """Return how many jobs more may be ahead of so many slots: a round of them, where calls are quick."""
+        """Return how many jobs more may be ahead of so many slots: a few rounds of them, where calls are quick."""
         with self._changed:
-            quick = self._took.get(connection_id, QUICK_S) < QUICK_S and not self._closed
-            return max(0, slots - len(self._ahead[connection_id])) if quick else 0
+            took = self._took.get(connection_id, QUICK_S)
+            if took >= QUICK_S or self._closed:
+                return 0
+            rounds = min(ROUNDS, int(QUICK_S / max(took, 0.001)))
+            return max(0, slots * rounds - len(self._ahead[connection_id]))
 
     def unanswered(self, since: float) -> list[Flight]:
         """Return the calls that began before `since` and have not come back."""

@@ -89,6 +89,25 @@ def test_a_process_told_to_stop_ends_the_calls_in_hand_and_leaves_the_rest_to_an
     assert hub.ledger(connection_id).balanced
 
 
+@pytest.mark.faults
+def test_a_kill_with_deliveries_claimed_ahead_leaves_one_record_of_each(
+    hub: Hub, target: FakeTarget, start: Start
+) -> None:
+    connection_id = hub.connect(target, "customer", max_in_flight=2)
+    doomed = start(HUB_FAILPOINTS="engine.slot_passed=kill")
+    ids = [hub.customer() for _ in range(30)]
+    eventually(lambda: not doomed.alive(), 30)
+    assert any(row.ahead for row in hub.rows(Delivery)), "its slot was passed on, and nobody has written it down"
+
+    start()
+
+    for id in ids:
+        hub.until(id, "delivered", timeout_s=60)
+    assert len(target.of("customer")) == len(ids)
+    assert not any(row.ahead for row in hub.rows(Delivery))
+    assert hub.ledger(connection_id).balanced
+
+
 def pause_between_transactions(sleeper: Process, hub: Hub) -> None:
     """Stop a process, but not amid a transaction: SQLite's one lock would stay with it, and nobody could go on."""
     while True:

@@ -227,3 +227,11 @@ def test_a_task_completed_without_a_time_is_completed_now_and_stays_so() -> None
     mapping.revised(parsed, wanted, NOW, SHANGHAI)
     later = mapping.parse(parsed.to_ical())
     assert mapping.revised(later, wanted, NOW + timedelta(days=1), SHANGHAI) is None
+
+
+@pytest.mark.parametrize(("said", "told"), [
+    ("20261122T080000Z", NOW), ("20261122T160000", NOW), ("yesterday", None), (None, None)])
+def test_when_a_colleague_changed_a_task_is_told_if_the_client_says(said: str | None, told: datetime | None) -> None:
+    todo = mapping.task_in(mapping.parse(calendar(*([f"LAST-MODIFIED:{said}"] if said else []))))
+
+    assert mapping.changed_at(todo, SHANGHAI) == told

@@ -143,8 +143,8 @@ def _walked(dav: Dav, point: Checkpoint, account: str, room: int) -> tuple[list[
         if (standing := read(item)) is None:
             continue
         seen.uids[item.name] = standing.uid
-        body = standing.body(dav)
-        told.append(Change(entity=ENTITY, external_id=standing.uid, op="upsert", body=body, version=standing.version))
+        told.append(Change(entity=ENTITY, external_id=standing.uid, op="upsert", body=standing.body(dav),
+                           version=standing.version, changed_at=standing.changed_at(dav)))
     for name in batch:
         if name in difference.gone and (uid := seen.uids.pop(name, None)) is not None:
             point.gone[uid] = account

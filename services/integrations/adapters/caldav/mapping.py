@@ -319,6 +319,11 @@ def read_task(todo: Component, zone: ZoneInfo) -> Task:
     )
 
 
+def changed_at(todo: Component, zone: ZoneInfo) -> datetime | None:
+    """When a client changed it last (RFC 5545 §3.8.7.3), if it says."""
+    return _utc(_when(todo, "LAST-MODIFIED"), zone)
+
+
 def _priority(number: int) -> str:
     """RFC 5545 §3.8.1.9: 1 to 4 is high, 5 medium, 6 to 9 low, 0 undefined."""
     if 1 <= number <= 4:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from icalendar import Component
@@ -47,8 +48,11 @@ class Standing:
         our_id = mapping.our_id(todo)
         return body | ({"id": our_id} if our_id else {})
 
+    def changed_at(self, dav: Dav) -> datetime | None:
+        return mapping.changed_at(mapping.task_in(self.calendar), dav.settings.zone)
+
     def remote(self, dav: Dav) -> Remote:
-        return Remote(external_id=self.uid, body=self.body(dav), version=self.version)
+        return Remote(external_id=self.uid, body=self.body(dav), version=self.version, changed_at=self.changed_at(dav))
 
 
 def version_of(account: str, etag: str) -> str:

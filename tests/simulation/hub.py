@@ -246,7 +246,7 @@ class Hub:
     def retry_dead(self, mode: str = "current") -> None:
         """Send again whatever is dead and has nothing newer behind it; look first where the hub cannot."""
         with self.lab.db.read() as session:
-            wanted = sa.select(Delivery).where(Delivery.state == "dead", Delivery.op != "append")
+            wanted = sa.select(Delivery).where(Delivery.state == "dead")
             dead = session.scalars(wanted.order_by(Delivery.id)).all()
         for one in dead:
             if not self._cleared(one):

@@ -66,10 +66,16 @@ def _finish(hub: Hub, watch: Watch, process: int) -> Tables:
 
 def _open(tables: Tables) -> list[str]:
     """Return what is open; a fact that stops behind a dead one waits for a person, and may."""
-    dead = {row["connection_id"] for row in tables.delivery.values()
-            if row["state"] == "dead" and row["op"] == "append"}
+    stopped = _stopped(tables)
     return [row["id"] for row in tables.delivery.values() if row["settled_at"] is None
-            and not (row["op"] == "append" and row["connection_id"] in dead)]
+            and not (row["op"] == "append" and row["connection_id"] in stopped)]
+
+
+def _stopped(tables: Tables) -> set[str]:
+    """Return the connections where a fact is dead, and none was sent in its place."""
+    replayed = {row["replay_of"] for row in tables.delivery.values()}
+    return {row["connection_id"] for row in tables.delivery.values()
+            if row["op"] == "append" and row["state"] == "dead" and row["id"] not in replayed}
 
 
 def _unsent(hub: Hub) -> bool:
@@ -95,9 +101,7 @@ def _left(hub: Hub, tables: Tables) -> Iterator[str]:
 
 def breaches(hub: Hub, tables: Tables) -> Iterator[str]:
     """Yield what each target has lost, doubled or put back, by its own table."""
-    stopped = {name for name, id in hub.lab.connections.items() if any(
-        row["op"] == "append" and row["state"] == "dead" for row in tables.delivery.values()
-        if row["connection_id"] == id)}
+    stopped = {name for name, id in hub.lab.connections.items() if id in _stopped(tables)}
     for name, target in hub.targets.items():
         yield from (f"{name}: {breach}" for breach in target.breaches)
         for (entity, id), version in hub.truth.items():

@@ -75,6 +75,7 @@ class Job:
         unmappable: why the mapping in force could not make a body of the record.
         due_at: when it had become due.
         bound: the state of its binding before this call was begun; None if it had none.
+        doubted_as: of a look-up, the class of the failure that led to the doubt.
     """
 
     delivery_id: str
@@ -113,6 +114,7 @@ class Job:
     asks_if_gone: bool = False
     unmappable: Unmappable | None = None
     bound: str | None = None
+    doubted_as: str | None = None
 
     @property
     def lease(self) -> tuple[str, int]:

@@ -56,4 +56,4 @@ def _job(row: Any, binding: Any, pulled: bool, sought: Mapping[str, str] | None)
                external_id=binding.external_id if binding else None, traceparent=row.traceparent,
                last_call=row.last_call,
                accepted_at=row.created_at, deadline_at=row.deadline_at, pulled=pulled, sought=sought,
-               due_at=row.due_at)
+               due_at=row.due_at, doubted_as=row.error_class)

@@ -14,7 +14,7 @@ from chassis import telemetry
 from chassis.crypto import Keyring
 from chassis.sealed import keyring_of
 from services.integrations.domain import failures, retry
-from services.integrations.domain.deliveries import TERMINAL
+from services.integrations.domain.deliveries import TERMINAL, State
 from services.integrations.domain.failures import Doubt, Verdict
 from services.integrations.domain.retry import Chance, probe_s
 from services.integrations.models import Attempt, Binding, Connection
@@ -211,7 +211,10 @@ def _after_failure(outcome: Outcome, failed: Failed, now: dt.datetime, chance: C
     due_at = now + dt.timedelta(seconds=verdict.wait_s or 0.0)
     move = _move(outcome, verdict.state, due_at, error_class=failed.kind, error=failed.text, **counted)
     plan = _Plan(outcome, move, verdict)
-    if verdict.state == "in_doubt":
+    if failed.kind == failures.ALREADY_EXISTS and job.external_id is not None:
+        move.after = "dead"
+        move.error = f"{failed.text}; ours stands there as {job.external_id}, and may not have what another one has"
+    elif verdict.state == "in_doubt":
         move.doubt_since = outcome.ended_at
         plan.binding = {} if job.external_id else {"state": "in_doubt"}
         if not (outcome.can_find or outcome.honours_key or job.external_id):
@@ -258,6 +261,8 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
     step = failures.resolve(doubt, outcome.found or "unanswered", proof_s)
     if job.action == "write" and outcome.found == "absent":
         step = "resend"  # the call before was refused or failed, and nothing of it is on its way any more
+    if step == "resend" and job.doubted_as == failures.ALREADY_EXISTS:
+        return _unseen(outcome, now, chance)
     if step in ("adopt", "resend") and job.attempts >= retry.MAX_ATTEMPTS:
         given_up = f"no clear answer after {job.attempts} attempts: a person has to look at the target"
         return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.AMBIGUOUS, error=given_up))
@@ -269,7 +274,7 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
         if verdict is not None and verdict.throttle_s:
             wait = max(wait, verdict.throttle_s)
         move = _move(outcome, "in_doubt", now + dt.timedelta(seconds=wait), probes=probes,
-                     doubt_since=job.doubt_since, error_class=failures.AMBIGUOUS,
+                     doubt_since=job.doubt_since, error_class=job.doubted_as or failures.AMBIGUOUS,
                      error=f"the last look-up failed: {failed.text}" if failed else "looking whether it arrived")
         return _Plan(outcome, move, verdict)
     if step == "adopt" and job.pulled and job.external_id is not None:
@@ -287,6 +292,16 @@ def _after_look(outcome: Outcome, now: dt.datetime, chance: Chance, proof_s: flo
     given_up = "whether it arrived could not be found out: a person has to look at the target"
     return _Plan(outcome, _move(outcome, "dead", now, error_class=failures.UNRESOLVABLE, error=given_up),
                  binding={} if job.external_id else {"state": "in_doubt"})
+
+
+def _unseen(outcome: Outcome, now: dt.datetime, chance: Chance) -> _Plan:
+    """Try again by the schedule what the target will not make because it has it, although a look does not find it."""
+    wait_s = retry.wait_s(outcome.job.attempts, chance)
+    told = "the target says that it has such a record, and a look does not find it"
+    after: State = "dead" if wait_s is None else "pending"
+    return _Plan(outcome, _move(outcome, after, now + dt.timedelta(seconds=wait_s or 0.0), error=told,
+                                error_class=failures.ALREADY_EXISTS),
+                 binding={"state": "unbound", "external_id": None} if outcome.job.op != "append" else {})
 
 
 # --- the tables around it -----------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from services.integrations.domain import failures
 from services.integrations.models import Attempt, Binding
 from services.integrations.operations.bulk import update_each
 from services.integrations.operations.claims import Job
@@ -40,7 +39,7 @@ def _waiting(job: Job) -> Move:
     return Move(id=job.delivery_id, lane=job.lane, op=job.op, fence=job.fence, before="in_doubt" if looks else "leased",
                 after="in_doubt" if looks else "pending", due_at=job.due_at, attempts=job.attempts,
                 deferrals=job.deferrals, probes=job.probes, doubt_since=job.doubt_since, deadline_at=job.deadline_at,
-                error_class=failures.AMBIGUOUS if looks else None,
+                error_class=job.doubted_as if looks else None,
                 error="looking whether it arrived" if looks else None, last_call=job.last_call)
 
 

@@ -232,6 +232,50 @@ def test_a_key_that_is_taken_leads_to_a_look_up_and_the_record_is_adopted(
     assert [row.body["name"] for row in target.of("customer")] == ["v1"]
 
 
+@on_sqlite
+def test_a_change_that_another_record_stands_in_the_way_of_is_for_a_person_at_once(
+    hub: Hub, target: FakeTarget
+) -> None:
+    hub.connect(target, "customer")
+    hub.run()
+    id = hub.customer()
+    hub.until(id, "delivered")
+    target.fail(method="PUT", times=20, status=409, message="the email is taken by record 77")
+
+    hub.customer(2, id)
+
+    hub.until(id, "delivered", "dead")
+    [_, refused] = hub.deliveries(id)
+    assert refused.error_class == "already_exists"
+    assert "record 77" in (refused.last_error or "")
+    assert f"ours stands there as {hub.binding(id).external_id}" in (refused.last_error or "")
+    assert len(target.calls("PUT")) == 1
+
+
+@on_sqlite
+def test_what_exists_already_and_is_never_found_is_tried_by_the_schedule(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    target.fail(method="POST", times=20, status=409)
+    hub.run()
+    id = hub.customer()
+    doubt(hub, id)
+    hub.hurry(id)
+    hub.until(id, "pending")
+    [delivery], looked_at = hub.deliveries(id), hub.attempts(id)[-1].ended_at
+    assert looked_at is not None
+    assert (delivery.error_class, delivery.attempts, len(target.calls("POST"))) == ("already_exists", 1, 1)
+    assert (delivery.due_at - looked_at).total_seconds() >= 3.9
+
+    with hub.db.write() as session:
+        session.execute(sa.update(Delivery).where(Delivery.local_id == id).values(attempts=11))
+    hub.hurry(id)
+    hub.until(id, "in_doubt")
+    hub.hurry(id)
+
+    hub.until(id, "dead")
+    assert (hub.deliveries(id)[0].error_class, len(target.calls("POST"))) == ("already_exists", 2)
+
+
 def test_a_look_up_that_fails_proves_nothing_and_is_made_again(hub: Hub, target: FakeTarget) -> None:
     hub.connect(target, "customer")
     target.fail(method="POST", drop="after")

@@ -15,6 +15,7 @@ from contracts.errors import Conflict, Invalid
 from hub_adapter.failure import Invalid as Unfit
 from hub_adapter.port import Page, Remote
 from services.integrations.domain import takeovers
+from services.integrations.engine import decisions
 from services.integrations.models import (
     Binding,
     Cursor,
@@ -375,6 +376,24 @@ def test_what_changed_there_again_unread_is_not_taken_over_as_it_was(world: Worl
 
     assert (done.counts["adopt"], done.counts["overtaken"]) == (1, 2)
     assert [row.local_id for row in hub.rows(Finding, Finding.state == "done")] == [still]
+
+
+@on_sqlite
+def test_a_stale_binding_that_a_person_decides_is_bound_to_where_the_record_stands(world: World) -> None:
+    hub, id = world.hub, world.ids[0]
+    row = world.make_anew(id)
+    world.live()
+    world.approve(world.run(policy={"stale_binding": "quarantine"}), 1)
+    [conflict] = hub.rows(ConflictRow)
+
+    _decided, woken = decisions.decide(
+        hub.db, hub.keyring, {"id": conflict.id, "resolution": "keep_local", "note": ""}, 10, by=ADMIN,
+        keep=lambda session, answer: None)
+    hub.engine.wake(woken)
+
+    hub.until(id, "delivered")
+    assert hub.binding(id).external_id == row.id
+    assert world.standing()[id, "n0"] == 1
 
 
 @on_sqlite

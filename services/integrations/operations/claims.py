@@ -71,7 +71,7 @@ class Job:
         once: fields that are left as they stand there: sent when a record is made, or in dispute.
         owners: what the route says of whose a field is that both sides changed.
         changed_at: when the record was last changed here.
-        asks_if_gone: whether a person is asked, should the record be gone there.
+        asking: entities of which a person is asked, should a record have gone there.
         unmappable: why the mapping in force could not make a body of the record.
         due_at: when it had become due.
         bound: the state of its binding before this call was begun; None if it had none.
@@ -111,7 +111,7 @@ class Job:
     once: frozenset[str] = frozenset()
     owners: Mapping[str, Owner] = field(default_factory=dict)
     changed_at: dt.datetime | None = None
-    asks_if_gone: bool = False
+    asking: Collection[str] = ()
     unmappable: Unmappable | None = None
     bound: str | None = None
     doubted_as: str | None = None
@@ -274,7 +274,7 @@ def _mapped(job: Job, sent: InForce | None) -> Job:
     if sent is None or job.action != "write":
         return job
     creating = job.external_id is None
-    job = replace(job, owners=sent.owners.get(job.entity, {}), asks_if_gone=job.entity in sent.asking)
+    job = replace(job, owners=sent.owners.get(job.entity, {}), asking=sent.asking)
     try:
         body = sent.body(job.entity, job.body, creating=creating)
     except Unmappable as error:

@@ -17,8 +17,8 @@ from contracts.errors import InvalidTransition
 from services.integrations.domain import failures, resolutions
 from services.integrations.domain.deliveries import Op
 from services.integrations.domain.resolutions import DELETE_REFUSED, MADE_ANEW, MISSING_REMOTE
-from services.integrations.models import Binding, Conflict, Connection
-from services.integrations.operations import bodies, disputes, inbound, intake, snapshots
+from services.integrations.models import Binding, Conflict
+from services.integrations.operations import disputes, inbound, intake, snapshots
 from services.integrations.operations.claims import Job
 from services.integrations.operations.inbound import News
 from services.integrations.operations.leases import Move
@@ -32,7 +32,7 @@ def ended(session: Session, job: Job, move: Move, now: dt.datetime) -> None:
     if move.after != "dead" or job.external_id is None:
         return
     place = job.connection_id, job.entity, job.external_id
-    if move.error_class == failures.NOT_FOUND and job.asks_if_gone:
+    if move.error_class == failures.NOT_FOUND and job.entity in job.asking:
         disputes.found(session, MISSING_REMOTE, place, job.local_id, now)
         return
     kept = job.op == "delete" and move.error_class == failures.INVALID
@@ -43,13 +43,10 @@ def ended(session: Session, job: Job, move: Move, now: dt.datetime) -> None:
             "code": DELETE_REFUSED if kept else failures.VERSION_CONFLICT}, now)
 
 
-def lost(session: Session, stale: Mapping[lanes.Lane, str], now: dt.datetime) -> set[lanes.Lane]:
-    """Ask a person about those of these records, lost by their target, of which he is to be asked; return them."""
-    connections = {lane[0]: session.get_one(Connection, lane[0]) for lane in stale}
-    asked = {lane for lane in stale if lane[1] in bodies.of(session, connections[lane[0]]).asking}
-    for lane in asked:
-        disputes.found(session, MISSING_REMOTE, (lane[0], lane[1], stale[lane]), lane[2], now)
-    return asked
+def lost(session: Session, gone: Mapping[lanes.Lane, str], now: dt.datetime) -> None:
+    """Ask a person about records that their target has lost, each with its id there."""
+    for lane, external_id in sorted(gone.items()):
+        disputes.found(session, MISSING_REMOTE, (lane[0], lane[1], external_id), lane[2], now)
 
 
 def require_open(conflict: Conflict) -> None:

@@ -109,12 +109,16 @@ class Outcome:
 
 @dataclass
 class _Plan:
-    """What one outcome asks of every table; `stale` is a record, with its id there, that the target has lost."""
+    """What one outcome asks of every table.
+
+    `stale` is a record, with its id there, that the target has lost; `lost` one of which a person is to be asked.
+    """
 
     outcome: Outcome
     move: Move
     verdict: Verdict | None = None
     stale: tuple[lanes.Lane, str] | None = None
+    lost: tuple[lanes.Lane, str] | None = None
     binding: dict[str, Any] = field(default_factory=dict)
 
 
@@ -133,6 +137,7 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: dt.datetime, chan
     _bind(session, plans)
     _remember_writes(session, plans, now)
     woken = _make_anew(session, dict(plan.stale for plan in plans if plan.stale), now)
+    conflicts.lost(session, dict(plan.lost for plan in plans if plan.lost), now)
     woken |= dependents.release(session, [plan.move.lane for plan in plans if plan.binding.get("external_id")], now)
     dead = {plan.move.lane: plan.move.error or "" for plan in plans if plan.move.after == "dead"}
     ended = dependents.end(session, dead, now)
@@ -223,7 +228,7 @@ def _after_failure(outcome: Outcome, failed: Failed, now: dt.datetime, chance: C
     elif verdict.state == "blocked":
         _block_on_reference(plan, now)
     # Without their id it stays `creating`: what was begun may have left something, and nobody has looked yet.
-    if verdict.unbind and job.external_id is not None and job.asks_if_gone:
+    if verdict.unbind and job.external_id is not None and job.entity in job.asking:
         move.after = "dead"
     elif verdict.unbind and job.external_id is not None:
         plan.binding = {"state": "unbound", "external_id": None}
@@ -245,7 +250,10 @@ def _block_on_reference(plan: _Plan, now: dt.datetime) -> None:
     move.blocked_on = needed[0]
     move.deadline_at = job.deadline_at or now + dt.timedelta(seconds=retry.WINDOW_S)
     sent = job.references.get(entity)
-    if sent is not None:
+    if sent is not None and entity in job.asking:
+        plan.lost = (job.connection_id, entity, id), sent
+        move.error = f"{move.error}; {entity} {id}, which was {sent} there, has gone: a person decides its conflict"
+    elif sent is not None:
         plan.stale = (job.connection_id, entity, id), sent
         move.attempts, move.deferrals = job.attempts + 1, job.deferrals
         move.error = f"{move.error}; {entity} {id}, which was {sent} there, is made anew"
@@ -366,12 +374,7 @@ def _remember_writes(session: Session, plans: Sequence[_Plan], now: dt.datetime)
 
 
 def _make_anew(session: Session, stale: Mapping[lanes.Lane, str], now: dt.datetime) -> set[str]:
-    """Forget what these records were at the target, and export each again; return the connections concerned.
-
-    Those of which a person is to be asked first stay as they are.
-    """
-    asked = conflicts.lost(session, stale, now)
-    stale = {lane: sent for lane, sent in stale.items() if lane not in asked}
+    """Forget what these records were at the target, and export each again; return the connections concerned."""
     update_each(session, _BINDING, [
         {"connection_id": connection_id, "entity": entity, "local_id": id, "was_external_id": sent, "external_id": None,
          "state": "unbound"} for (connection_id, entity, id), sent in stale.items()],

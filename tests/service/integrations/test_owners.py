@@ -7,24 +7,25 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chassis.database import utcnow
+from chassis.database import new_id, utcnow
 from contracts.errors import Conflict as Refused
 from contracts.errors import Invalid
 from services.integrations.models import Conflict, Route
 from services.integrations.operations import disputes, routes
-from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
+from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub, on_sqlite
 from tests.service.integrations.test_conflicts import decide
 from tests.service.integrations.test_two_ways import connect, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
+from tests.support.processes import eventually
 
 TODAY, TOMORROW = "2026-11-22T08:00:00Z", "2026-11-23T08:00:00Z"
 OWNED = ("title", "description", "due_at", "priority", "status", "completed_at")
 
 
-def settle(hub: Hub, connection_id: str, **changes: Any) -> dict[str, Any]:
-    """Change what the connection's route of tasks says; return the route as it is shown."""
+def settle(hub: Hub, connection_id: str, entity: str = "task", **changes: Any) -> dict[str, Any]:
+    """Change what one of the connection's routes says; return the route as it is shown."""
     with hub.db.write() as session:
-        route = session.scalars(sa.select(Route).where(Route.connection_id == connection_id, Route.entity == "task")
+        route = session.scalars(sa.select(Route).where(Route.connection_id == connection_id, Route.entity == entity)
                                 ).one()
         asked = {"id": route.id, "expected_version": route.version, "changes": changes}
         [shown] = routes.told(session, [routes.change(session, asked, by=ADMIN)])
@@ -189,6 +190,27 @@ def test_what_has_gone_there_is_made_anew_or_ended_here_as_a_person_decides(
     hub.until(id, "delivered", "dead", "delivered", "dead")
     decide(hub, "keep_remote")
     assert [(one["keys"]["id"], one["deleted"]) for one in told(hub)] == [(id, True)]
+
+
+@on_sqlite
+def test_what_misses_a_record_that_has_gone_waits_for_the_person_who_is_asked(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer", "order")
+    settle(hub, connection_id, "customer", on_missing="conflict")
+    target.needs["order"] = "customer"
+    hub.run()
+    hub.until(customer := hub.customer(), "delivered")
+    target.rows.clear()
+
+    hub.tell(CONFIRMED, order := new_id(), customer_id=customer, number="SO-1")
+    hub.until(order, "blocked")
+    hub.hurry(order)
+    eventually(lambda: hub.deliveries(order)[0].deferrals == 2)
+    assert (hub.states(order), hub.deliveries(order)[0].attempts, target.of("customer")) == (["blocked"], 0, [])
+    decide(hub, "keep_local")
+
+    hub.until(customer, "delivered", "delivered")
+    hub.hurry(order)
+    hub.until(order, "delivered")
 
 
 @on_sqlite

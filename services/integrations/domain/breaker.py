@@ -23,7 +23,8 @@ FIRST_WAIT_S, MOST_WAIT_S = 30.0, 600.0
 RAMP = (1, 1, 2, 4)
 """Calls at once while half open: one to try, then one, two and four. Each step ends when so many have succeeded."""
 QUIET_S = 60.0
-"""A half-open connection whose first call succeeded and that has had nothing to do for so long is closed."""
+"""A half-open connection that has had nothing to do for so long is closed: at once if a call has succeeded since, by
+another check if none has been made."""
 ALERTS_S = (0.0, 900.0, 3600.0, 86_400.0)
 """Alerts while a target stays down: at once, after 15 minutes, an hour, a day. It is tried on for ever."""
 
@@ -35,7 +36,7 @@ class Breaker:
     Attributes:
         failures: in a row.
         first_failure_at: the first of those.
-        window: slots of the last minute in which calls ended, oldest first.
+        window: slots of the last minute in which calls ended, oldest first; while half open, when the check did.
         open_until: when the target is checked next; None unless open.
         opened_at: since when it has been down, through every opening in between; None while closed.
         openings: in a row.
@@ -94,10 +95,20 @@ class Breaker:
         return replace(self, open_until=until)
 
     def checked(self, *, reachable: bool, now: dt.datetime) -> Breaker:
-        """Return the breaker after that check."""
+        """Return the breaker after that check; the second in a row that the target has passed closes it."""
         if self.state != "open":
             return self
-        return replace(self, open_until=None, step=0, passed=0) if reachable else self._open(now)
+        if reachable and self.step is not None:
+            return Breaker()
+        answered = replace(self, open_until=None, step=0, passed=0, window=_counted((), now, failed=0))
+        return answered if reachable else self._open(now)
+
+    def check_due(self, now: dt.datetime) -> bool:
+        """Tell whether to see if the target answers: it is down, or half open and nothing has been there to send."""
+        if self.open_until is not None:
+            return self.open_until <= now
+        since = self.window[-1][0] * SLOT_S if self.step == 0 and self.window else None
+        return since is not None and now.timestamp() - since >= QUIET_S + SLOT_S
 
     def rested(self, now: dt.datetime, last_success_at: dt.datetime | None) -> Breaker:
         """Return the breaker closed if it is half open, its first call succeeded, and nothing has come since."""

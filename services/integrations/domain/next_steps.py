@@ -51,8 +51,8 @@ OF_THE_DEAD: Mapping[str, Words] = {
         "zh-CN": "外部系统中已找不到该记录。请确认是谁删除的、是否仍然需要；如果需要，重新发送即可重新创建。"},
     failures.ALREADY_EXISTS: {
         "en": "The external system has another record with something that only one may have, such as a code or an "
-              "email; the reason says what it said. Find that record there. If it is the same one, merge the two there; "
-              "if not, correct the value, here or there. Then send this one again.",
+              "email; the reason says what it said. Find that record there. If it is the same one, merge the two "
+              "there; if not, correct the value, here or there. Then send this one again.",
         "zh-CN": "外部系统中已有另一条记录占用了必须唯一的值（如编码或邮箱），原因中是对方的说明。"
                  "请在对方找到那条记录：若是同一条，请在对方合并；若不是，请在任一方更正该值。然后重新发送。"},
     failures.VERSION_CONFLICT: {

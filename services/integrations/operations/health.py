@@ -92,7 +92,7 @@ def _settle_health(session: Session, connection: Connection, breaker: Breaker, n
         breaker = breaker.alerted(after_s)
     connection.breaker = breaker
     if connection.health not in _STAYS:
-        throttled = connection.throttled_until is not None
+        throttled = connection.throttled_until is not None and connection.throttled_until > now
         connection.health = breaker.state if breaker.state != "closed" else "throttled" if throttled else "ok"
     if (connection.desired_state, connection.health) == before and after_s is None:
         return
@@ -117,17 +117,18 @@ def _told_of(breaker: Breaker) -> str | None:
 
 
 def tend(session: Session, connection_id: str, now: dt.datetime) -> None:
-    """Give the alert of a connection that is due, and close one that is half open and has had nothing to do."""
+    """Give the alert of a connection that is due, note that its pause is over, and close one that is half open and has
+    had nothing more to do."""
     connection = _locked(session, connection_id)
     before = (connection.desired_state, connection.health)
+    _end_pause(connection, now)
     _settle_health(session, connection, connection.breaker.rested(now, connection.last_success_at), now, before)
 
 
 def begin_check(session: Session, connection_id: str, until: dt.datetime, now: dt.datetime) -> bool:
-    """Take the check of a target that is down, until `until`; tell whether it is ours to make."""
+    """Take the check of a target that is down or was, until `until`; tell whether it is ours to make."""
     connection = _locked(session, connection_id)
-    due = connection.breaker_open_until
-    if connection.desired_state != "active" or due is None or due > now:
+    if connection.desired_state != "active" or not connection.breaker.check_due(now):
         return False
     connection.breaker = connection.breaker.checking(until)
     return True
@@ -154,6 +155,10 @@ def _succeeded(connection: Connection, seen: Seen, now: dt.datetime) -> None:
     connection.last_success_at = now
     if seen.record is not None:
         connection.refused_records = None
+    _end_pause(connection, now)
+
+
+def _end_pause(connection: Connection, now: dt.datetime) -> None:
     if connection.throttled_until is not None and connection.throttled_until <= now:
         connection.throttled_until = None
 

@@ -92,7 +92,8 @@ def due_connections(now: dt.datetime) -> Asked:
         for priority in PRIORITIES
     ]
     breaker = (CONNECTION.breaker_open_until, CONNECTION.breaker_opened_at, CONNECTION.breaker_alerts,
-               CONNECTION.breaker_step, CONNECTION.last_success_at)
+               CONNECTION.breaker_step, CONNECTION.breaker_window, CONNECTION.throttled_until,
+               CONNECTION.last_success_at)
     return sa.select(CONNECTION.id, *breaker, *firsts).where(
         CONNECTION.desired_state == "active",
         sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now,
@@ -108,9 +109,9 @@ class Due:
 
     to_send: set[str]
     to_check: set[str]
-    """Their target is down, and it is time to see whether it answers again."""
+    """Their target is down, or was and has been sent nothing since, and it is time to see whether it answers."""
     to_tend: set[str]
-    """An alert is due, or one that is half open has had nothing to do."""
+    """An alert is due, a pause is over, or one that is half open has had nothing more to do."""
     background: set[str]
     """Those to send to where something waits behind the events."""
 
@@ -118,13 +119,16 @@ class Due:
 def due(session: Session, now: dt.datetime) -> Due:
     """Return the ids of connections that something is to be done with now."""
     found = Due(set(), set(), set(), set())
-    for id, open_until, opened_at, alerts, step, last_success_at, *firsts in session.execute(*_due_connections(now)):
-        breaker = Breaker(open_until=open_until, opened_at=opened_at, alerts=alerts, step=step)
-        if breaker.alert_due(now) is not None or breaker.rested(now, last_success_at) is not breaker:
+    for id, open_until, opened_at, alerts, step, window, throttled_until, last_success_at, *firsts in session.execute(
+            *_due_connections(now)):
+        breaker = Breaker(open_until=open_until, opened_at=opened_at, alerts=alerts, step=step, window=window or ())
+        paused = throttled_until is not None and throttled_until <= now
+        if paused or breaker.alert_due(now) is not None or breaker.rested(now, last_success_at) is not breaker:
             found.to_tend.add(id)
-        if open_until is not None and open_until <= now:
+        waits = any(first is not None and first <= now for first in firsts)
+        if breaker.check_due(now) and not (waits and open_until is None):
             found.to_check.add(id)
-        elif open_until is None and any(first is not None and first <= now for first in firsts):
+        elif open_until is None and waits:
             found.to_send.add(id)
             if firsts[BACKGROUND] is not None and firsts[BACKGROUND] <= now:
                 found.background.add(id)

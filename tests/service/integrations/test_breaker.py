@@ -10,13 +10,15 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client import REGISTRY
 
+from chassis.database import utcnow
 from chassis.outbox import OUTBOX
 from contracts.connections import ConnectionHealth
 from contracts.schema import unpack
 from services.integrations.domain import breaker
+from services.integrations.domain.breaker import Breaker
 from services.integrations.models import Connection, Cursor
 from services.integrations.operations import connections
-from tests.service.integrations.conftest import ADMIN, Hub
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
 
@@ -188,6 +190,39 @@ def test_an_outage_of_days_is_told_of_again_and_never_becomes_a_pause(hub: Hub, 
     hub.hurry()
     let_it_be_checked(hub, connection_id)
     eventually(lambda: hub.ledger(connection_id).delivered == 4)
+
+
+@on_sqlite
+def test_a_half_open_connection_that_never_has_anything_to_do_is_closed_by_another_check(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    now = utcnow()
+    with hub.db.write() as session:
+        connection = session.get_one(Connection, connection_id)
+        opened = Breaker(open_until=now, opened_at=now, openings=1)
+        connection.breaker = opened.checked(reachable=True, now=now - dt.timedelta(seconds=70))
+        connection.health = "half_open"
+
+    hub.run()
+
+    eventually(lambda: hub.connection(connection_id).health == "ok")
+    assert hub.connection(connection_id).breaker == Breaker()
+
+
+@on_sqlite
+def test_the_pause_that_a_target_asked_for_is_over_though_there_is_nothing_to_send(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    with hub.db.write() as session:
+        connection = session.get_one(Connection, connection_id)
+        connection.health, connection.throttled_until = "throttled", utcnow() + dt.timedelta(seconds=0.5)
+
+    hub.run()
+
+    eventually(lambda: hub.connection(connection_id).health == "ok")
+    assert hub.connection(connection_id).throttled_until is None
 
 
 def test_a_half_open_connection_with_nothing_more_to_do_is_closed_after_a_minute(hub: Hub, target: FakeTarget) -> None:

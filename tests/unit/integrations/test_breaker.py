@@ -89,6 +89,11 @@ def test_what_is_half_open_and_has_had_nothing_to_do_for_a_minute_is_closed() ->
     fresh = opened().checked(reachable=True, now=after(30))
     tried = fresh.answered(after(31))
     assert fresh.rested(after(9000), after(31)) is fresh, "nothing has been tried yet"
+    assert [fresh.check_due(after(s)) for s in (31, 80, 100)] == [False, False, True], "so it is checked once more"
+    checking = fresh.checking(after(140))
+    assert (checking.state, checking.check_due(after(120))) == ("open", False)
+    assert checking.checked(reachable=True, now=after(101)) == Breaker()
+    assert checking.checked(reachable=False, now=after(101)).state == "open"
     assert tried.rested(after(90), after(31)) is tried
     assert tried.rested(after(91), after(31)) == Breaker()
 

@@ -50,7 +50,8 @@ def test_every_state_has_a_next_step() -> None:
 
 
 @pytest.mark.parametrize("error_class", [failures.INVALID, failures.ALREADY_EXISTS, failures.TRANSIENT,
-                                         failures.VERSION_CONFLICT, failures.NOT_FOUND, failures.DEPENDENCY_MISSING, failures.AMBIGUOUS,
+                                         failures.VERSION_CONFLICT, failures.NOT_FOUND,
+                                         failures.DEPENDENCY_MISSING, failures.AMBIGUOUS,
                                          failures.UNRESOLVABLE, failures.PACED, failures.ADAPTER_ERROR])
 def test_a_delivery_that_is_given_up_says_what_to_do_about_its_error(error_class: str) -> None:
     assert next_step("dead", error_class, WELL) == OF_THE_DEAD[error_class] != BY_STATE["dead"]

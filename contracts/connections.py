@@ -107,8 +107,16 @@ class PauseConnection(ById):
     reason = Text(load_default="", most=500)
 
 
+class StopConnection(ById):
+    """Takes a connection out of use: it is called no more, and accepts nothing more. What waits stays, until it is
+    resumed or called off. What changes meanwhile is not brought there by itself afterwards: reconcile, or backfill."""
+
+    reason = Text(load_default="", most=500)
+
+
 class ResumeConnection(ById):
-    """Lets deliveries flow again; after a refused or withdrawn credential, once a check has passed."""
+    """Lets deliveries flow again, of one that was stopped too; after a refused or withdrawn credential, once a check
+    has passed."""
 
 
 class CheckConnection(ById):

@@ -64,6 +64,12 @@ class RetryDelivery(ById):
     reason = Text(load_default="", most=500)
 
 
+class CancelDelivery(ById):
+    """Calls off a delivery that still waits; nothing of it is sent. The next change of the record goes as ever."""
+
+    reason = Text(load_default="", most=500)
+
+
 class Attempt(Record):
     """One call for a delivery: what was asked, what came back, how long it took."""
 

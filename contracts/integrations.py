@@ -56,7 +56,10 @@ CHECK_CONNECTION = _operation("check_connection", "Check a connection",
                               errors.NotFound, timeout_s=35.0)
 PAUSE_CONNECTION = _operation("pause_connection", "Pause a connection",
                               connections.PauseConnection, connections.Connection, CONNECTION_OPERATE,
-                              errors.NotFound, audited="connection")
+                              errors.NotFound, errors.InvalidTransition, audited="connection")
+STOP_CONNECTION = _operation("stop_connection", "Take a connection out of use",
+                             connections.StopConnection, connections.Connection, CONNECTION_OPERATE,
+                             errors.NotFound, audited="connection")
 RESUME_CONNECTION = _operation("resume_connection", "Resume a connection",
                                connections.ResumeConnection, connections.Connection, CONNECTION_OPERATE,
                                errors.NotFound, errors.Conflict, audited="connection")
@@ -85,6 +88,9 @@ LIST_DELIVERIES = _operation("list_deliveries", "List deliveries",
 RETRY_DELIVERY = _operation("retry_delivery", "Send a dead delivery again",
                             deliveries.RetryDelivery, deliveries.Delivery, DELIVERY_OPERATE,
                             errors.NotFound, errors.Conflict, errors.InvalidTransition, audited="delivery")
+CANCEL_DELIVERY = _operation("cancel_delivery", "Call off a delivery that waits",
+                             deliveries.CancelDelivery, deliveries.Delivery, DELIVERY_OPERATE,
+                             errors.NotFound, errors.InvalidTransition, audited="delivery")
 LIST_ATTEMPTS = _operation("list_attempts", "List the attempts of a delivery",
                            deliveries.ListAttempts, page_of(deliveries.Attempt), DELIVERY_READ,
                            errors.NotFound, mutates=False)
@@ -150,12 +156,12 @@ CANCEL_RUN = _operation("cancel_run", "Cancel a run", runs.CancelRun, runs.Run, 
 
 OPERATIONS = (
     LIST_ADAPTERS, CREATE_CONNECTION, GET_CONNECTION, LIST_CONNECTIONS, CHANGE_CONNECTION, CHECK_CONNECTION,
-    PAUSE_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE, GET_ROUTE, LIST_ROUTES,
-    CHANGE_ROUTE, ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES, RETRY_DELIVERY,
-    LIST_ATTEMPTS, LIST_DELIVERIES_OF_RECORD, PUT_ACCOUNT, GET_ACCOUNT, DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS,
-    RESOLVE_CONFLICT, RECEIVE_INBOUND, START_RUN, GET_RUN, LIST_RUNS, LIST_FINDINGS, DECIDE_FINDING, APPROVE_RUN,
-    CANCEL_RUN, SAVE_MAPPING, LIST_MAPPINGS, GET_MAPPING, USE_MAPPING, PREVIEW_MAPPING, LIST_CODE_TABLES,
-    GET_CODE_TABLE, PUT_CODE_TABLE,
+    PAUSE_CONNECTION, STOP_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE,
+    GET_ROUTE, LIST_ROUTES, CHANGE_ROUTE, ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES,
+    RETRY_DELIVERY, CANCEL_DELIVERY, LIST_ATTEMPTS, LIST_DELIVERIES_OF_RECORD, PUT_ACCOUNT, GET_ACCOUNT,
+    DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT, RECEIVE_INBOUND, START_RUN, GET_RUN, LIST_RUNS,
+    LIST_FINDINGS, DECIDE_FINDING, APPROVE_RUN, CANCEL_RUN, SAVE_MAPPING, LIST_MAPPINGS, GET_MAPPING, USE_MAPPING,
+    PREVIEW_MAPPING, LIST_CODE_TABLES, GET_CODE_TABLE, PUT_CODE_TABLE,
 )
 
 EXTERNAL_CHANGED = EventType(SERVICE, "external.changed", "external", inbound.ExternalChange, schemaversion=2)

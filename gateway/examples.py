@@ -30,6 +30,8 @@ _BY_OPERATION: dict[str, Any] = {
     "create_queue": {"name": "After-sales", "strategy": "least_open", "max_open": 20},
     "change_queue": {"max_open": 30},
     "pause_connection": {"reason": "maintenance of the ERP until 22:00"},
+    "stop_connection": {"reason": "the shop has moved to another ERP"},
+    "cancel_delivery": {"reason": "entered in the ERP by hand"},
 }
 
 

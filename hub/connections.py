@@ -79,6 +79,17 @@ def pause(
 
 @app.command()
 @verb
+def stop(
+    connection: Named,
+    reason: Annotated[str, typer.Option(help="Why; it is shown to whoever looks, and audited.")] = "",
+    as_json: Json = False,
+) -> int:
+    """Take a connection out of use: no call, and nothing more is accepted; what waits stays."""
+    return _stands(_told(connection, "stop", {"reason": reason}), as_json=as_json)
+
+
+@app.command()
+@verb
 def resume(connection: Named, as_json: Json = False) -> int:
     """Let deliveries flow again; after a refused credential, once a check has passed."""
     return _stands(_told(connection, "resume"), as_json=as_json)

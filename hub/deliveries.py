@@ -43,6 +43,25 @@ def list_(
 
 @app.command()
 @verb
+def cancel(
+    delivery: Annotated[str, typer.Argument(help="Its id, as hub deliveries list shows it.")],
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit trail.")] = "",
+    as_json: Json = False,
+) -> int:
+    """Call off a delivery that still waits; the next change of its record goes as ever."""
+    from hub import client
+
+    with client.asking(Installation.here()) as door:
+        told = door.post(f"{API}/deliveries/{delivery}/cancel", {"reason": reason})
+    if as_json:
+        print_json({"ok": True, **told})
+    else:
+        out.print(f"{told['op']} {told['entity']} {told['local_id']}  {told['state']}")
+    return 0
+
+
+@app.command()
+@verb
 def show(
     delivery: Annotated[str, typer.Argument(help="Its id, as hub deliveries list shows it.")],
     calls: Annotated[bool, typer.Option("--calls", help="Show what was sent and answered, redacted.")] = False,

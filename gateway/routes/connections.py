@@ -11,6 +11,7 @@ ROUTES = (
     Route("PATCH", "/connections/{id}", integrations.CHANGE_CONNECTION),
     Route("POST", "/connections/{id}/check", integrations.CHECK_CONNECTION),
     Route("POST", "/connections/{id}/pause", integrations.PAUSE_CONNECTION),
+    Route("POST", "/connections/{id}/stop", integrations.STOP_CONNECTION),
     Route("POST", "/connections/{id}/resume", integrations.RESUME_CONNECTION),
     Route("POST", "/connections/{id}/pull", integrations.PULL_NOW),
     Route("PUT", "/connections/{id}/credential", integrations.PUT_CREDENTIAL),

@@ -10,5 +10,6 @@ ROUTES = (
     Route("GET", "/deliveries", integrations.LIST_DELIVERIES),
     Route("GET", "/deliveries/{id}", integrations.GET_DELIVERY),
     Route("POST", "/deliveries/{id}/retry", integrations.RETRY_DELIVERY, status=202, key_required=True),
+    Route("POST", "/deliveries/{id}/cancel", integrations.CANCEL_DELIVERY),
     Route("GET", "/deliveries/{id}/attempts", integrations.LIST_ATTEMPTS),
 )

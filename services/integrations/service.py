@@ -22,7 +22,17 @@ from services.integrations.doors import MappingDoors
 from services.integrations.engine import checks, decisions, gaps, webhooks
 from services.integrations.engine import runs as run_kinds
 from services.integrations.engine.engine import Engine
-from services.integrations.operations import accounts, credentials, disputes, intake, matching, payloads, pulls, replays
+from services.integrations.operations import (
+    accounts,
+    cancelling,
+    credentials,
+    disputes,
+    intake,
+    matching,
+    payloads,
+    pulls,
+    replays,
+)
 from services.integrations.operations import connections as connection_operations
 from services.integrations.operations import findings as finding_operations
 from services.integrations.operations import routes as route_operations
@@ -120,6 +130,11 @@ class IntegrationsService(MappingDoors, Service):
         """Stop calling."""
         return connection_operations.pause(call.session, call.request, by=call.subject)
 
+    @exposes(contract.STOP_CONNECTION)
+    def stop_connection(self, call: Call) -> models.Connection:
+        """Take a connection out of use."""
+        return connection_operations.stop(call.session, call.request, by=call.subject)
+
     @exposes(contract.RESUME_CONNECTION)
     def resume_connection(self, call: Call) -> models.Connection:
         """Go on calling."""
@@ -202,6 +217,11 @@ class IntegrationsService(MappingDoors, Service):
         again = replays.retry(call.session, call.request, utcnow(), by=call.subject)
         after_commit(call.session, lambda: _engine(call.runtime).wake([again.connection_id]))
         return again
+
+    @exposes(contract.CANCEL_DELIVERY)
+    def cancel_delivery(self, call: Call) -> models.Delivery:
+        """Call off a delivery that waits."""
+        return cancelling.cancel(call.session, call.request, utcnow(), by=call.subject)
 
     @exposes(contract.LIST_ATTEMPTS)
     def list_attempts(self, call: Call) -> Page:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from chassis.audit import trail
 from chassis.context import Subject
 from chassis.database import new_id, now_of
-from contracts.errors import AlreadyExists, Conflict, Invalid, StaleVersion
+from contracts.errors import AlreadyExists, Conflict, Invalid, InvalidTransition, StaleVersion
 from hub_adapter.client import HttpPolicy
 from hub_adapter.port import AdapterSpec, CheckResult
 from services.integrations.adapters import registry
@@ -107,12 +107,28 @@ def pause(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conne
 
     Raises:
         NotFound: there is none, or it is out of reach.
+        InvalidTransition: it is stopped, and would accept changes again.
     """
     connection = connections.for_write(session, request["id"], by, "operate")
-    reason = request["reason"] or None
-    paused = connection.desired_state == "paused"
-    if not paused or (reason is not None and reason != connection.pause_reason):
-        connection.desired_state, connection.paused_by, connection.pause_reason = "paused", by.id, reason
+    if connection.desired_state == "stopped":
+        raise InvalidTransition(f"{connection.name} is stopped: resume it first", state="stopped")
+    return _hold(session, connection, "paused", request["reason"] or None, by)
+
+
+def stop(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
+    """Take a connection out of use: no further call, and nothing more is accepted. What waits stays as it is.
+
+    Raises:
+        NotFound: there is none, or it is out of reach.
+    """
+    connection = connections.for_write(session, request["id"], by, "operate")
+    return _hold(session, connection, "stopped", request["reason"] or None, by)
+
+
+def _hold(session: Session, connection: Connection, state: str, reason: str | None, by: Subject) -> Connection:
+    held = connection.desired_state == state
+    if not held or (reason is not None and reason != connection.pause_reason):
+        connection.desired_state, connection.paused_by, connection.pause_reason = state, by.id, reason
         _touch(session, connection)
         announcements.health_changed(session, connection, by)
     return connection

@@ -60,6 +60,6 @@ def one_of_keys(columns: Sequence[sa.ColumnElement[Any]], given: Sequence[Any], 
 
 def keys_of(session: Session, keys: Collection[tuple[str, ...]]) -> tuple[list[list[str]], bool]:
     """Return the values of each column of some keys, and whether they are looked up apart."""
-    apart = session.get_bind().dialect.name == "sqlite"
+    apart = len(keys) == 1 or session.get_bind().dialect.name == "sqlite"  # of one key every column is plainly equal
     columns = zip(*keys, strict=True)
     return [sorted(set(values)) if apart else list(values) for values in columns], apart

@@ -131,6 +131,15 @@ class ListedAdapter(FakeAdapter):
                     complete=complete)
 
 
+class BlindListedAdapter(ListedAdapter):
+    """The same target: it lists what it has, and can neither be asked for one record nor told twice."""
+
+    spec = AdapterSpec(**(vars(ListedAdapter.spec) | {
+        "name": "fake_blind_listed", "capabilities": frozenset({Capability.INCREMENTAL, Capability.LIST_COMPLETE})}))
+
+    find = BlindAdapter.find
+
+
 class TellingAdapter(FakeAdapter):
     """The same target; it says what it takes, and looks taxes up in a table of its settings."""
 
@@ -162,7 +171,7 @@ def _remote(row: Mapping[str, Any]) -> Remote:
 
 
 ADAPTERS = {"fake": FakeAdapter, "fake_ask_only": AskOnlyAdapter, "fake_blind": BlindAdapter,
-            "fake_listed": ListedAdapter,
+            "fake_listed": ListedAdapter, "fake_blind_listed": BlindListedAdapter,
             "fake_telling": TellingAdapter}
 
 

@@ -25,8 +25,7 @@ from services.integrations.queries import matching as queries
 from services.integrations.queries.statements import table_of
 
 _BINDING = table_of(Binding)
-_FREE = sa.and_(_BINDING.c.external_id.is_(None),
-                *(_BINDING.c.state != sa.literal_column(repr(state)) for state in queries.UNDER_WAY))
+_FREE = sa.and_(_BINDING.c.external_id.is_(None), _BINDING.c.state != sa.literal_column(repr(queries.UNDER_WAY)))
 _LINKED = Upsert(_BINDING, where=_FREE, changing={name: excluded(_BINDING.c[name]) for name in (
     "state", "external_id", "acked_version", "remote_version", "sent_hash", "base_snapshot", "sought_sealed",
     "last_verified_at")})
@@ -75,7 +74,7 @@ def _obstacles(session: Session, of: Matching, wanted: Sequence[Finding]) -> dic
             found[finding.id] = "our record was deleted meanwhile"
         elif binding is not None and binding.external_id is not None:
             found[finding.id] = f"our record is bound to {binding.external_id} by now"
-        elif lane in flying or (binding is not None and binding.state in queries.UNDER_WAY):
+        elif lane in flying or (binding is not None and binding.state == queries.UNDER_WAY):
             found[finding.id] = "our record is being made there by now"
         else:
             taken[place] = lane[2]
@@ -86,7 +85,7 @@ def settle(session: Session, of: Matching, page: Collection[str], now: dt.dateti
     """Settle these findings of a run whose listing has been linked to its end; return counts.
 
     What is to be made may be made; what was left out, or undecided, or has gone from the target before it was linked,
-    is not made until somebody has said which record it is there.
+    is not made until somebody has said which record it is there. What is in flight settles itself.
     """
     lock(session, [of.connection_id])
     counts: Counter[str] = Counter()
@@ -104,10 +103,12 @@ def settle(session: Session, of: Matching, page: Collection[str], now: dt.dateti
         elif finding.state == "decided":
             _tell(session, finding, "it was not there any more when it was to be linked")
             counts["not_linked"] += 1
-    _SETTLED.put(session, [_row(of, id or "", "conflict") for id in held])
-    conflicting = sa.and_(_BINDING.c.connection_id == of.connection_id, _BINDING.c.entity == of.entity,
-                          _BINDING.c.local_id.in_(free), _BINDING.c.state == "conflict")
-    session.execute(sa.update(_BINDING).where(conflicting).values(state="unbound"))
+    flying = {lane[2] for lane in lanes.in_flight(session, {_lane(of, id or "") for id in (*held, *free)})}
+    _SETTLED.put(session, [_row(of, id or "", "conflict") for id in held if id not in flying])
+    undecided = sa.and_(_BINDING.c.connection_id == of.connection_id, _BINDING.c.entity == of.entity,
+                        _BINDING.c.local_id.in_([id for id in free if id not in flying]),
+                        _BINDING.c.external_id.is_(None), _BINDING.c.state.in_(("conflict", "in_doubt")))
+    session.execute(sa.update(_BINDING).where(undecided).values(state="unbound"))
     return counts
 
 

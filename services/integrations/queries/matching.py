@@ -23,8 +23,9 @@ PAIRED_MOST = 20
 HELD_MOST = 100
 """Records of one side that may have a key. One that more have, such as the phone number that is typed in where there is
 none, says nothing of whom it belongs to: it is as if nobody had it."""
-UNDER_WAY = ("creating", "in_doubt")
-"""States of a binding whose record is being made at the target: it will be bound without matching."""
+UNDER_WAY = "creating"
+"""State of a binding whose record is being made at the target: it will be bound without matching. So will one in doubt
+whose delivery is in flight; what was given up in doubt may be there, and a match can tell."""
 
 
 @built_once
@@ -32,7 +33,7 @@ def unbound(connection_id: str, entity: str, after: str, limit: int) -> Asked:
     """Select the next records of ours that nothing at the target is bound to, and that are not being made there."""
     taken = sa.select(1).where(
         BINDING.connection_id == connection_id, BINDING.entity == entity, BINDING.local_id == RECORD.id,
-        sa.or_(BINDING.external_id.is_not(None), BINDING.state.in_(UNDER_WAY))).exists()
+        sa.or_(BINDING.external_id.is_not(None), BINDING.state == UNDER_WAY)).exists()
     return (sa.select(RECORD.entity, RECORD.id, RECORD.state_sealed)
             .where(RECORD.entity == entity, RECORD.id > after, ~RECORD.deleted, ~taken)
             .order_by(RECORD.id).limit(limit))

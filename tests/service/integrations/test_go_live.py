@@ -241,3 +241,26 @@ def test_a_matching_is_refused_where_it_cannot_see_everything(hub: Hub, target: 
         hub.start_run(hub.connect(target, adapter="fake"), "match")
     with pytest.raises(Invalid):
         hub.start_run(hub.connect(target, adapter="fake_listed"), "match", "order")
+
+
+@on_sqlite
+@pytest.mark.parametrize("there", [True, False])
+def test_what_was_given_up_in_doubt_is_linked_by_a_match_or_made_by_who_sees_that_it_is_new(
+    live: Hub, target: FakeTarget, *, there: bool
+) -> None:
+    target.unique = False
+    connection_id = live.connect(target, "customer", adapter="fake_blind_listed")
+    target.fail(method="POST", drop="after" if there else "before")
+    id = live.customer(phone=f"{PHONE}1")
+    live.until(id, "dead")
+    live.customer(2, id, phone=f"{PHONE}1")
+    live.until(id, "dead", "dead")
+
+    run_id = previewed(live, connection_id)
+    assert found(live, run_id)[id].kind == ("certain" if there else "new")
+    approve(live, run_id, 1)
+    live.until_run(run_id, "completed")
+    live.customer(3, id, phone=f"{PHONE}1")
+
+    live.until(id, "dead", "dead", "delivered")
+    assert [row.body["name"] for row in target.of("customer")] == ["v3"]

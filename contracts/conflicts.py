@@ -13,7 +13,8 @@ RESOLUTIONS = ("keep_local", "keep_remote", "dismissed")
 class Conflict(Record):
     """What a target reports and the hub cannot apply, or the other way round: a person decides.
 
-    `fields` are those in dispute, none for the whole record; `local_id` is our record, if one is bound.
+    `fields` are those in dispute, none for the whole record: while it is open they are not sent. `local_id` is our
+    record, if one is bound.
     """
 
     id = Identifier(required=True)
@@ -47,7 +48,8 @@ class ListConflicts(PageRequest):
 
 class ResolveConflict(ById):
     """Decides a conflict: `keep_local` brings our record there again, `keep_remote` tells the owner again what stands
-    there now, `dismissed` leaves both as they are."""
+    there now, `dismissed` leaves both as they are. What would have no effect, or one on another record, is refused with
+    what to do instead."""
 
     resolution = fields.String(required=True, validate=OneOf(*RESOLUTIONS))
     note = Text(load_default="", most=500)

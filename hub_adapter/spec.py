@@ -31,7 +31,6 @@ class Capability(StrEnum):
     """`parse_webhook` is answered."""
     REFRESH = "refresh"
     """`refresh` is answered: what is left of a credential is traded for a fresh one."""
-    BATCH = "batch"
     DIGEST = "digest"
 
 

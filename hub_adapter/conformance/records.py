@@ -52,7 +52,7 @@ class RecordsAdapter(AdapterBase):
         entities=("note",),
         pulled=("note",),
         address=("base_url",),
-        capabilities=frozenset(Capability) - {Capability.NATIVE_UPSERT, Capability.BATCH},
+        capabilities=frozenset(Capability) - {Capability.NATIVE_UPSERT},
         limits=Limits(rate_per_s=100, burst=100, page_size=50),
     )
 

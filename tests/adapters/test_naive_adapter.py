@@ -91,4 +91,4 @@ def test_what_is_not_claimed_is_told_with_its_reason(told: dict[str, Any]) -> No
     silent = {check["name"]: check["message"] for check in told["naive"]["checks"]
               if check["outcome"] == "not claimed"}  # fmt: skip
     assert silent["two workers at once make one record"] == "the adapter does not declare idempotency_key"
-    assert {"batch", "idempotency_key", "native_upsert"} == set(told["naive"]["capabilities"]["not claimed"])
+    assert {"idempotency_key", "native_upsert"} == set(told["naive"]["capabilities"]["not claimed"])

@@ -110,7 +110,7 @@ def test_the_guarantee_is_earned_by_what_was_shown_and_lost_by_one_doubled_recor
     assert report(*KEPT, check("find_by_local_key", Outcome.NOT_SHOWN)).earned == AT_LEAST_ONCE
     assert report(*KEPT, FOUND, check("idempotency_key", Outcome.NOT_CLAIMED)).earned == EFFECTIVELY_ONCE
     assert report(*KEPT, FOUND, check("idempotency_key", Outcome.FAILED)).earned == AT_LEAST_ONCE
-    assert report(check("batch", Outcome.PROVEN)).proven == frozenset(), "what is not declared is not counted on"
+    assert report(check("native_upsert", Outcome.PROVEN)).proven == frozenset(), "what is not declared does not count"
 
 
 def test_every_adapter_is_asked_whether_one_record_stays_one() -> None:

@@ -23,6 +23,8 @@ class Capability(StrEnum):
     CONDITIONAL_WRITE = "conditional_write"
     """A write with a stale `expected_version` is refused by the target (ETag, sequence, row version)."""
     NATIVE_UPSERT = "native_upsert"
+    """A write is one request, whether the record is there or not. By which key it finds the record is not said, so this
+    earns no guarantee: where it is ours, and a second write makes no second record, `idempotency_key` says so."""
     LIST_COMPLETE = "list_complete"
     """`list` reaches every record; only then may a missing one be taken for deleted."""
     INCREMENTAL = "incremental"
@@ -108,7 +110,7 @@ class AdapterSpec:
     @property
     def honours_key(self) -> bool:
         """Whether sending twice under one key makes one record there."""
-        return bool({Capability.IDEMPOTENCY_KEY, Capability.NATIVE_UPSERT} & self.capabilities)
+        return Capability.IDEMPOTENCY_KEY in self.capabilities
 
     @property
     def code_tables(self) -> frozenset[str]:

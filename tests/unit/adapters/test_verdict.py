@@ -81,6 +81,14 @@ def test_the_promise_of_a_connection_follows_from_what_its_target_can_do() -> No
     assert guarantee(frozenset({Capability.CONDITIONAL_WRITE, Capability.NATIVE_UPSERT})) == AT_LEAST_ONCE
 
 
+@pytest.mark.parametrize("capability", Capability)
+def test_the_engine_sends_again_by_what_the_promise_counts_and_by_nothing_else(capability: Capability) -> None:
+    spec = AdapterSpec(name="x", version="1", title="X", config_schema={}, secret_fields=(), entities=("order",),
+                       capabilities=frozenset({capability}))  # fmt: skip
+    resolved = spec.honours_key or spec.sought_by("order", "ours", {}) is not None
+    assert resolved == (spec.guarantee == EFFECTIVELY_ONCE)
+
+
 def test_a_secret_cannot_be_declared_as_a_setting() -> None:
     with pytest.raises(ValueError, match="secret"):
         AdapterSpec(

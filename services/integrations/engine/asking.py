@@ -46,7 +46,7 @@ def ask(target: Target, question: Question[T], renew: Renew, clock: Callable[[],
 def _answer(target: Target, question: Question[T], clock: Callable[[], dt.datetime], deadline_s: float,
             dry_run: bool) -> T:
     try:
-        with target.calling(clock, deadline_s, lambda exchange: None, dry_run=dry_run) as ctx:
+        with target.calling(clock, deadline_s, dry_run=dry_run) as ctx:
             return question(target, ctx)
     except Exception as error:
         raise CallFailed(calls.failed_with(target, error)) from error

@@ -52,7 +52,7 @@ def check(db: Database, keyring: Keyring, connection_id: str, deadline_s: float,
 def _ask(target: Target, deadline_s: float) -> CheckResult:
     """Let the adapter check; its own fault is a problem like any other, and its words are redacted."""
     try:
-        with target.calling(utcnow, deadline_s, lambda exchange: None, at_once=True) as ctx:
+        with target.calling(utcnow, deadline_s, at_once=True) as ctx:
             found = target.adapter.check(ctx)
         problems = tuple(Problem(p.field, target.redacted(p.message)) for p in found.problems)
         return replace(found, problems=problems)

@@ -92,7 +92,7 @@ def _ask(db: Database, keyring: Keyring, place: tuple[str, str, str], deadline_s
         except Exception as error:
             raise Refused(f"The connection cannot be used: {type(error).__name__}") from error
     try:
-        with target.calling(utcnow, deadline_s, lambda exchange: None) as ctx:
+        with target.calling(utcnow, deadline_s) as ctx:
             remote = target.adapter.get(ctx, entity, external_id)
     except Exception as error:
         raise Refused(f"The target could not be asked: {calls.failed_with(target, error).text}") from error

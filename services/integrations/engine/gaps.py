@@ -75,7 +75,7 @@ def _is_empty(db: Database, keyring: Keyring, connection: Connection, entity: st
     with db.read() as session:
         target = Targets(keyring).load(session, connection.id)
     try:
-        with target.calling(utcnow, deadline_s, lambda exchange: None, dry_run=True) as ctx:
+        with target.calling(utcnow, deadline_s, dry_run=True) as ctx:
             page = target.adapter.list(ctx, entity, None, target.adapter.spec.limits.page_size)
     except Exception as error:
         log.warning("target_not_listed", connection_id=connection.id, entity=entity, error=type(error).__name__)

@@ -89,7 +89,7 @@ class Recovery:
         Settings that it finds fault with do not keep it from answering: each delivery tells of them by itself.
         """
         try:
-            with target.calling(self.clock, self.deadline_s, lambda exchange: None, at_once=True) as ctx:
+            with target.calling(self.clock, self.deadline_s, at_once=True) as ctx:
                 found = target.adapter.check(ctx)
         except Exception as error:
             failed = calls.failed_with(target, error)

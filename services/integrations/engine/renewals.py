@@ -59,7 +59,7 @@ class Renewals:
 
     def _refresh(self, refused: Target, adapter: Refreshing, me: str, within_s: float) -> Target | None:
         try:
-            with refused.calling(self._clock, max(within_s, 0.1), lambda exchange: None) as ctx:
+            with refused.calling(self._clock, max(within_s, 0.1)) as ctx:
                 fresh = adapter.refresh(ctx)
         except Exception as error:
             hopeless = str(refused.adapter.classify(error).error_class) in ("auth", "invalid")

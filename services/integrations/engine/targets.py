@@ -175,8 +175,9 @@ class Target:
         return expected
 
     @contextmanager
-    def calling(self, clock: Callable[[], dt.datetime], deadline_s: float, observer: Callable[[Exchange], None],
-                traceparent: str | None = None, *, dry_run: bool = False, at_once: bool = False) -> Iterator[Context]:
+    def calling(self, clock: Callable[[], dt.datetime], deadline_s: float,
+                observer: Callable[[Exchange], None] = lambda exchange: None, traceparent: str | None = None, *,
+                dry_run: bool = False, at_once: bool = False) -> Iterator[Context]:
         """Lend what one call of the adapter needs, until it is over; a dry run may change nothing there.
 
         `at_once`: it waits for no turn, because whether the target is there must not depend on what was sent before.

@@ -135,7 +135,7 @@ def _target(session: Session, targets: Targets, connection_id: str) -> Target:
 def _parsed(target: Target, headers: Mapping[str, str], body: bytes,
             clock: Callable[[], dt.datetime]) -> Sequence[Change]:
     try:
-        with target.calling(clock, PARSE_S, lambda exchange: None) as ctx:
+        with target.calling(clock, PARSE_S) as ctx:
             return target.adapter.parse_webhook(ctx, headers, body)
     except AuthRefused as error:
         raise _refused(target.connection_id, target.redacted(str(error))[:200]) from error

@@ -35,7 +35,7 @@ EVENTS, BACKGROUND = PRIORITIES = (0, 1)
 
 
 def _lane_of(one: Any, other: Any) -> sa.ColumnElement[bool]:
-    # Told which connection it is, PostgreSQL would walk along all that waits for it while it has no statistics.
+    # Told which connection it is, PostgreSQL may gather all facts or calls of it, if its statistics are from before them.
     return sa.and_(one.connection_id == unindexed(other.connection_id), one.entity == other.entity,
                    one.local_id == other.local_id)
 

@@ -88,6 +88,14 @@ class Site:
             session.commit()
         return {"id": id, "version": 1}
 
+    def waiting(self, delivery: Any) -> Any:
+        """Let a delivery wait for a record; return it."""
+        with Session(self._engine("integrations")) as session:
+            session.execute(sa.update(Delivery).where(Delivery.id == delivery["id"]).values(
+                state="blocked", settled_at=None, blocked_entity="customer", blocked_id=new_id()))
+            session.commit()
+        return delivery
+
     def run(self) -> Any:
         """Have a run ask for approval."""
         with Session(self._engine("integrations")) as session:
@@ -124,6 +132,7 @@ class Site:
 SPECIAL: dict[str, Callable[[Site], Any]] = {
     "/connections": lambda _: {"name": f"ERP {uuid4()}", "adapter": "tryton", "config": CONFIG},
     "/routes": lambda site: {"connection_id": site.made("/connections")["id"], "entity": "order", "direction": "push"},
+    "/routes/{id}/activate": lambda _: {"without_matching": True, "reason": "There is nothing there."},
     "/routes/{id}/mappings": lambda _: {"text": "fields: {currency: currency, lines: lines}"},
     "/orders": Site.order,
     "/me/password": lambda _: {"current_password": PASSWORD, "new_password": "another fine passphrase"},
@@ -135,6 +144,7 @@ BEFORE: dict[str, Callable[[Site, Any], Any]] = {
     "/tasks/{id}/reopen": lambda site, task: site.admin.ask(
         "POST", f"/tasks/{task['id']}/complete", If_Match=f'"{task["version"]}"').json(),
     "/routes/{id}/activate": lambda site, route: site.ready(route),
+    "/deliveries/{id}/cancel": lambda site, delivery: site.waiting(delivery),
     "/connections/{id}/pull": lambda site, connection: site.pulling(connection),
 }
 """What happens to a record before the route takes it; returns the record as it is then."""

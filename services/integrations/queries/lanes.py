@@ -35,7 +35,7 @@ EVENTS, BACKGROUND = PRIORITIES = (0, 1)
 
 
 def _lane_of(one: Any, other: Any) -> sa.ColumnElement[bool]:
-    # Told which connection it is, PostgreSQL may gather all facts or calls of it, if its statistics are from before them.
+    # Told which connection it is, PostgreSQL may gather all its facts or calls, if its statistics do not know of them.
     return sa.and_(one.connection_id == unindexed(other.connection_id), one.entity == other.entity,
                    one.local_id == other.local_id)
 
@@ -125,10 +125,9 @@ def due(session: Session, now: dt.datetime) -> Due:
         paused = throttled_until is not None and throttled_until <= now
         if paused or breaker.alert_due(now) is not None or breaker.rested(now, last_success_at) is not breaker:
             found.to_tend.add(id)
-        waits = any(first is not None and first <= now for first in firsts)
-        if breaker.check_due(now) and not (waits and open_until is None):
+        if breaker.check_due(now):
             found.to_check.add(id)
-        elif open_until is None and waits:
+        elif open_until is None and any(first is not None and first <= now for first in firsts):
             found.to_send.add(id)
             if firsts[BACKGROUND] is not None and firsts[BACKGROUND] <= now:
                 found.background.add(id)
@@ -384,9 +383,14 @@ def _concerned(entity: str, local_id: str, *, routed: bool, awaited: bool) -> An
     return sa.union(*ways).order_by("connection_id")
 
 
+def _is_closed() -> sa.ColumnElement[bool]:
+    return sa.and_(CONNECTION.breaker_open_until.is_(None), CONNECTION.breaker_step.is_(None))
+
+
 def cursors_due(now: dt.datetime, limit: int, *, locked: bool = True) -> Asked:
     """Select the keys of cursors whose poll is due and whose connection and route are active.
 
+    None of one that is half open: what goes there first are deliveries, as few at a time as the breaker says.
     A first pass waits for the calls that were under way when it became due: they are not remembered as our own, and
     what they write after it was read would be told as a change of theirs.
     """
@@ -401,7 +405,7 @@ def cursors_due(now: dt.datetime, limit: int, *, locked: bool = True) -> Asked:
         .join(table_of(Connection), CONNECTION.id == CURSOR.connection_id)
         .join(table_of(Route), sa.and_(ROUTE.connection_id == CURSOR.connection_id, ROUTE.entity == CURSOR.entity))
         .where(CURSOR.due_at <= now, sa.or_(CURSOR.lease_until.is_(None), CURSOR.lease_until < now),
-               CONNECTION.desired_state == "active", CONNECTION.breaker_open_until.is_(None),
+               CONNECTION.desired_state == "active", _is_closed(),
                ROUTE.state == "active", ROUTE.direction.in_(("pull", "both")), ~sa.and_(CURSOR.first_pass, unknown),
                sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now))
         .order_by(CURSOR.due_at).limit(limit)
@@ -410,12 +414,15 @@ def cursors_due(now: dt.datetime, limit: int, *, locked: bool = True) -> Asked:
 
 
 def runs_due(now: dt.datetime, limit: int, *, locked: bool = True) -> Asked:
-    """Select the ids of runs whose next page is due and whose connection may be called, longest due first."""
+    """Select the ids of runs whose next page is due and whose connection may be called, longest due first.
+
+    None of one that is half open, as with polls.
+    """
     found = (
         sa.select(RUN.id).join(table_of(Connection), CONNECTION.id == RUN.connection_id)
         .where(one_of("run.state", runs.CLAIMABLE), RUN.due_at <= now,
                sa.or_(RUN.lease_until.is_(None), RUN.lease_until < now),
-               CONNECTION.desired_state == "active", CONNECTION.breaker_open_until.is_(None),
+               CONNECTION.desired_state == "active", _is_closed(),
                sa.or_(CONNECTION.throttled_until.is_(None), CONNECTION.throttled_until <= now))
         .order_by(RUN.due_at).limit(limit)
     )

@@ -81,6 +81,8 @@ def test_what_is_wrong_with_a_set_up_is_named_by_its_pointer(room: Rooms, target
     pulled = route | {"entity": "order", "direction": "pull"}
     assert refusals(contract.CREATE_ROUTE, pulled) == ["/direction unsupported"]
     assert refusals(contract.CREATE_ROUTE, route | {"entity": "product"}) == ["/direction unsupported"]
+    assert refusals(contract.CREATE_ROUTE, route | {"entity": "customer", "owners": {"name": "remote"}}) == [
+        "/owners/name unknown"]
     with pytest.raises(AlreadyExists):
         room.call(contract.CREATE_CONNECTION, new | {"name": connection["name"]})
 

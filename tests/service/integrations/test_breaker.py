@@ -17,7 +17,8 @@ from contracts.schema import unpack
 from services.integrations.domain import breaker
 from services.integrations.domain.breaker import Breaker
 from services.integrations.models import Connection, Cursor
-from services.integrations.operations import connections
+from services.integrations.operations import connections, pulls, runs
+from services.integrations.queries import lanes
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -208,6 +209,41 @@ def test_a_half_open_connection_that_never_has_anything_to_do_is_closed_by_anoth
 
     eventually(lambda: hub.connection(connection_id).health == "ok")
     assert hub.connection(connection_id).breaker == Breaker()
+
+
+@on_sqlite
+def test_no_poll_and_no_run_goes_beside_the_one_delivery_of_a_half_open_connection(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = hub.connect(target, "customer")
+    hub.route(connection_id, "product", "pull")
+    hub.start_run(connection_id, "dry_run")
+
+    def due() -> tuple[bool, bool]:
+        with hub.db.read() as session:
+            return pulls.any_due(session, utcnow()), runs.any_due(session, utcnow())
+
+    assert due() == (True, True)
+    for step in range(len(breaker.RAMP)):
+        put(hub, connection_id, breaker_step=step)
+        assert due() == (False, False)
+
+
+@on_sqlite
+def test_a_half_open_connection_is_checked_again_though_something_waits_that_is_not_sent(
+    hub: Hub, target: FakeTarget
+) -> None:
+    """What waits may stand behind a dead fact for weeks; the polls and the runs must not."""
+    connection_id, now = hub.connect(target, "customer"), utcnow()
+    hub.customer()
+    with hub.db.write() as session:
+        opened = Breaker(open_until=now, opened_at=now, openings=1)
+        session.get_one(Connection, connection_id).breaker = opened.checked(reachable=True, now=now)
+
+    with hub.db.read() as session:
+        early, late = (lanes.due(session, now + dt.timedelta(seconds=s)) for s in (5, 70))
+    assert (early.to_send, early.to_check) == ({connection_id}, set())
+    assert (late.to_send, late.to_check) == (set(), {connection_id})
 
 
 @on_sqlite

@@ -73,6 +73,8 @@ class AdapterSpec:
         fields: entity → JSON Schema 2020-12 of the bodies that `write` takes: what a mapping can fill. A field that
             the adapter translates by a table of its settings names it, `"codeTable": "taxes"`, so that a code without
             a counterpart is found before a record is sent.
+        signed_headers: the headers of a webhook's message that are its signature or are covered by it, a stamp say.
+            With the body they are what a repeated message is known by: whoever repeats one can alter any other.
     """
 
     name: str
@@ -87,6 +89,7 @@ class AdapterSpec:
     consent: Mapping[str, str] = field(default_factory=dict)
     natural_keys: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, Json] = field(default_factory=dict)
+    signed_headers: tuple[str, ...] = ()
     capabilities: frozenset[Capability]
     limits: Limits = field(default_factory=Limits)
 
@@ -129,6 +132,11 @@ class AdapterSpec:
         if field_name is None or record is None:
             return None
         return {field_name: str(record[field_name])} if record.get(field_name) else {}
+
+    def signed(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Those of a message's headers that its sender has signed, by their names in small letters."""
+        names = {name.lower() for name in self.signed_headers}
+        return {name.lower(): value for name, value in headers.items() if name.lower() in names}
 
     def moved(self, before: Json, after: Json) -> bool:
         """Whether secrets put for the one config would go somewhere else with the other."""

@@ -31,6 +31,7 @@ class TwoWayAdapter(FakeAdapter):
     spec = type(FakeAdapter.spec)(**(vars(FakeAdapter.spec) | {
         "name": "two_way", "secret_fields": ("key", "hook"), "entities": tuple(KEPT), "pulled": tuple(KEPT),
         "accounts": ("task",), "consent": {"contact": "email"},
+        "signed_headers": ("x-hook-timestamp", "x-hook-signature"),
         "capabilities": FakeAdapter.spec.capabilities | {
             Capability.CONDITIONAL_WRITE, Capability.WEBHOOK, Capability.LIST_COMPLETE}}))
 

@@ -57,7 +57,8 @@ def receive(db: Database, targets: Targets, request: Mapping[str, Any], nudge: C
         target = _target(session, targets, connection_id)
     since = clock()
     changes = _parsed(target, headers, body, clock)
-    told = _taken_in(db, connection_id, (headers, body), changes, since, clock())
+    message = target.adapter.spec.signed(headers), body
+    told = _taken_in(db, connection_id, message, changes, since, clock())
     if told is None:
         return _noted(connection_id, known=True)
     if told.held:

@@ -15,18 +15,20 @@ from services.integrations.queries.statements import table_of
 
 KEPT = dt.timedelta(hours=24)
 """How long a message is known again; an adapter refuses a stamp that is much younger than this already."""
-_SIGNING = ("signature", "timestamp", "webhook-id", "delivery", "nonce")
-"""Parts of the names of headers that belong to what was signed; others change from one relay to the next."""
 
 
-def first_time(session: Session, connection_id: str, headers: Mapping[str, str], body: bytes, now: dt.datetime) -> bool:
-    """Note that a message is taken in; return False if it was before."""
-    return insert_if_absent(session, table_of(Receipt), connection_id=connection_id, digest=_digest(headers, body),
+def first_time(session: Session, connection_id: str, signed: Mapping[str, str], body: bytes, now: dt.datetime) -> bool:
+    """Note that a message is taken in; return False if it was before.
+
+    Args:
+        signed: those of its headers that its signature vouches for; any other may differ in a message sent again.
+    """
+    return insert_if_absent(session, table_of(Receipt), connection_id=connection_id, digest=_digest(signed, body),
                             at=now)
 
 
-def _digest(headers: Mapping[str, str], body: bytes) -> str:
-    told = sorted(f"{name}:{value}" for name, value in headers.items() if any(part in name for part in _SIGNING))
+def _digest(signed: Mapping[str, str], body: bytes) -> str:
+    told = sorted(f"{name}:{value}" for name, value in signed.items())
     return hashlib.sha256("\n".join(told).encode() + b"\0" + body).hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -25,10 +25,14 @@ from tests.support.processes import eventually
 from tests.support.two_way import HOOK, message, signature
 
 
-def call(hub: Hub, connection_id: str, body: bytes, *, secret: str = HOOK, age_s: int = 0,
-         db: Any = None) -> dict[str, Any]:
+def signed(body: bytes, *, secret: str = HOOK, age_s: int = 0) -> dict[str, str]:
     stamp = str(int(utcnow().timestamp()) - age_s)
-    headers = {"x-hook-timestamp": stamp, "x-hook-signature": signature(secret, stamp, body), "x-request-id": new_id()}
+    return {"x-hook-timestamp": stamp, "x-hook-signature": signature(secret, stamp, body)}
+
+
+def call(hub: Hub, connection_id: str, body: bytes, *, headers: Mapping[str, str] | None = None, db: Any = None,
+         **of: Any) -> dict[str, Any]:
+    headers = {**(headers or signed(body, **of)), "x-request-id": new_id()}
     request = {"connection_id": connection_id, "headers": headers, "body": base64.b64encode(body).decode()}
     return webhooks.receive(db or hub.db, hub.engine.targets, request, hub.engine.poller.wake)
 
@@ -53,6 +57,19 @@ def test_a_signed_message_is_told_once_and_the_poll_that_follows_tells_nothing(h
     poll(hub, connection_id)
 
     assert [(one["keys"], one["changed"]) for one in told(hub)] == [({"id": id, "account_user_id": ANN}, ["status"])]
+
+
+@on_sqlite
+def test_a_captured_message_is_known_again_whatever_unsigned_headers_it_is_given(
+    hub: Hub, target: FakeTarget
+) -> None:
+    connection_id = connect(hub, target, "task")
+    body = message(target.put("task", "theirs", {"title": "买茶"}))
+    captured = signed(body)
+    assert call(hub, connection_id, body, headers=captured) == {"changes": 1, "known": False}
+
+    for unsigned in ("x-nonce", "webhook-id", "x-delivery", "x-signature", "x-another-timestamp"):
+        assert call(hub, connection_id, body, headers={**captured, unsigned: "2"}) == {"changes": 0, "known": True}
 
 
 def test_our_own_write_that_is_called_back_is_an_echo(hub: Hub, target: FakeTarget) -> None:

@@ -295,6 +295,8 @@ def test_a_message_that_is_not_signed_with_our_secret_is_refused(ctx: Context) -
         ({}, body),
         (headers, body + b" "),
         ({"X-Ghost-Signature": signature}, body),
+        ({"X-Ghost-Signature": f"{signature},{stamp}"}, body),
+        ({"X-Ghost-Signature": f" {signature}, {stamp}"}, body),
         ({"X-Ghost-Signature": f"{signature}, t=2{stamp[3:]}"}, body),
         ({"X-Ghost-Signature": f"sha256={'0' * 64}, {stamp}"}, body),
         ({"X-Ghost-Signature": f"{signature}, t=٣"}, body),

@@ -42,6 +42,7 @@ class GhostAdapter(AdapterBase):
         address=("base_url",),
         consent=dict.fromkeys(ENTITIES, "email"),
         fields=dict.fromkeys(ENTITIES, mapping.FIELDS),
+        signed_headers=(webhook.HEADER,),
         capabilities=frozenset(
             {
                 Capability.FIND_BY_LOCAL_KEY,

@@ -105,7 +105,7 @@ def kept_back(session: Session, connection_id: str, entity: str, told: Mapping[s
     bound, waiting = lanes.bindings(session, at), lanes.waiting(session, at)
     copies = lanes.records(session, {lane[1:] for lane in waiting})
     kept: dict[str, set[str]] = {}
-    for lane in at.keys() & bound.keys():
+    for lane in sorted(at.keys() & bound.keys()):
         asked = {name for name in bound[lane].disputed or () if owners.get(name) == "manual"}
         if lane in waiting and lane[1:] in copies:
             merged = _merged(keyring_of(session), sent, bound[lane], copies[lane[1:]], at[lane], owners, now)

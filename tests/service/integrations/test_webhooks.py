@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
 from chassis.database import Database, new_id, utcnow
 from contracts.errors import BadRequest, Unauthenticated
@@ -32,7 +36,7 @@ def signed(body: bytes, *, secret: str = HOOK, age_s: int = 0) -> dict[str, str]
 
 def call(hub: Hub, connection_id: str, body: bytes, *, headers: Mapping[str, str] | None = None, db: Any = None,
          **of: Any) -> dict[str, Any]:
-    headers = {**(headers or signed(body, **of)), "x-request-id": new_id()}
+    headers = {**(signed(body, **of) if headers is None else headers), "x-request-id": new_id()}
     request = {"connection_id": connection_id, "headers": headers, "body": base64.b64encode(body).decode()}
     return webhooks.receive(db or hub.db, hub.engine.targets, request, hub.engine.poller.wake)
 
@@ -246,6 +250,40 @@ def test_a_forged_an_old_and_an_unreadable_message_change_nothing(hub: Hub, targ
 
     assert told(hub) == []
     assert hub.rows(Receipt) == []
+
+
+def counted() -> dict[str, float]:
+    name = "integrations_inbound_messages_total"
+    return {result: REGISTRY.get_sample_value(name, {"result": result}) or 0.0
+            for result in ("taken", "known", "refused", "unreadable")}
+
+
+@on_sqlite
+def test_what_becomes_of_a_message_is_counted_and_logged_without_its_body(
+    hub: Hub, target: FakeTarget, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection_id = connect(hub, target, "task")
+    body = message(target.put("task", "theirs", {"title": "a-marker-of-the-body"}))
+    captured, torn = signed(body), body[:-3]
+    cases: list[tuple[str, str, bytes, dict[str, str]]] = [
+        ("taken", "webhook_taken", body, captured),
+        ("known", "webhook_known", body, captured),
+        ("refused", "webhook_refused", body, signed(body, secret="another")),
+        ("refused", "webhook_refused", body, signed(body, age_s=600)),
+        ("refused", "webhook_refused", body, {}),
+        ("unreadable", "webhook_unreadable", torn, signed(torn)),
+    ]
+    caplog.set_level(logging.DEBUG)
+
+    for result, event, sent, headers in cases:
+        before = counted()
+        with capture_logs() as said, contextlib.suppress(Unauthenticated, BadRequest):
+            call(hub, connection_id, sent, headers=headers)
+        assert [(one["event"], one["connection_id"]) for one in said if one["event"].startswith("webhook_")] == [
+            (event, connection_id)]
+        assert {name: counted()[name] - before[name] for name in before} == {
+            name: float(name == result) for name in before}
+        assert "a-marker-of-the-body" not in repr(said) + caplog.text
 
 
 def test_a_message_about_what_no_route_pulls_is_taken_and_told_to_nobody(hub: Hub, target: FakeTarget) -> None:

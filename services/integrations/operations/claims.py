@@ -167,7 +167,7 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
         else:
             job = _mapped(job, mapped.get(row.connection_id))
             if row.payload is not None:
-                job = payloads.put_back(keyring, row, job, bodies[row.id][1])
+                job = payloads.put_back(keyring, row, job, bodies[row.id][1] if row.id in bodies else {})
             jobs.append(_with_both_sides(keyring, job, bound.get(_lane(row)), by_id[row.connection_id]))
     write_back(session, moves, now)
     dead = {move.lane: move.error or "" for move in moves if move.after == "dead"}

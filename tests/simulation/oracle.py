@@ -29,7 +29,9 @@ def settle_everything(hub: Hub, watch: Watch) -> None:
     for target in hub.targets.values():
         target.up = True
         target.late.clear()
-    for name in hub.lab.connections:
+    for process in (1, 0):
+        _finish(hub, watch, process)
+    for name in hub.lab.connections:  # what came back last may have paused one
         hub.resume(name)
     tables, retried = _finish(hub, watch, 1), False
     for _ in range(ROUNDS):

@@ -130,6 +130,22 @@ class Schedule(RuleBasedStateMachine):
         if calls.hanging:
             calls.go_on(n, fate)
 
+    @rule(process=two, many=st.integers(3, 6), fates=several_fates)
+    def a_crowd_meets_quick_targets(self, process: int, many: int, fates: list[Fate]) -> None:
+        """More changes than may be called at once: some are claimed ahead, and passed the slots of the first."""
+        dispatcher, calls = self.hub.processes[process].dispatcher, self.hub.processes[process].calls
+        dispatcher._flights._took.update(dict.fromkeys(self.lab.connections.values(), 0.0))
+        self.hub.accept(f"m{n}" for n in range(many))
+        self._look()
+        dispatcher.wake(self.lab.connections.values())
+        self.hub.turn(process)
+        while calls.waiting:
+            self._begin(process, 0)
+        for n, fate in enumerate(fates):
+            if calls.hanging:
+                calls.go_on(n, fate)
+                self._look()
+
     @rule(process=two, doom=doom)
     def a_process_sweeps(self, process: int, doom: int | None) -> None:
         self.hub.sweep(process, doom)

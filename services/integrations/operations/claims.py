@@ -18,10 +18,19 @@ from services.integrations.adapters import registry
 from services.integrations.domain import failures, retry
 from services.integrations.domain.deliveries import DECIDED, REPLAYED, TERMINAL, is_stale
 from services.integrations.domain.gates import barring
-from services.integrations.domain.mapping import ALWAYS, Unmappable
+from services.integrations.domain.mapping import Unmappable
 from services.integrations.domain.merging import Owner
 from services.integrations.models import Attempt, Binding, Connection, Delivery, Route
-from services.integrations.operations import announcements, dependents, filters, intake, payloads, records, snapshots
+from services.integrations.operations import (
+    announcements,
+    dependents,
+    disputes,
+    filters,
+    intake,
+    payloads,
+    records,
+    snapshots,
+)
 from services.integrations.operations.bodies import InForce, in_force
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.leases import Move, write_back
@@ -258,15 +267,9 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,
         hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {}, adopted=acked == 0, needs=needs,
-        changed_at=records.changed_at(*copy) if copy else None, once=_frozen(binding),
+        changed_at=records.changed_at(*copy) if copy else None, once=disputes.frozen(binding),
         due_at=row.due_at, bound=binding.state if binding else None,
     )
-
-
-def _frozen(binding: Any) -> frozenset[str]:
-    """Return the fields that a person is to decide of a record. A refusal of consent goes whatever is in dispute."""
-    disputed = (binding.disputed or ()) if _is_bound(binding) else ()
-    return frozenset(name.partition(".")[0] for name in disputed) - ALWAYS
 
 
 def _mapped(job: Job, sent: InForce | None) -> Job:

@@ -15,7 +15,7 @@ from chassis.database import new_id
 from chassis.sealed import keyring_of
 from services.integrations.adapters import registry
 from services.integrations.domain import merging, takeovers
-from services.integrations.domain.mapping import Unmappable
+from services.integrations.domain.mapping import ALWAYS, Unmappable
 from services.integrations.domain.merging import Merged, Owner
 from services.integrations.domain.resolutions import CHANGED_ON_BOTH_SIDES, REASONS
 from services.integrations.models import Conflict, Connection
@@ -81,6 +81,15 @@ def changed_on_both_sides(session: Session, place: Place, local_id: str, fields:
     asked = set(known.fields) if known is not None else set()
     if not set(fields) <= asked:
         found(session, CHANGED_ON_BOTH_SIDES, place, local_id, now, sorted({*fields, *asked}))
+
+
+def frozen(binding: Any) -> frozenset[str]:
+    """Return the fields that a person is to decide of a record, as it is bound: they are left as they stand there.
+
+    A refusal of consent goes whatever is in dispute.
+    """
+    disputed = binding.disputed if binding is not None and binding.external_id is not None else None
+    return frozenset(name.partition(".")[0] for name in disputed or ()) - ALWAYS
 
 
 def kept_back(session: Session, connection_id: str, entity: str, told: Mapping[str, News], now: dt.datetime

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from chassis.database import new_id, utcnow
 from contracts.errors import Conflict as Refused
 from contracts.errors import Invalid
-from services.integrations.models import Conflict, Route
+from services.integrations.models import Conflict, Finding, Route
 from services.integrations.operations import disputes, routes
 from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub, on_sqlite
 from tests.service.integrations.test_conflicts import decide
@@ -105,6 +105,9 @@ def test_a_field_in_dispute_is_left_alone_on_both_sides_and_the_others_go_on(
     hub.until(id, "delivered", "delivered", "delivered", "delivered")
 
     assert (row_of(target, id).body["title"], row_of(target, id).body["progress"]) == ("还是他们的", 80)
+    hub.start(hub.engine.runner)
+    hub.until_run(hub.start_run(connection_id, "dry_run", "task"), "completed")
+    assert [one.fields for one in hub.rows(Finding)] == [["priority"]]
     [conflict] = hub.rows(Conflict)
     assert (conflict.code, conflict.fields, conflict.local_id) == ("changed_on_both_sides", ["title"], id)
 

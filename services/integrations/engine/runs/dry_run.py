@@ -29,7 +29,7 @@ from services.integrations.engine.asking import CallFailed
 from services.integrations.engine.targets import Target
 from services.integrations.engine.turns import Asked, Turn
 from services.integrations.models import Connection
-from services.integrations.operations import bodies, records
+from services.integrations.operations import bodies, disputes, records
 from services.integrations.operations.bodies import InForce
 from services.integrations.operations.findings import Found
 from services.integrations.operations.runs import Plan, Step
@@ -181,7 +181,7 @@ def _both_sides(sent: InForce, ours: _Ours, target: Target, ctx: Context) -> _Th
         raise Invalid(f"the mapping cannot fill it: {error}", field=f"/{error.field}") from error
     expected = target.expected(ctx, entity, ours.row.id, body)
     if ours.external_id is not None:
-        kept = sent.once(entity)
+        kept = sent.once(entity) | disputes.frozen(ours.binding)
         expected = {name: value for name, value in expected.items() if name not in kept}
         return _Theirs(expected, target.adapter.get(ctx, entity, ours.external_id))
     sought = target.adapter.spec.sought_by(entity, ours.row.id, body)

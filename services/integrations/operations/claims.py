@@ -363,7 +363,7 @@ def export(session: Session, missing: Iterable[lanes.Lane], now: dt.datetime) ->
     known = lanes.records(session, {(entity, id) for _connection, entity, id in wanted})
     plans = [intake.plan(connection_id, entity, id, "upsert", known[entity, id].version, now)
              for connection_id, entity, id in sorted(wanted) if (entity, id) in known]
-    intake.add(session, plans)
+    intake.add_missing(session, plans)
     return {plan["connection_id"] for plan in plans}
 
 

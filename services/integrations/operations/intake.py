@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from chassis.crypto import Keyring
@@ -23,6 +24,8 @@ from services.integrations.routing import AWAITED, WAYS
 
 _DELIVERY, _LEDGER = table_of(Delivery), table_of(LedgerRow)
 _ACCEPTED = sa.insert(_DELIVERY)
+_YIELDING = {name: insert(_DELIVERY).on_conflict_do_nothing().returning(_DELIVERY.c.connection_id)
+             for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))}
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,16 @@ def add(session: Session, plans: Iterable[Mapping[str, Any]]) -> None:
         return
     session.execute(_ACCEPTED, rows)
     _count(session, Counter(row["connection_id"] for row in rows))
+
+
+def add_missing(session: Session, plans: Sequence[Mapping[str, Any]]) -> None:
+    """Insert upserts that nothing waits in the lanes of, and count them; where one waits after all, it is left to that.
+
+    An event, which locks its record and not these connections, may have been accepted since the lanes were looked at.
+    """
+    if plans:
+        added = session.execute(_YIELDING[session.get_bind().dialect.name], plans).scalars()
+        _count(session, Counter(added))
 
 
 def _count(session: Session, counted: Mapping[str, int]) -> None:

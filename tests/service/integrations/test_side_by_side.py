@@ -171,3 +171,27 @@ def test_two_readers_of_one_record_give_their_changes_numbers_of_their_own(
     with hub.db.read() as session:
         bodies = session.scalars(sa.select(OUTBOX.c.body).where(OUTBOX.c.routing_key == "external.changed")).all()
     assert len({json.loads(body)["entityversion"] for body in bodies}) == 2
+
+
+@pytest.mark.parametrize("db_uri", ["postgresql"], indirect=True)
+def test_an_export_gives_way_to_an_event_that_was_accepted_since_it_looked(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_id, id = hub.connect(target, "customer"), new_id()
+    with hub.db.write() as session:
+        hub.tell_rows(session, [(id, {"id": id, "name": "甲"})])
+    look = lanes.open_lanes
+
+    def overtaken(session: Session, wanted: set[lanes.Lane]) -> set[lanes.Lane]:
+        found = look(session, wanted)
+        event = threading.Thread(target=hub.customer, args=(2, id), daemon=True)
+        event.start()
+        event.join(30)
+        return found
+
+    monkeypatch.setattr(lanes, "open_lanes", overtaken)
+    with hub.db.write() as session:
+        assert claims.export(session, [(connection_id, "customer", id)], utcnow()) == {connection_id}
+
+    assert [row.source_version for row in hub.deliveries(id)] == [2]
+    assert (hub.ledger(connection_id).accepted, hub.ledger(connection_id).balanced) == (1, True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub_adapter.client import NETWORK_PROPERTIES
-from hub_adapter.conformance.target import SIGNATURE
+from hub_adapter.conformance.target import SIGNATURE, STAMP, signature
 from hub_adapter.failure import AdapterError, AlreadyExists, AuthRefused, Invalid, NotFound
 from hub_adapter.port import (
     AdapterBase,
@@ -38,6 +37,8 @@ SCHEMA: Mapping[str, Any] = {
         **NETWORK_PROPERTIES,
     },
 }
+WINDOW_S = 300.0
+"""How far a message's stamp may be from our time."""
 
 
 class RecordsAdapter(AdapterBase):
@@ -52,6 +53,7 @@ class RecordsAdapter(AdapterBase):
         entities=("note",),
         pulled=("note",),
         address=("base_url",),
+        signed_headers=(SIGNATURE, STAMP),
         capabilities=frozenset(Capability) - {Capability.NATIVE_UPSERT},
         limits=Limits(rate_per_s=100, burst=100, page_size=50),
     )
@@ -128,10 +130,12 @@ class RecordsAdapter(AdapterBase):
         return Page(items=[_change(row) for row in rows], next_cursor=str(seen), complete=len(rows) < limit)
 
     def parse_webhook(self, ctx: Context, headers: Mapping[str, str], body: bytes) -> Sequence[Change]:
-        given = {name.lower(): value for name, value in headers.items()}.get(SIGNATURE.lower(), "")
-        wanted = hmac.new(ctx.secrets["hook_secret"].encode(), body, hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(given.encode(), wanted.encode()):
+        signed = self.spec.signed(headers)
+        stamp, given = (signed.get(name.lower(), "") for name in (STAMP, SIGNATURE))
+        if not hmac.compare_digest(given.encode(), signature(ctx.secrets["hook_secret"], stamp, body).encode()):
             raise AuthRefused("the signature is not of this secret")
+        if abs(ctx.clock().timestamp() - int(stamp)) > WINDOW_S:
+            raise AuthRefused("the stamp is too far from our time")
         return [_change(json.loads(body))]
 
     def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:

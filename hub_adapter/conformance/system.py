@@ -58,7 +58,8 @@ class System:
         address: the setting with the system's scheme, host and port.
         bad_secrets: a well-formed credential that is refused; else the kit alters the good one.
         nowhere: a well-formed external id under which there is nothing.
-        webhook: the message, well signed, by which the system tells how a record (entity, external id) stands now.
+        webhook: the message by which the system tells how a record (entity, external id) stands now, well signed, so
+            many seconds ago.
         tokens: for an adapter with the capability `refresh`.
         policy: the connection's limits on traffic.
     """
@@ -70,7 +71,7 @@ class System:
     address: str = "base_url"
     bad_secrets: Mapping[str, str] | None = None
     nowhere: str | None = None
-    webhook: Callable[[str, str], Message] | None = None
+    webhook: Callable[[str, str, float], Message] | None = None
     tokens: Tokens | None = None
     policy: HttpPolicy = field(default_factory=lambda: HttpPolicy(allow_private=("127.0.0.0/8",)))
 

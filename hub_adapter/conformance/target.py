@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ GOOD_KEY = "the-right-key"
 REFRESH_KEY = "the-key-that-is-traded"
 HOOK_SECRET = "the-secret-of-the-hook"
 SIGNATURE = "X-Records-Signature"
+STAMP = "X-Records-Timestamp"
 _PATH = re.compile(r"^/records/(?P<entity>[a-z]+)(?:/(?P<id>\d+))?$")
 
 
@@ -96,15 +98,16 @@ class RecordsTarget(FaultyServer):
         """From now on the key in use is refused; the next one is told to whoever trades for it."""
         self.accepted_key = f"fresh-{uuid.uuid4()}"
 
-    def message(self, id: str) -> tuple[dict[str, str], bytes]:
-        """The signed message that tells how a record stands: headers and body."""
+    def message(self, id: str, age_s: float = 0) -> tuple[dict[str, str], bytes]:
+        """The message, signed so many seconds ago, that tells how a record stands: headers and body."""
         body = json.dumps(vars(self.rows[id]), ensure_ascii=False).encode()
-        return self.signed(body), body
+        return self.signed(body, age_s), body
 
     @staticmethod
-    def signed(body: bytes) -> dict[str, str]:
-        """The header that makes a message of this body the target's own."""
-        return {SIGNATURE: hmac.new(HOOK_SECRET.encode(), body, hashlib.sha256).hexdigest()}
+    def signed(body: bytes, age_s: float = 0) -> dict[str, str]:
+        """The headers that make a message of this body the target's own."""
+        stamp = str(int(time.time() - age_s))
+        return {STAMP: stamp, SIGNATURE: signature(HOOK_SECRET, stamp, body)}
 
     # --- what is served -----------------------------------------------------------------------------------------------
 
@@ -205,6 +208,11 @@ class RecordsTarget(FaultyServer):
         row.body, row.version, row.changed = dict(body), row.version + 1, self._serial
         row.source_version = source_version
         return row
+
+
+def signature(secret: str, stamp: str, body: bytes) -> str:
+    """The signature of a message sent at `stamp`, in seconds since 1970."""
+    return hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 def running() -> Iterator[RecordsTarget]:

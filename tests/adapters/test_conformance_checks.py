@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,16 +14,23 @@ from hub_adapter.conformance.proxy import FaultProxy
 from hub_adapter.conformance.records import RecordsAdapter, answered, send
 from hub_adapter.conformance.rig import Rig
 from hub_adapter.conformance.suite import ConformanceSuite
+from hub_adapter.conformance.system import Message, Sample, System
 from hub_adapter.conformance.target import RecordsTarget, running
 from hub_adapter.failure import AlreadyExists
-from hub_adapter.port import Change, Context, Page, Remote, Write, Written
-from tests.adapters.test_records_adapter import records_system
+from hub_adapter.port import Adapter, Change, Context, Page, Remote, Write, Written
+from tests.adapters.test_records_adapter import a_note, records_system
+from tests.support.two_way import HOOK, TwoWayAdapter, message, signature
 
 Ask = Callable[..., None]
 POLLS = (
     "the_first_poll_tells_of_everything_and_the_next_has_an_end",
     "a_failed_poll_tells_nothing",
     "our_own_write_is_known_by_its_version",
+)
+MESSAGES = (
+    "a_forged_message_is_refused",
+    "an_old_message_is_refused_however_well_it_is_signed",
+    "a_message_is_one_by_its_body_and_its_signed_headers",
 )
 
 
@@ -36,8 +44,10 @@ def ask(target: RecordsTarget) -> Iterator[Ask]:
     """Put an adapter to one check of the kit: `ask(adapter, "deleting_twice_is_no_error", entity="note")`."""
     proxy = FaultProxy()
 
-    def asked(adapter: RecordsAdapter, check: str, *, samples: bool = True, **of: str) -> None:
-        system = records_system(target)
+    def asked(
+        adapter: Adapter, check: str, *, samples: bool = True, system: System | None = None, **of: str
+    ) -> None:
+        system = system or records_system(target)
         rig = Rig(adapter, system if samples else replace(system, samples={}), proxy)
         suite = type("Suite", (ConformanceSuite,), {"adapter": adapter})()
         try:
@@ -130,3 +140,16 @@ def test_a_change_that_stays_away_is_seen_whatever_the_adapter_expects(ask: Ask)
 def test_a_rate_that_cannot_end_amid_a_write_is_not_shown(ask: Ask) -> None:
     with pytest.raises(NotShown, match="takes one request"):
         ask(NoLook(), "no_more_is_sent_than_the_rate_allows", entity="note")
+
+
+@pytest.mark.parametrize("check", MESSAGES)
+def test_the_adapter_of_the_hubs_own_tests_takes_no_message_that_the_kit_would_refuse(
+    target: RecordsTarget, ask: Ask, check: str
+) -> None:
+    def told(entity: str, external_id: str, age_s: float) -> Message:
+        body, stamp = message(target.rows[external_id]), str(int(time.time() - age_s))
+        return {"x-hook-timestamp": stamp, "x-hook-signature": signature(HOOK, stamp, body)}, body
+
+    system = replace(records_system(target), samples={"contact": Sample(make=a_note, texts={"name": 50})},
+                     secrets={"key": target.accepted_key, "hook": HOOK}, webhook=told)  # fmt: skip
+    ask(TwoWayAdapter(), check, system=system, entity="contact")

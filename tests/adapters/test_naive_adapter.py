@@ -52,6 +52,8 @@ SLOPPY = {
     "our own write is known by its version",
     "a message without signature is refused",
     "a forged message is refused",
+    "an old message is refused however well it is signed",
+    "a message is one by its body and its signed headers",
     "ten calls with an ended token are refused and one refresh helps all",
     "every declared capability is proven",
 }

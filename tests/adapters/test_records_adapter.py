@@ -32,7 +32,7 @@ def records_system(target: RecordsTarget) -> System:
                                 optional=("remark",))},
         count=lambda entity, cmd: sum(row.body["id"] == cmd.local_id for row in target.of(entity)),
         nowhere="999999999",
-        webhook=lambda entity, external_id: target.message(external_id),
+        webhook=lambda entity, external_id, age_s: target.message(external_id, age_s),
         tokens=Tokens(expire=target.expire, traded=lambda: target.traded),
     )
 

@@ -68,10 +68,10 @@ class Newsletter:
         link = self.member(external_id)["unsubscribe_url"]
         assert requests.post(link, data={"List-Unsubscribe": "One-Click"}, timeout=30).ok
 
-    def message(self, external_id: str) -> tuple[dict[str, str], bytes]:
-        """The message that it would send of a member as it stands now: headers and body."""
+    def message(self, external_id: str, age_s: float = 0) -> tuple[dict[str, str], bytes]:
+        """The message that it would send of a member as it stands now, signed so many seconds ago: headers, body."""
         body = json.dumps({"member": {"current": self.member(external_id), "previous": {}}}).encode()
-        sent_at = str(int(time.time() * 1000))
+        sent_at = str(int((time.time() - age_s) * 1000))
         signed = hmac.new(self.seed["webhook_secret"].encode(), body + sent_at.encode(), hashlib.sha256).hexdigest()
         return {"X-Ghost-Signature": f"sha256={signed}, t={sent_at}"}, body
 

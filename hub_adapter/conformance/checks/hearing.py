@@ -10,12 +10,14 @@ import pytest
 from hub_adapter.conformance.checks.rigged import RiggedSuite
 from hub_adapter.conformance.outcome import NotShown, proves
 from hub_adapter.conformance.rig import Rig, follow
-from hub_adapter.conformance.system import Message, Tokens
+from hub_adapter.conformance.system import Message, Tokens, altered
 from hub_adapter.failure import AdapterError, AuthRefused, ErrorClass
 from hub_adapter.port import Capability, Change, Refreshing, Written
 
 MOST_PAGES = 500
 AT_ONCE = 10
+KNOWN_AGAIN_S = 86_400.0
+"""For so long the hub knows a message that it has taken in."""
 
 
 class HearingChecks(RiggedSuite):
@@ -107,6 +109,23 @@ class HearingChecks(RiggedSuite):
             self.adapter.parse_webhook(bad, headers, body)
 
     @proves(Capability.WEBHOOK)
+    def test_an_old_message_is_refused_however_well_it_is_signed(self, rig: Rig, entity: str) -> None:
+        written = rig.write(entity, rig.fresh(entity))
+        with pytest.raises(AuthRefused):
+            self.adapter.parse_webhook(rig.open(), *self._message(rig, entity, written, KNOWN_AGAIN_S))
+
+    @proves(Capability.WEBHOOK)
+    def test_a_message_is_one_by_its_body_and_its_signed_headers(self, rig: Rig, entity: str) -> None:
+        headers, body = self._message(rig, entity, rig.write(entity, rig.fresh(entity)))
+        signed = self.adapter.spec.signed(headers)
+        bare = rig.failure(lambda: self.adapter.parse_webhook(rig.open(), signed, body))
+        assert bare is None or bare.error_class is not ErrorClass.AUTH, "`signed_headers` leaves a signed header out"
+        for name, value in signed.items():
+            for respelled in {altered(value), value.upper(), value.replace(" ", ""), f"{value} "} - {value}:
+                with pytest.raises(AuthRefused):
+                    self.adapter.parse_webhook(rig.open(), {**signed, name: respelled}, body)
+
+    @proves(Capability.WEBHOOK)
     def test_a_message_that_is_repeated_or_late_can_be_told(self, rig: Rig, entity: str) -> None:
         cmd = rig.fresh(entity)
         written = rig.write(entity, cmd)
@@ -120,9 +139,9 @@ class HearingChecks(RiggedSuite):
         if newer.changed_at is not None and older.changed_at is not None:
             assert older.changed_at <= newer.changed_at, "the later state is told as the earlier one"
 
-    def _message(self, rig: Rig, entity: str, written: Written) -> Message:
+    def _message(self, rig: Rig, entity: str, written: Written, age_s: float = 0) -> Message:
         assert rig.system.webhook is not None, "webhook is declared; give System.webhook, or nothing proves it"
-        return rig.system.webhook(entity, written.external_id)
+        return rig.system.webhook(entity, written.external_id, age_s)
 
     def _heard(self, rig: Rig, entity: str, message: Message) -> Sequence[Change]:
         headers, body = message

@@ -44,7 +44,7 @@ def system(ghost: Newsletter) -> System:
         samples={"contact": Sample(make=new_contact, texts={"name": 191}, optional=("name",))},
         count=count,
         nowhere="0" * 24,
-        webhook=lambda entity, external_id: ghost.message(external_id),
+        webhook=lambda entity, external_id, age_s: ghost.message(external_id, age_s),
     )
 
 

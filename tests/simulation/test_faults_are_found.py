@@ -70,7 +70,8 @@ class Steps:
         self.turn(process)
 
 
-def the_fence_is_not_checked(session: Session, table: sa.Table, rows: bulk.Rows, *, match: tuple[str, ...]) -> set[str]:
+def the_fence_is_not_checked(session: Session, table: sa.Table, rows: bulk.Rows, *, match: tuple[str, ...],
+                             where: str = "") -> set[str]:
     free = [{name: value for name, value in row.items() if name not in ("fence", "was_state")} for row in rows]
     return bulk.update_each(session, table, free, match=("id",))
 

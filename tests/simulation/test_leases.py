@@ -55,6 +55,30 @@ def test_a_call_of_an_ended_lease_is_not_made_because_its_process_has_a_newer_on
     settle_everything(hub, watch)
 
 
+def test_an_answer_to_a_look_up_that_was_given_up_changes_nothing(hub: Hub, watch: Watch) -> None:
+    calls = hub.processes[0].calls
+    hub.accept(["c1"])
+    for fate in ("lost", "refused"):
+        hub.turn(0)
+        while calls.waiting:
+            calls.begin(0)
+        while calls.hanging:
+            calls.go_on(0, fate)
+        if fate == "lost":
+            hub.turn(0)
+            hub.clock.advance(7.0)
+    hub.clock.advance(61.0)
+    hub.sweep(1)
+    swept = watch.look("").delivery
+    assert any(row["state"] == "in_doubt" for row in swept.values())
+
+    hub.turn(0)
+
+    assert [row["probes"] for row in watch.look("").delivery.values() if row["state"] == "in_doubt"] == [
+        0 for row in swept.values() if row["state"] == "in_doubt"]
+    settle_everything(hub, watch)
+
+
 def test_a_lease_is_kept_for_as_long_as_its_process_lives(hub: Hub, watch: Watch) -> None:
     hub.accept(["c1"])
     hub.turn(0)

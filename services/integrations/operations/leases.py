@@ -58,7 +58,8 @@ def write_back(session: Session, moves: Sequence[Move], now: dt.datetime) -> set
     heirs = _yield_to_newer(session, moves)
     rows = [_row(move, now) for move in moves]
     table: Any = Delivery.__table__
-    held = update_each(session, table, rows, match=("id", "fence"))
+    # A look-up whose lease was ended stays in doubt under its fence until the next is made.
+    held = update_each(session, table, rows, match=("id", "fence"), where="delivery.lease_until IS NOT NULL")
     update_each(session, table, [row for id, row in heirs.items() if id in held], match=("id",))
     return held
 

@@ -252,8 +252,10 @@ def bound_elsewhere(session: Session, keys: Collection[Lane]) -> dict[Lane, str]
 @built_once
 def _bound_to(connection_ids: Any, entities: Any, external_ids: Any, *, apart: bool) -> Asked:
     named = (BINDING.connection_id, BINDING.entity, BINDING.external_id)
-    return sa.select(*named, BINDING.local_id).where(
-        one_of_keys(named, (connection_ids, entities, external_ids), apart=apart), BINDING.external_id.is_not(None))
+    found = sa.select(*named, BINDING.local_id).where(
+        one_of_keys(named, (connection_ids, entities, external_ids), apart=apart))
+    # PostgreSQL may need to hear it for the index; SQLite would rather walk along all that have one.
+    return found if apart else found.where(BINDING.external_id.is_not(None))
 
 
 def records(session: Session, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from chassis.database import Database, new_id, utcnow
+from services.integrations.models import Binding
 from services.integrations.operations import claims, connections, intake, locks, slots, sweeps
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.settlements import Failed, Outcome, settle
@@ -56,11 +57,14 @@ def effort(db: Database) -> Iterator[list[int]]:
 
 
 def let_wait(hub: Hub, connection_id: str, many: int) -> None:
-    """Accept so many deliveries, due at once, each for a record of its own; PostgreSQL will have counted them."""
+    """Accept so many deliveries, due at once, where as many records are bound; PostgreSQL will have counted them."""
     ids, now = [new_id() for _ in range(many)], utcnow()
     with hub.db.write() as session:
         hub.tell_rows(session, [(id, {"id": id, "name": "n"}) for id in ids])
         intake.add(session, [intake.plan(connection_id, "customer", id, "upsert", 1, now) for id in ids])
+        session.execute(sa.insert(Binding), [
+            {"connection_id": connection_id, "entity": "customer", "local_id": f"b{id}", "external_id": f"x{id}",
+             "state": "bound", "create_key": id} for id in ids])
     if not hub.db.is_sqlite:
         with hub.db.write() as session:
             session.execute(sa.text("ANALYZE"))

@@ -86,6 +86,7 @@ class Runner(Leaseholder[Taken]):
         """
         turn = Turn(run=taken, db=self._db, targets=self._targets, renew=self._renew, clock=self._clock,
                     deadline_s=self._settings.call_deadline_s, region=self._settings.default_region,
+                    lease_s=self._settings.lease_s,
                     ends_at=self._clock() + dt.timedelta(seconds=self._settings.lease_s / 3))
         step = KINDS[taken.kind].advance(turn)
         now = self._clock()

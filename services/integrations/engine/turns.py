@@ -37,6 +37,7 @@ class Turn:
         run: as it stands; `run.position` is where this page begins.
         db: for reads; what is written goes into the step's `effect`.
         region: ISO 3166 country by whose rules a phone number without a prefix is read.
+        lease_s: how long the run is ours from a renewal on; it is renewed before a call at a third of it.
         ends_at: when the page should be over. One that has taken long ends early, with what it has.
     """
 
@@ -47,6 +48,7 @@ class Turn:
     clock: Callable[[], dt.datetime]
     deadline_s: float
     region: str
+    lease_s: float
     ends_at: dt.datetime
 
     @property
@@ -55,15 +57,20 @@ class Turn:
         return self.clock() >= self.ends_at
 
     def target(self) -> Target:
-        """Return the target of the run's connection.
+        """Return the target of the run's connection, to be called once while the run is surely ours.
 
         Raises:
             LeaseLost: the run was cancelled in the midst of the page, or another process goes on with it.
             Exception: it cannot be used: no adapter, no credential, a broken config.
         """
         with self.db.read() as session:
-            runs.require_held(session, self.run)
-            return self.targets.usable(session, session.get_one(Connection, self.run.connection_id))
+            until = runs.held_until(session, self.run)
+            target = self.targets.usable(session, session.get_one(Connection, self.run.connection_id))
+        now = self.clock()
+        if until - now < dt.timedelta(seconds=self.lease_s * 2 / 3):
+            with self.db.write() as session:
+                runs.hold(session, self.run, now + dt.timedelta(seconds=self.lease_s))
+        return target
 
     def ask(self, question: Question[T], *, dry_run: bool = False) -> T:
         """Return what the target answers.

@@ -208,14 +208,25 @@ def give_up(session: Session, taken: Taken, reason: str, now: dt.datetime) -> No
     _end(run, "failed", now)
 
 
-def require_held(session: Session, taken: Taken) -> None:
-    """See that a run is still ours; asked before each call to its target, so it takes no lock.
+def held_until(session: Session, taken: Taken) -> dt.datetime:
+    """Return until when a run is ours; asked before each call to its target, so it takes no lock.
 
     Raises:
         LeaseLost: it is not, and nothing of it is to be called any more.
     """
-    if session.scalar(_ours(sa.select(Run.id), taken)) is None:
+    until: dt.datetime | None = session.scalar(_ours(sa.select(Run.lease_until), taken))
+    if until is None:
         raise LeaseLost(taken.id)
+    return until
+
+
+def hold(session: Session, taken: Taken, until: dt.datetime) -> None:
+    """Extend our lease.
+
+    Raises:
+        LeaseLost: it is not ours any more.
+    """
+    _held(session, taken).lease_until = until
 
 
 def _held(session: Session, taken: Taken) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from typing import Any
 
 import pytest
@@ -93,6 +94,44 @@ def test_a_run_that_is_cancelled_in_the_midst_of_a_page_asks_the_target_nothing_
         hub.engine.runner.page(taken)
     assert len(asked) == 1
     assert hub.the_run(taken.id).state == "cancelled"
+
+
+@on_sqlite
+def test_a_page_whose_target_is_slow_keeps_its_run_to_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three calls for one suspect, each just within its deadline, take longer than the lease."""
+    hub = world.hub
+    world.delete(world.ids[0])
+    taken = take(hub, hub.start_run(world.connection_id, "reconcile"))
+    while taken.phase != "asking":
+        taken = hub.engine.runner.page(taken)
+    moment, calls = [utcnow()], []
+
+    def slow(name: str) -> None:
+        answer = getattr(ListedAdapter, name)
+
+        def called(*given: Any, **named: Any) -> Any:
+            moment[0] += dt.timedelta(seconds=25)
+            calls.append(name)
+            thief = threading.Thread(target=others.start_due, daemon=True)
+            thief.start()
+            thief.join(30)
+            return answer(*given, **named)
+
+        monkeypatch.setattr(ListedAdapter, name, called)
+
+    for name in ("get", "expected", "find"):
+        slow(name)
+    stolen: list[Any] = []
+    monkeypatch.setattr(hub.engine.runner, "_clock", lambda: moment[0])
+    others = hub.new_engine().runner
+    monkeypatch.setattr(others, "_clock", lambda: moment[0])
+    monkeypatch.setattr(others, "_work", stolen.append)
+
+    assert hub.engine.runner.page(taken) is not None
+
+    assert calls == ["get", "expected", "find"]
+    assert stolen == []
+    assert [row.kind for row in hub.rows(Finding)] == ["missing_remote"]
 
 
 @on_sqlite

@@ -27,6 +27,7 @@ def api(
                                                    "that others can list."),
     ] = None,
     version: Annotated[int | None, typer.Option(help="The version that is changed (If-Match).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell trouble as JSON too.")] = False,
 ) -> int:
     """Ask the gateway anything, with your key, and print its JSON answer."""
     from hub import client
@@ -38,7 +39,7 @@ def api(
         raise Trouble(f"{lacking[0]!r} is no NAME=VALUE", "write it as state=dead")
     with client.asking(Installation.here()) as door:
         said = door.ask(method.upper(), f"{API}/{path.removeprefix(API).lstrip('/')}",
-                        {name: value for name, _equals, value in asked}, _read(body), version)
+                        [(name, value) for name, _equals, value in asked], _read(body), version)
     print_json(said)
     return 0
 

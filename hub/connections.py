@@ -57,10 +57,9 @@ def show(connection: Named, as_json: Json = False) -> int:
 @verb
 def check(connection: Named, as_json: Json = False) -> int:
     """Ask the system whether it can be worked with: address, credential, rights, codes. Exit code 3 when not."""
-    one = _told(connection, "check")
-    found = one["check"] or one
+    found = _told(connection, "check")
     if as_json:
-        print_json({**one, "ok": found["ok"]})
+        print_json(found)
     else:
         _show_check(found)
     return 0 if found["ok"] else NOT_WELL
@@ -148,8 +147,9 @@ def _show(one: dict[str, Any]) -> None:
     colour = "green" if one["health"] == "ok" and one["desired_state"] == "active" else "yellow"
     out.print(f"[bold]{plain(one['name'])}[/]  {one['adapter']}  [{colour}]{one['desired_state']}, {one['health']}[/]  "
               f"{one['id']}", soft_wrap=True)  # fmt: skip
-    if one["pause_reason"]:
-        out.print(f"  paused by {plain(one['paused_by'] or 'the hub')}: {plain(one['pause_reason'])}", soft_wrap=True)
+    if one["desired_state"] != "active":
+        why = f": {plain(one['pause_reason'])}" if one["pause_reason"] else ""
+        out.print(f"  {one['desired_state']} by {plain(one['paused_by'] or 'the hub')}{why}", soft_wrap=True)
     for sentence in (one["pause_advice"] or {}).values():
         out.print(f"  → {plain(sentence)}", soft_wrap=True)
     for name in ("throttled_until", "breaker_opened_at", "breaker_open_until", "last_success_at"):

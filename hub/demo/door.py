@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import requests
@@ -12,8 +12,9 @@ import requests
 from hub.trouble import Trouble
 
 T = TypeVar("T")
-TIMEOUT_S = 15.0
-"""How long one answer may take to begin, or to go on."""
+TIMEOUT_S = 40.0
+"""How long one answer may take to begin, or to go on: the slowest operations, checks and activations, have 35 s."""
+CONNECT_S = 5.0
 MOST_PAUSE_S = 2.0
 """Longer than this is not waited before asking again."""
 
@@ -63,7 +64,9 @@ class Door:
         """Change the version that was read."""
         return self._call("PATCH", path, json=body, headers={"If-Match": f'"{version}"', **_key()})[1]
 
-    def ask(self, method: str, path: str, query: dict[str, Any], body: Any, version: int | None) -> dict[str, Any]:
+    def ask(
+        self, method: str, path: str, query: Sequence[tuple[str, str]], body: Any, version: int | None
+    ) -> dict[str, Any]:
         """Ask anything, of the version that was read if one is named."""
         match = {} if version is None else {"If-Match": f'"{version}"'}
         keyed = {} if method == "GET" else _key()
@@ -78,7 +81,7 @@ class Door:
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                answer = self._http.request(method, f"{self._url}{path}", timeout=TIMEOUT_S, **options)
+                answer = self._http.request(method, f"{self._url}{path}", timeout=(CONNECT_S, TIMEOUT_S), **options)
                 if answer.ok:
                     return answer.headers, answer.json() if answer.content else {}
             except requests.RequestException as error:

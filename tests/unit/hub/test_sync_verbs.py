@@ -70,13 +70,14 @@ def test_a_connection_that_does_not_work_says_why_and_what_to_do_in_both_languag
 def test_a_check_that_finds_a_problem_names_it_and_ends_with_three(gateway: Gateway) -> None:
     wrong = {"ok": False, "message": "not ready", "checked_at": "2026-11-22T08:00:00.000000Z",
              "problems": [{"field": "/config/web_shop", "message": "there is none"}]}  # fmt: skip
-    gateway.on(f"POST /connections/{ERP}/check", {**CONNECTION, "check": wrong})
+    gateway.on(f"POST /connections/{ERP}/check", wrong)
     shown = gateway.hub("connections", "check", "erp")
     assert (shown.exit_code, "/config/web_shop: there is none" in shown.output) == (3, True)
 
 
 @pytest.mark.parametrize(("verb", "body"), [
-    (("pause", "erp", "--reason", "year end"), {"reason": "year end"}), (("resume", ERP), None)])  # fmt: skip
+    (("pause", "erp", "--reason", "year end"), {"reason": "year end"}), (("resume", ERP), None),
+    (("stop", "erp", "--reason", "moved"), {"reason": "moved"})])  # fmt: skip
 def test_pausing_and_resuming_are_one_request_by_name_or_id(
     gateway: Gateway, verb: tuple[str, ...], body: Mapping[str, Any] | None
 ) -> None:
@@ -94,6 +95,44 @@ def test_a_ledger_shows_its_sum_and_whether_it_adds_up(gateway: Gateway, balance
     assert shown.exit_code == code
     sum_, _verdict = shown.output.splitlines()
     assert sum_ == "accepted 3 = 1 delivered + 0 skipped + 1 superseded + 0 dead + 0 cancelled + 1 open"
+
+
+def test_a_stopped_connection_says_who_stopped_it(gateway: Gateway) -> None:
+    gateway.on(f"GET /connections/{ERP}", {**CONNECTION, "desired_state": "stopped", "paused_by": "u1"})
+    assert "  stopped by u1\n" in gateway.hub("connections", "show", ERP).output
+
+
+def test_a_pull_says_what_is_asked_for(gateway: Gateway) -> None:
+    gateway.on(f"POST /connections/{ERP}/pull", {"connection_id": ERP, "entities": ["product", "order"]})
+    assert gateway.hub("connections", "pull", "erp").output == "asked for 已请求: product, order\n"
+
+
+def test_routes_are_listed_by_the_names_of_their_connections(gateway: Gateway) -> None:
+    route = {"id": "019ab", "connection_id": ERP, "entity": "order", "direction": "both", "state": "active",
+             "mapping_version": 2}  # fmt: skip
+    gateway.on("GET /routes", {"items": [route], "next": None})
+    shown = gateway.hub("routes", "list", "--connection", "erp").output
+    assert shown.splitlines()[1].split() == ["erp", "order", "both", "active", "version", "2", "019ab"]
+    assert f"connection_id={ERP}" in next(one.path for one in gateway.server.requests if "/routes" in one.path)
+
+
+def test_deliveries_are_listed_page_by_page_up_to_what_was_asked(gateway: Gateway) -> None:
+    one = {"id": "019ac", "entity": "order", "local_id": "7", "op": "upsert", "state": "dead", "error_class": "invalid",
+           "created_at": "2026-11-22T08:00:00.000000Z"}  # fmt: skip
+    gateway.on("GET /deliveries", {"items": [one] * 2, "next": "more"})
+    shown = gateway.hub("deliveries", "list", "--state", "dead", "--most", "3").output
+    assert shown.splitlines()[1].split() == [
+        "019ac", "order", "7", "upsert", "dead", "invalid", "2026-11-22T08:00:00"]
+    asked = [seen.path.partition("?")[2] for seen in gateway.server.requests]
+    assert asked == ["state=dead&limit=3", "state=dead&limit=1&cursor=more"]
+
+
+def test_a_waiting_delivery_is_called_off(gateway: Gateway) -> None:
+    told = {"op": "upsert", "entity": "order", "local_id": "7", "state": "cancelled"}
+    gateway.on("POST /deliveries/019ac/cancel", told)
+    shown = gateway.hub("deliveries", "cancel", "019ac", "--reason", "entered by hand")
+    assert (shown.exit_code, shown.output) == (0, "upsert order 7  cancelled\n")
+    assert json.loads(gateway.server.requests[-1].body) == {"reason": "entered by hand"}
 
 
 def test_a_connection_that_nobody_knows_is_told_with_where_to_look(gateway: Gateway) -> None:
@@ -178,6 +217,17 @@ def test_anything_can_be_asked_and_a_secret_comes_from_a_file_or_standard_input(
     said = gateway.hub("api", "put", f"/connections/{ERP}/credential", "--body", body, given=on_input)
     assert (said.exit_code, json.loads(said.output)) == (0, {"version": 2})
     assert json.loads(gateway.server.requests[-1].body) == {"secrets": {"key": "s3cret"}}
+
+
+def test_a_name_that_is_asked_twice_is_sent_twice(gateway: Gateway) -> None:
+    gateway.on("GET /deliveries", {"items": [], "next": None})
+    gateway.hub("api", "GET", "/deliveries", "--query", "state=dead", "--query", "state=blocked")
+    assert gateway.server.requests[-1].path.endswith("?state=dead&state=blocked")
+
+
+def test_what_anything_is_refused_for_is_told_as_json_on_request(gateway: Gateway) -> None:
+    said = gateway.hub("api", "BREW", "/tea", "--json")
+    assert (said.exit_code, json.loads(said.output)["problem"]) == (1, "'BREW' is no method")
 
 
 def test_a_change_names_the_version_that_was_read(gateway: Gateway) -> None:

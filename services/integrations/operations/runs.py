@@ -82,6 +82,7 @@ class Step:
         effect: what else is written, once it is sure that the run is still ours; returns what that adds to the counts.
             It locks records before their connection, and the connection before all else.
         phase, total: from now on; None leaves them.
+        error: what keeps it waiting, for people; None if nothing does that goes wrong.
     """
 
     then: Then = "go_on"
@@ -92,6 +93,7 @@ class Step:
     phase: str | None = None
     total: int | None = None
     wait_s: float = 0.0
+    error: str | None = None
 
 
 def create(session: Session, connection: Connection, asked: Mapping[str, Any], plan: Plan, now: dt.datetime, *,
@@ -159,7 +161,7 @@ def record(session: Session, taken: Taken, step: Step, now: dt.datetime, lease_u
     run.position = dict(step.position) if step.position is not None else run.position
     run.phase = step.phase if step.phase is not None else run.phase
     run.total = step.total if step.total is not None else run.total
-    run.failures, run.error = 0, None
+    run.failures, run.error = 0, step.error and step.error[:1000]
     run.due_at, run.lease_until = now + dt.timedelta(seconds=step.wait_s), lease_until
     if step.then == "done":
         _end(run, "completed", now)

@@ -66,6 +66,13 @@ def read_since(session: Session, connection_id: str, entity: str, moment: dt.dat
     return session.execute(asked).first() is not None
 
 
+def unread_because(session: Session, connection_id: str, entity: str) -> str | None:
+    """Return how the last poll failed; None if it did not."""
+    found: str | None = session.scalar(sa.select(_CURSOR.last_error).where(
+        _CURSOR.connection_id == connection_id, _CURSOR.entity == entity))
+    return found
+
+
 # --- the listing --------------------------------------------------------------------------------------------------
 
 

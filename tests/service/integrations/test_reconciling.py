@@ -431,6 +431,26 @@ def test_what_people_did_there_and_nobody_has_read_yet_is_read_first_and_is_no_d
 
 
 @on_sqlite
+def test_a_run_says_why_it_waits_where_what_people_did_there_cannot_be_read(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer", adapter="two_way", direction="both")
+    taken = take(hub, hub.start_run(connection_id, "reconcile"))
+    while taken.phase != "asking":
+        taken = hub.engine.runner.page(taken)
+    with hub.db.write() as session:
+        session.execute(sa.update(Cursor).values(failures=3, last_error="transient: 503 from /changes"))
+
+    assert hub.engine.runner.page(taken) is None
+    assert hub.the_run(taken.id).error == (
+        "waits until what people did at the target has been read; the last poll failed: transient: 503 from /changes")
+
+    with hub.db.write() as session:
+        session.execute(sa.update(Cursor).values(last_error=None, last_success_at=utcnow(), first_pass=False))
+        session.execute(sa.update(Run).values(due_at=utcnow()))
+    assert hub.engine.runner.page(take(hub, taken.id)) is not None
+    assert hub.the_run(taken.id).error is None
+
+
+@on_sqlite
 def test_a_record_that_may_not_stand_there_is_not_missed_and_one_without_consent_that_does_is_told(
     hub: Hub, target: FakeTarget
 ) -> None:

@@ -40,6 +40,7 @@ PAGE, MENDED_AT_ONCE, ASKED_AT_ONCE = 500, 100, 20
 WAITING_MOST = 1000
 """Repairs that wait at a connection at once."""
 WAIT_S = 1.0
+UNREAD = "waits until what people did at the target has been read"
 
 
 class Filter(Request):
@@ -186,7 +187,8 @@ def _ask(turn: Turn) -> Step:
         scope = _scope(session, run, run.position["since"])
         if scope.pulled and not queries.read_since(session, scope.connection_id, scope.entity,
                                                    dt.datetime.fromisoformat(run.position["compared_at"])):
-            return Step(then="wait", wait_s=WAIT_S)
+            failing = queries.unread_because(session, scope.connection_id, scope.entity)
+            return Step(then="wait", wait_s=WAIT_S, error=failing and f"{UNREAD}; the last poll failed: {failing}")
         rows = queries.suspects(session, run.id, ASKED_AT_ONCE)
     if not rows:
         asks = reconciliation.needs_approval(run.counts.get("changes", 0), run.counts.get("compared", 0))

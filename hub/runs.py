@@ -229,6 +229,8 @@ def _watched(door: Door, run: dict[str, Any], *, as_json: bool) -> int:
             run = door.get(f"{API}/runs/{run['id']}")
             if quiet and not as_json and run["state"] != before["state"]:
                 err.print(f"{run['state']} {_progress(run)}", soft_wrap=True)
+            if run["error"] and run["error"] != before["error"] and not as_json:
+                err.print(plain(run["error"]), soft_wrap=True)
             if _standing(run) != _standing(before):
                 say_still_at = time.monotonic() + STILL_S
             elif time.monotonic() >= say_still_at and not as_json:

@@ -71,6 +71,14 @@ def test_a_run_that_moves_or_has_stood_for_less_than_a_minute_says_nothing(
     assert "hub connections show" not in capsys.readouterr().err
 
 
+def test_what_keeps_a_run_waiting_is_said_once_as_soon_as_it_is_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = run() | {"error": "waits until it is read; the last poll failed: transient: 503"}
+    assert watched(monkeypatch, [run(), *[waits] * 5, run("completed")]) == 0
+    assert capsys.readouterr().err.count("the last poll failed: transient: 503") == 1
+
+
 def test_a_run_that_stands_again_says_so_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

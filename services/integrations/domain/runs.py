@@ -10,6 +10,8 @@ State = Literal["pending", "running", "awaiting_approval", "completed", "failed"
 CLAIMABLE: tuple[State, ...] = ("pending", "running")
 """States in which a worker takes its next page when it is due."""
 UNFINISHED: tuple[State, ...] = (*CLAIMABLE, "awaiting_approval")
+RELEASING = "releasing"
+"""The last phase of a match: all is linked and settled, and what waited for that is let go, a page at a time."""
 SEEN = "seen"
 """Counts the records that were looked at; every kind keeps it, and progress is told from it."""
 TO_CONFIRM = "to_confirm"

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, aliased, column_property, mapped_column
 from chassis.database import Id, Json, UtcDateTime, new_id
 from services.integrations.domain.breaker import Breaker
 from services.integrations.domain.pauses import ADVICE, Code
-from services.integrations.domain.runs import UNFINISHED
+from services.integrations.domain.runs import RELEASING, UNFINISHED
 from services.integrations.models.base import Base, one_of
 from services.integrations.models.route import Route
 from services.integrations.models.run import Run
@@ -88,10 +88,11 @@ class Connection(Base):
 
     matched: Mapped[str | None] = column_property(
         sa.select(sa.func.aggregate_strings(Run.entity, ","))
-        .where(Run.connection_id == id, Run.kind == "match", sa.or_(one_of("run.state", UNFINISHED), _broke_off()))
+        .where(Run.connection_id == id, Run.kind == "match", Run.phase.is_distinct_from(RELEASING),
+               sa.or_(one_of("run.state", UNFINISHED), _broke_off()))
         .scalar_subquery(), deferred=True, expire_on_flush=False)
     """Entities of which it is being found out what is there already, between commas: also where a confirmed match broke
-    off, as what it did not come to link would be made a second time."""
+    off, as what it did not come to link would be made a second time; not where all that is left is to release."""
 
     def pulls(self, entity: str) -> bool:
         """Tell whether changes of `entity` come back from there."""

@@ -112,11 +112,11 @@ def settle(session: Session, of: Matching, page: Collection[str], now: dt.dateti
     return counts
 
 
-def release(session: Session, of: Matching, now: dt.datetime) -> None:
-    """Let go the deliveries that waited for the matching."""
+def release(session: Session, of: Matching, page: Collection[str], now: dt.datetime) -> None:
+    """Let go these deliveries, which waited for the matching."""
     lock(session, [of.connection_id])
     session.execute(sa.update(Delivery).where(
-        Delivery.connection_id == of.connection_id, Delivery.entity == of.entity, Delivery.state == "retry_wait",
+        Delivery.id.in_(page), Delivery.state == "retry_wait",
         Delivery.error_class == failures.AWAITING_MATCH).values(due_at=now))
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from services.integrations.domain import failures
 from services.integrations.domain.matching import STRONG, TELLING_APART
 from services.integrations.models import Finding, MatchKey, MatchPair, MatchRemote
 from services.integrations.models.base import one_of
 from services.integrations.models.matching import OURS, THEIRS
-from services.integrations.queries.lanes import BINDING, RECORD, Asked
+from services.integrations.queries.lanes import BINDING, DELIVERY, RECORD, Asked
 from services.integrations.queries.statements import built_once, table_of
 
 FINDING, KEY, PAIR, REMOTE = (table_of(model).c for model in (Finding, MatchKey, MatchPair, MatchRemote))
@@ -138,3 +139,11 @@ def unsettled(run_id: str, after: str, limit: int) -> Asked:
     return (sa.select(FINDING.id).where(FINDING.run_id == run_id, FINDING.id > after,
                                         sa.or_(FINDING.state != "done", FINDING.decision != "link"))
             .order_by(FINDING.id).limit(limit))
+
+
+def awaiting(connection_id: str, entity: str, after: str, limit: int) -> Asked:
+    """Select the next deliveries that wait for a matching to come to its end."""
+    return (sa.select(DELIVERY.id)
+            .where(DELIVERY.error_class == failures.AWAITING_MATCH, DELIVERY.id > after,
+                   DELIVERY.connection_id == connection_id, DELIVERY.entity == entity, DELIVERY.state == "retry_wait")
+            .order_by(DELIVERY.id).limit(limit))

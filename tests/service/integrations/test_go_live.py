@@ -11,6 +11,7 @@ from chassis.database import utcnow
 from contracts.errors import Conflict, Invalid
 from hub_adapter.port import Page, Remote
 from services.integrations.engine import leaseholders
+from services.integrations.engine.runs import match
 from services.integrations.models import Binding, Finding, Run
 from services.integrations.operations import findings, runs
 from services.integrations.queries import runs as queries
@@ -111,7 +112,10 @@ def test_after_a_confirmed_preview_the_first_sync_makes_exactly_what_is_missing(
 
 
 @on_sqlite
-def test_nothing_is_made_while_it_is_being_found_out_what_is_there(live: Hub, target: FakeTarget) -> None:
+def test_nothing_is_made_while_it_is_being_found_out_what_is_there_and_then_all_of_it_page_by_page(
+    live: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(match, "RELEASED", 1)
     connection_id = live.connect(target, "customer", "order", adapter="fake_listed")
     bound = live.customer()
     live.until(bound, "delivered")

@@ -20,6 +20,7 @@ from contracts.schema import Request
 from hub_adapter.port import Capability, Page, Remote
 from services.integrations.adapters import registry
 from services.integrations.domain.matching import ENTITIES, Candidate, KnownBy
+from services.integrations.domain.runs import RELEASING
 from services.integrations.engine.turns import Asked, Turn
 from services.integrations.operations import linking, matching
 from services.integrations.operations.findings import Found
@@ -27,8 +28,8 @@ from services.integrations.operations.matching import Judged, Matching, Noted
 from services.integrations.operations.runs import Effect, Plan, Step
 from services.integrations.queries import matching as queries
 
-RECORDS, HASHES = 100, 2000
-"""Records, or hashes of what they are known by, of one page."""
+RECORDS, HASHES, RELEASED = 100, 2000, 500
+"""Records, hashes of what they are known by, or deliveries that waited for all this, of one page."""
 DECIDED = {"certain": "link", "new": "create"}
 """What is done about a finding unless a person decides otherwise; what is doubtful is left out."""
 
@@ -141,7 +142,7 @@ def _settling(turn: Turn, of: Matching) -> Step:
     with turn.db.read() as session:
         ids = list(session.scalars(queries.unsettled(of.run_id, _after(turn), RECORDS)))
     if not ids:
-        return Step(then="done", effect=partial(_released, of))
+        return Step(phase=RELEASING, position={})
     return Step(position={"after": ids[-1]}, effect=partial(_settled, of, ids))
 
 
@@ -149,14 +150,22 @@ def _settled(of: Matching, ids: Sequence[str], session: Session, now: dt.datetim
     return linking.settle(session, of, ids, now)
 
 
-def _released(of: Matching, session: Session, now: dt.datetime) -> Mapping[str, int]:
-    linking.release(session, of, now)
+def _releasing(turn: Turn, of: Matching) -> Step:
+    with turn.db.read() as session:
+        ids = list(session.scalars(queries.awaiting(of.connection_id, of.entity, _after(turn), RELEASED)))
+    if not ids:
+        return Step(then="done")
+    return Step(position={"after": ids[-1]}, effect=partial(_released, of, ids))
+
+
+def _released(of: Matching, ids: Sequence[str], session: Session, now: dt.datetime) -> Mapping[str, int]:
+    linking.release(session, of, ids, now)
     return {}
 
 
 _PHASES: Mapping[str, Callable[[Turn, Matching], Step]] = {
     "theirs": _theirs, "ours": _ours, "pairing": _pairing, "judging": _judging, "linking": _linking,
-    "settling": _settling}
+    "settling": _settling, RELEASING: _releasing}
 
 
 def _next(page: Page[Remote], phase: str, effect: Effect) -> Step:

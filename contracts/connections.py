@@ -102,14 +102,16 @@ class ListConnections(PageRequest):
 
 
 class PauseConnection(ById):
-    """Stops new calls at once; deliveries wait, nothing is discarded and no attempt is used."""
+    """Lets no more calls be claimed; what is claimed already may still be called, within a turn. All else waits:
+    nothing is discarded and no attempt is used."""
 
     reason = Text(load_default="", most=500)
 
 
 class StopConnection(ById):
-    """Takes a connection out of use: it is called no more, and accepts nothing more. What waits stays, until it is
-    resumed or called off. What changes meanwhile is not brought there by itself afterwards: reconcile, or backfill."""
+    """Takes a connection out of use: nothing more is claimed or accepted; what is claimed already may still be called,
+    within a turn. What waits stays until it is called off, or goes once the connection is resumed; what changes
+    meanwhile is not brought there then, but by a reconcile or backfill alone."""
 
     reason = Text(load_default="", most=500)
 

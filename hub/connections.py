@@ -72,7 +72,7 @@ def pause(
     reason: Annotated[str, typer.Option(help="Why; it is shown to whoever looks, and audited.")] = "",
     as_json: Json = False,
 ) -> int:
-    """Stop new calls at once; what is to be sent waits, and nothing is lost or used up."""
+    """Claim no more calls; what is claimed already may still go, within a turn. The rest waits, and nothing is lost."""
     return _stands(_told(connection, "pause", {"reason": reason}), as_json=as_json)
 
 
@@ -83,7 +83,11 @@ def stop(
     reason: Annotated[str, typer.Option(help="Why; it is shown to whoever looks, and audited.")] = "",
     as_json: Json = False,
 ) -> int:
-    """Take a connection out of use: no call, and nothing more is accepted; what waits stays."""
+    """Take a connection out of use: no more calls are claimed, and nothing more is accepted; what waits stays.
+
+    What is claimed already may still go, within a turn. What changes until it is resumed comes afterwards only by a
+    reconcile or backfill.
+    """
     return _stands(_told(connection, "stop", {"reason": reason}), as_json=as_json)
 
 

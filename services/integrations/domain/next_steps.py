@@ -110,8 +110,8 @@ PAUSED: Words = {
     "en": "The connection is paused by a person; the delivery waits, uses no attempt and goes on when it is resumed.",
     "zh-CN": "连接已由人员暂停；投递会等待，不消耗重试次数，恢复后自动继续。"}
 STOPPED: Words = {
-    "en": "The connection is stopped; the delivery waits until somebody starts it again.",
-    "zh-CN": "连接已停止；投递会等待，直到有人重新启用。"}
+    "en": "The connection is stopped; the delivery waits until somebody resumes it (hub connections resume).",
+    "zh-CN": "连接已停止；投递会等待，直到有人恢复连接（hub connections resume）。"}
 AWAY: Words = {
     "en": "The external system does not answer. The hub looks for it again and again, and what waits goes on by itself "
           "when it is back, with no attempt used. Have it running again; nothing to do here.",

@@ -17,8 +17,8 @@ class Delivery(Base):
     """One row of the engine's work. Every write after a lease names the `fence` that the lease was taken with.
 
     The lane (connection_id, entity, local_id) is held by two partial unique indexes: at most one delivery of a lane is
-    in flight, and at most one upsert of it waits. A third holds that a delivery is replayed once per payload and mode;
-    `payload_hash` is keyed, for a body can be guessed from a plain hash of it.
+    in flight, and at most one upsert of it waits. A third holds that a delivery is replayed once per payload and mode,
+    but for replays that were called off; `payload_hash` is keyed, for a body can be guessed from a plain hash of it.
     """
 
     __tablename__ = "delivery"
@@ -77,8 +77,8 @@ class Delivery(Base):
         partial("ix_delivery_lease", "lease_until", where=sa.text("lease_until IS NOT NULL")),
         partial("ix_delivery_doubt", "due_at", where=sa.text("state = 'in_doubt'")),
         partial("ix_delivery_blocked_due", "due_at", where=sa.text("state = 'blocked'")),
-        partial("uq_delivery_replay_key", "replay_of", "payload_hash", "replay_mode",
-                where=sa.text("replay_of IS NOT NULL"), unique=True),
+        partial("uq_delivery_sent_again", "replay_of", "payload_hash", "replay_mode",
+                where=sa.text("replay_of IS NOT NULL AND state <> 'cancelled'"), unique=True),
         partial("ix_delivery_blocked_on", "blocked_entity", "blocked_id", "connection_id",
                 where=sa.text("state = 'blocked'")),
         # One for each filter of the list, in its order. Whoever filters by two walks the rows of one.

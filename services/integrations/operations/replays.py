@@ -1,7 +1,7 @@
 """Sending a settled delivery again: as a delivery of its own, for a settled one never changes.
 
 It brings the record as it is now, or the payload that the delivery sent. What was sent already in one of these ways is
-not sent so a second time (`uq_delivery_replay_key`), whoever asks how often.
+not sent so a second time (`uq_delivery_sent_again`), whoever asks how often, unless that was called off.
 """
 
 from __future__ import annotations
@@ -72,16 +72,17 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
     Raises:
         NotFound: there is none, or it is out of reach.
         InvalidTransition: it is not dead.
-        Conflict: a newer delivery of the record has come after it, the record is gone here, or what was sent is not
-            kept or older than what the target was brought.
+        Conflict: its connection is stopped, a newer delivery of the record has come after it, the record is gone here,
+            or what was sent is not kept or older than what the target was brought.
     """
     mode: Mode = request.get("payload", "current")
     dead = deliveries.get(session, request["id"], by, "operate")
-    lock(session, [dead.connection_id])
+    connection = lock(session, [dead.connection_id])[dead.connection_id]
     if (before := deliveries.replayed(session, dead.id, mode, by)) is not None:
         return before
     if dead.state != "dead":
         raise InvalidTransition(f"Only a dead delivery is sent again; this one is {dead.state}", state=dead.state)
+    require_accepting(connection)
     if (newer := deliveries.overtaking(session, dead)) is not None:
         raise Conflict("A newer delivery of the record has come after it: see what became of that one", newer=newer)
     [again] = _looked_up(session, [dead], mode)
@@ -105,13 +106,16 @@ def send_again(session: Session, connection_id: str, ids: Sequence[str], now: dt
         mode: whether their records go as they are now, or what they sent goes as it was.
         force: whether they go although the target was brought their version, and under a key of their own; what was
             sent goes then although something newer has come after it.
+
+    Raises:
+        Conflict: the connection is stopped.
     """
     of_these = sa.select(Delivery).where(Delivery.id.in_(ids))
     keys = {(one.entity, one.local_id) for one in session.scalars(of_these)}
     for entity in sorted({entity for entity, _ in keys}):
         # Locked, so that an event of one of these records is wholly before this page or wholly behind it.
         session.execute(*walks.locked(entity, [id for kind, id in keys if kind == entity])).all()
-    lock(session, [connection_id])
+    require_accepting(lock(session, [connection_id])[connection_id])
     last = deliveries.last_of_lane({"connection_id": connection_id}).where(Delivery.id.in_(ids))
     chosen = list(session.scalars(of_these if mode == "as_sent" and force else last))
     looked_up = _looked_up(session, chosen, mode)
@@ -127,6 +131,16 @@ def send_again(session: Session, connection_id: str, ids: Sequence[str], now: dt
 def fates(session: Session, chosen: Sequence[Delivery], mode: Mode, *, force: bool) -> dict[str, Fate]:
     """Return, by delivery, what would become of sending it again now: `accepted`, or why it is left out."""
     return _fates(session, _looked_up(session, chosen, mode), mode, force=force)
+
+
+def require_accepting(connection: Connection) -> None:
+    """See that a connection takes deliveries.
+
+    Raises:
+        Conflict: it is stopped.
+    """
+    if connection.desired_state == "stopped":
+        raise Conflict(f"{connection.name} is stopped: resume it first")
 
 
 def _looked_up(session: Session, chosen: Sequence[Delivery], mode: Mode) -> list[_Again]:

@@ -19,6 +19,8 @@ from services.integrations.domain.ledger import Ledger
 from services.integrations.models import Attempt, Delivery, LedgerRow
 from services.integrations.queries import connections
 
+STANDS = sa.text("delivery.state <> 'cancelled'")
+"""Of a replay: nobody has called it off, which leaves what it was to replace as it was. Literal, for its index."""
 _APART = dt.timedelta(hours=1)
 """More than lies between the making of a delivery's id and its `created_at`, though a clock be set in between."""
 
@@ -42,9 +44,11 @@ def get(session: Session, delivery_id: str, subject: Subject, action: str = "rea
 
 
 def replayed(session: Session, delivery_id: str, mode: str, subject: Subject) -> Delivery | None:
-    """Return the delivery that was accepted last in the place of this one, in a mode; None if there is none."""
-    again = session.scalar(sa.select(Delivery.id).where(Delivery.replay_of == delivery_id, Delivery.replay_mode == mode)
-                           .order_by(Delivery.id.desc()).limit(1))
+    """Return the delivery that was accepted last in the place of this one, in a mode, and not called off, if any."""
+    again = session.scalar(
+        sa.select(Delivery.id)
+        .where(Delivery.replay_of == delivery_id, Delivery.replay_mode == mode, STANDS)
+        .order_by(Delivery.id.desc()).limit(1))
     return get(session, again, subject, "operate") if again else None
 
 
@@ -52,7 +56,7 @@ def replay_keys(session: Session, ids: Collection[str], mode: str) -> set[tuple[
     """Return (delivery, payload hash) of what was sent again of these in a mode; of facts, in any."""
     keys = sa.select(Delivery.replay_of, Delivery.payload_hash)
     rows = session.execute(keys.where(
-        Delivery.replay_of.in_(ids), sa.or_(Delivery.replay_mode == mode, Delivery.op == "append")))
+        Delivery.replay_of.in_(ids), STANDS, sa.or_(Delivery.replay_mode == mode, Delivery.op == "append")))
     return {(str(row.replay_of), str(row.payload_hash)) for row in rows}
 
 
@@ -78,9 +82,10 @@ def overtaking(session: Session, delivery: Delivery) -> str | None:
 
 def _overtakes(later: Any, delivery: Any) -> sa.ColumnElement[bool]:
     # By version first: an old change that comes in late is skipped, and would keep a dead newer one from going again.
-    # Nothing that comes later says what a fact did.
+    # Nothing that comes later says what a fact did, and a replay that was called off says nothing.
     return sa.and_(
-        delivery.op != "append", later.local_id == delivery.local_id, later.connection_id == delivery.connection_id,
+        delivery.op != "append", sa.or_(later.replay_of.is_(None), later.state != "cancelled"),
+        later.local_id == delivery.local_id, later.connection_id == delivery.connection_id,
         later.entity == delivery.entity,
         sa.or_(later.source_version > delivery.source_version,
                sa.and_(later.source_version == delivery.source_version, later.id > delivery.id)))

@@ -69,7 +69,8 @@ def standing() -> sa.Select[Any]:
     oldest = [of(state, _DELIVERY.created_at).order_by(_DELIVERY.id).limit(1).scalar_subquery()
               .label(f"oldest_{state}") for state in OPEN]
     again = table_of(Delivery).alias("again").c
-    sent_again = sa.select(1).where(again.replay_of == _DELIVERY.id, again.replay_of.is_not(None)).exists()
+    sent_again = sa.select(1).where(again.replay_of == _DELIVERY.id, again.replay_of.is_not(None),
+                                    sa.text("again.state <> 'cancelled'")).exists()
     counted = {state: of(state, sa.func.count()) for state in COUNTED}
     counted["dead"] = counted["dead"].where(~sent_again)
     counts = [asked.scalar_subquery().label(f"count_{state}") for state, asked in counted.items()]

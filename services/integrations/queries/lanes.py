@@ -73,7 +73,7 @@ def _goes_before(fact: Any) -> sa.ColumnElement[bool]:
     without the first; sent again, that one takes its place by having its version.
     """
     again = table_of(Delivery).alias("again").c
-    replayed = sa.select(1).where(again.replay_of == fact.id).exists()
+    replayed = sa.select(1).where(again.replay_of == fact.id, sa.text("again.state <> 'cancelled'")).exists()
     older = sa.or_(fact.source_version < DELIVERY.source_version, sa.and_(
         fact.source_version == DELIVERY.source_version, unindexed(fact.id) < DELIVERY.id))
     return sa.and_(older, sa.or_(fact.state != "dead", ~replayed))

@@ -66,11 +66,12 @@ def plan(session: Session, asked: Asked) -> Plan:
     """Return how the replay begins: what was accepted before now is looked through.
 
     Raises:
-        Conflict: no active route carries the entity there.
+        Conflict: no active route carries the entity there, or the connection is stopped.
         Invalid: it is forced, and nobody says why.
     """
     if asked.options["force"] and not asked.reason:
         raise Invalid.of("/reason", "required", "A replay by force writes over what stands there: say why.")
+    replays.require_accepting(asked.connection)
     if not walks.is_pushed(session, asked.connection.id, asked.entity):
         raise Conflict(f"No active route carries {asked.entity} to {asked.connection.name}: activate one that pushes")
     return Plan(phase="counting", position={"upto": new_id()})

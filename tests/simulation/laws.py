@@ -5,12 +5,14 @@ Each law is a function that yields what breaks it. The numbers are those of `tes
 
 from __future__ import annotations
 
+import datetime as dt
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from services.integrations.domain.breaker import IN_A_ROW, IN_A_ROW_OVER_S, RAMP
 from services.integrations.domain.deliveries import IN_FLIGHT, OPEN, TERMINAL, WAITING
 
 Rows: TypeAlias = dict[Any, sqlite3.Row]
@@ -18,7 +20,8 @@ READ = {
     "delivery": "SELECT * FROM delivery",
     "attempt": "SELECT delivery_id, n, action, ended_at, outcome, error_class FROM attempt",
     "binding": "SELECT connection_id, entity, local_id, external_id, acked_version FROM binding",
-    "connection": "SELECT id, desired_state, throttled_until, breaker_open_until, max_in_flight FROM connection",
+    "connection": "SELECT id, desired_state, throttled_until, breaker_open_until, breaker_step, consecutive_failures,"
+                  " first_failure_at, max_in_flight FROM connection",
     "ledger": "SELECT * FROM ledger",
 }
 KEYS = {"delivery": ("id",), "attempt": ("delivery_id", "n"), "binding": ("connection_id", "entity", "local_id"),
@@ -148,6 +151,31 @@ def waiting_costs_nothing(before: Tables, now: Tables) -> Iterator[str]:
             yield f"{row['id']} used an attempt for waiting"
 
 
+def what_is_down_is_left_alone(before: Tables, now: Tables) -> Iterator[str]:
+    """8: the fifth failure in a row, once they span ten seconds, opens the breaker."""
+    for id, row in now.connection.items():
+        failures = row["consecutive_failures"]
+        closed = row["breaker_open_until"] is None and row["breaker_step"] is None
+        if closed and failures >= IN_A_ROW and failures > before.connection[id]["consecutive_failures"] \
+                and _seconds(row["first_failure_at"], now.now) >= IN_A_ROW_OVER_S:
+            yield f"{id} has failed {failures} times in a row, and is called on"
+
+
+def half_open_lets_few_through(before: Tables, now: Tables) -> Iterator[str]:
+    """8: of a connection that is half open no more is claimed than its ramp allows."""
+    ramps = {id: RAMP[row["breaker_step"]] for id, row in now.connection.items() if row["breaker_step"] is not None}
+    if not ramps:
+        return
+    held = _slots(now)
+    claimed = {now.delivery[key[0]]["connection_id"] for key in now.attempt.keys() - before.attempt.keys()}
+    yield from (f"{id} is half open, and has {held[id]} slots in use of {ramps[id]}"
+                for id in claimed & ramps.keys() if held[id] > ramps[id])
+
+
+def _seconds(since: str, until: str) -> float:
+    return (dt.datetime.fromisoformat(until) - dt.datetime.fromisoformat(since)).total_seconds()
+
+
 def the_ledger_adds_up(before: Tables, now: Tables) -> Iterator[str]:
     """9: accepted = settled + open; both sides counted, and each row that is new or gone moves them alike."""
     rows = Counter(row["connection_id"] for row in now.delivery.values())
@@ -196,8 +224,9 @@ def calls_without_a_slot(now: Tables, on_the_wire: Mapping[str, int]) -> Iterato
 
 LAWS: tuple[Law, ...] = (
     one_in_flight, one_waits_and_inherits, acknowledged_rises, only_the_holder_writes, a_call_leaves_a_doubt,
-    a_doubt_ends_by_a_look, the_settled_never_change, waiting_costs_nothing, the_ledger_adds_up,
-    an_event_has_one_effect, nothing_unknown, slots_are_not_overbooked)
+    a_doubt_ends_by_a_look, the_settled_never_change, waiting_costs_nothing,
+    what_is_down_is_left_alone, half_open_lets_few_through, the_ledger_adds_up, an_event_has_one_effect,
+    nothing_unknown, slots_are_not_overbooked)
 
 
 class LawBroken(AssertionError):

@@ -5,8 +5,8 @@ Each schedule is a few steps, so that it is known to come by the fault; without 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 
 from chassis import inbox
 from services.integrations.domain import failures
-from services.integrations.domain.deliveries import Wait
+from services.integrations.domain.breaker import Breaker
+from services.integrations.domain.deliveries import CLAIMABLE, Wait
 from services.integrations.domain.failures import Verdict
 from services.integrations.engine.flights import Flights
-from services.integrations.models import Record
+from services.integrations.models import Delivery, Record
 from services.integrations.operations import bulk, claims, intake, leases, records, slots, sweeps
 from services.integrations.queries import lanes
 from tests.simulation.hub import Hub
@@ -107,6 +108,37 @@ def a_question_without_an_answer_ends_a_doubt(*doubt: Any) -> failures.Resolutio
     return "resend"
 
 
+def the_settled_are_replaced(session: Session, wanted: Any,
+                             found: Callable[..., Any] = lanes.waiting_upserts) -> dict[lanes.Lane, Any]:
+    settled = session.execute(sa.select(*lanes.DELIVERY).where(lanes.DELIVERY.state == "delivered"))
+    waiting: dict[lanes.Lane, Any] = found(session, wanted)
+    return {(row.connection_id, row.entity, row.local_id): row for row in settled} | waiting
+
+
+def what_is_in_flight_is_not_looked_at(connection_id: str, priority: int, now: Any, limit: int, owner: str, until: Any,
+                                       *, mapped: bool) -> tuple[sa.Executable]:
+    due = sa.select(lanes.DELIVERY.id).where(
+        lanes.DELIVERY.connection_id == connection_id, lanes.DELIVERY.priority == priority,
+        lanes.DELIVERY.state.in_(CLAIMABLE), lanes.DELIVERY.due_at <= now).limit(limit)
+    table = Delivery.__table__
+    assert isinstance(table, sa.Table)
+    return (sa.update(table).where(table.c.id.in_(due)).values(
+        state="leased", lease_owner=owner, lease_until=until, fence=table.c.fence + 1).returning(*table.c),)
+
+
+def the_index_is_absent(lab: Lab, restart: Callable[[Lab], None] = Lab.restart) -> None:
+    restart(lab)
+    assert lab.tables is not None
+    lab.tables.execute("DROP INDEX uq_delivery_lane_in_flight")
+
+
+@contextmanager
+def two_of_a_lane_are_leased() -> Iterator[None]:
+    with (patch.object(Lab, "restart", the_index_is_absent),
+          patch.object(claims, "_leasing", what_is_in_flight_is_not_looked_at)):
+        yield
+
+
 # --- schedules ------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +218,35 @@ def a_paused_connection_has_work(steps: Steps) -> None:
     steps.turn()
 
 
+def a_record_changes_after_it_was_delivered(steps: Steps) -> None:
+    an_answer_is("done")(steps)
+    steps.change()
+
+
+def a_record_changes_during_a_call(steps: Steps) -> None:
+    steps.change()
+    steps.turn()
+    steps.call()
+    steps.change()
+    steps.turn()
+
+
+def targets_are_down(steps: Steps) -> None:
+    for n in range(6):
+        steps.change(f"c{n}")
+        steps.turn(after_s=3)
+        steps.call()
+        steps.answer("refused")
+
+
+def targets_are_down_and_come_back(steps: Steps) -> None:
+    targets_are_down(steps)
+    steps.turn(after_s=31)
+    steps.call()
+    steps.turn()
+    steps.turn()
+
+
 def slots_are_passed_on(steps: Steps) -> None:
     """Work comes back to one process again and again, each time with more waiting than may be called at once."""
     steps.change("c1")
@@ -240,6 +301,15 @@ FAULTS: Mapping[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[
     "what is ahead is called at once": (
         lambda: patch.object(Flights, "begin", lambda self, on, ahead, now, begin=Flights.begin: begin(
             self, [*on, *ahead], [], now)), slots_are_passed_on),
+    "the breaker never opens": (
+        lambda: patch.object(Breaker, "_is_down", lambda self, now: False), targets_are_down),
+    "a half open connection has full room": (
+        lambda: patch.object(Breaker, "room", lambda self, most: most if self.open_until is None else 0),
+        targets_are_down_and_come_back),
+    "a settled row is written again": (
+        lambda: patch.object(lanes, "waiting_upserts", the_settled_are_replaced),
+        a_record_changes_after_it_was_delivered),
+    "two of a lane are leased, and no index forbids it": (two_of_a_lane_are_leased, a_record_changes_during_a_call),
 }
 
 

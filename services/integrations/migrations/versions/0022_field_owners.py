@@ -12,17 +12,15 @@ down_revision = "0021"
 
 
 def upgrade() -> None:
-    """Add the columns in place of one that nothing ever read."""
+    """Add the columns. `conflict_policy`, which nothing ever read, stays: processes of the release before name it."""
     op.add_column("route", sa.Column("owners", Json, comment="field -> whose it is where both sides changed it, as far "
                                                              "as it is said"))
     op.add_column("route", sa.Column(
         "on_missing", sa.String(10), nullable=False, server_default="recreate",
         comment="what becomes of a record that has gone there: recreate or conflict"))
-    op.drop_column("route", "conflict_policy")
 
 
 def downgrade() -> None:
     """Drop them."""
-    op.add_column("route", sa.Column("conflict_policy", sa.String(20)))
     op.drop_column("route", "on_missing")
     op.drop_column("route", "owners")

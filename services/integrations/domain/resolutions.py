@@ -15,6 +15,8 @@ CHANGED_ON_BOTH_SIDES = "changed_on_both_sides"
 MISSING_REMOTE, STALE_BINDING = "missing_remote", "stale_binding"
 MADE_ANEW = frozenset({MISSING_REMOTE, STALE_BINDING})
 """Codes of conflicts about a record that does not stand any more where the hub has it."""
+OF_THE_RECORD = MADE_ANEW | {DELETE_REFUSED, "duplicate_remote"}
+"""Codes of conflicts about whether a record stands there at all: what its fields hold comes after that."""
 
 REASONS: Mapping[str, str] = {
     CHANGED_ON_BOTH_SIDES: "the fields were changed here and there, and each side keeps its own until somebody decides",

@@ -37,7 +37,7 @@ def ended(session: Session, job: Job, move: Move, now: dt.datetime) -> None:
         return
     kept = job.op == "delete" and move.error_class == failures.INVALID
     if kept or move.error_class == failures.VERSION_CONFLICT:
-        disputes.refused(session, {
+        disputes.opened(session, {
             "connection_id": job.connection_id, "entity": job.entity, "external_id": job.external_id,
             "local_id": job.local_id, "fields": [], "reason": move.error or "", "remote_version": None,
             "code": DELETE_REFUSED if kept else failures.VERSION_CONFLICT}, now)

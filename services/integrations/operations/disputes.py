@@ -17,10 +17,11 @@ from services.integrations.adapters import registry
 from services.integrations.domain import merging, takeovers
 from services.integrations.domain.mapping import ALWAYS, Unmappable
 from services.integrations.domain.merging import Merged, Owner
-from services.integrations.domain.resolutions import CHANGED_ON_BOTH_SIDES, REASONS
+from services.integrations.domain.resolutions import CHANGED_ON_BOTH_SIDES, OF_THE_RECORD, REASONS
 from services.integrations.models import Conflict, Connection
 from services.integrations.operations import bodies, records, snapshots
 from services.integrations.operations.bodies import InForce
+from services.integrations.operations.locks import lock
 from services.integrations.queries import lanes
 
 if TYPE_CHECKING:
@@ -33,27 +34,38 @@ Place = tuple[str, str, str]
 
 
 def refused(session: Session, refusal: Mapping[str, Any], now: dt.datetime) -> None:
-    """Open a conflict for what an owner could not apply; one that is open already tells the latest.
+    """Open a conflict for what an owner could not apply.
 
     Args:
         session: the transaction.
         refusal: as `contracts.inbound.ExternalRefusal`.
         now: when.
     """
-    if session.get(Connection, refusal["connection_id"]) is None:
+    if not lock(session, [refusal["connection_id"]]):
         log.warning("refusal_of_nobody", connection_id=refusal["connection_id"], entity=refusal["entity"])
         return
-    place = refusal["connection_id"], refusal["entity"], refusal["external_id"]
-    said = {"fields": list(refusal["fields"]), "code": refusal["code"], "reason": refusal["reason"][:1000],
-            "local_id": refusal["local_id"], "remote_version": refusal["remote_version"], "updated_at": now}
+    opened(session, refusal, now)
+
+
+def opened(session: Session, why: Mapping[str, Any], now: dt.datetime) -> None:
+    """Open a conflict; one that is open already tells the latest too.
+
+    Args:
+        session: the transaction; it holds the connection.
+        why: as `contracts.inbound.ExternalRefusal`.
+        now: when.
+    """
+    place = why["connection_id"], why["entity"], why["external_id"]
+    said = {"fields": list(why["fields"]), "code": why["code"], "reason": why["reason"][:1000],
+            "local_id": why["local_id"], "remote_version": why["remote_version"], "updated_at": now}
     known = _open(session, place)
     if known is None:
         session.add(Conflict(id=new_id(), connection_id=place[0], entity=place[1], external_id=place[2], opened_at=now,
                              **said))
-        log.warning("conflict_opened", connection_id=place[0], entity=place[1], id=refusal["local_id"],
-                    code=refusal["code"])
-    else:
-        for name, value in said.items():
+        log.warning("conflict_opened", connection_id=place[0], entity=place[1], id=why["local_id"], code=why["code"])
+    elif known.code not in OF_THE_RECORD or why["code"] in OF_THE_RECORD:
+        # A field that a person is asked about stays in dispute until he decides, whatever else is said.
+        for name, value in (said | {"fields": list(dict.fromkeys([*known.fields, *why["fields"]]))}).items():
             setattr(known, name, value)
         known.version += 1
     session.flush()
@@ -69,18 +81,17 @@ def _open(session: Session, place: Place) -> Conflict | None:
 def found(session: Session, code: str, place: Place, local_id: str | None, now: dt.datetime,
           fields: Sequence[str] = ()) -> None:
     """Open a conflict for what the hub has come upon itself; `code` is one of `REASONS`."""
-    refused(session, {
+    opened(session, {
         "connection_id": place[0], "entity": place[1], "external_id": place[2], "local_id": local_id,
         "fields": list(fields), "code": code, "reason": REASONS[code], "remote_version": None}, now)
 
 
 def changed_on_both_sides(session: Session, place: Place, local_id: str, fields: Collection[str],
                           now: dt.datetime) -> None:
-    """Ask a person whose these fields are, beside those that he has been asked about already."""
+    """Ask a person whose these fields are, unless he has been asked already."""
     known = _open(session, place)
-    asked = set(known.fields) if known is not None else set()
-    if not set(fields) <= asked:
-        found(session, CHANGED_ON_BOTH_SIDES, place, local_id, now, sorted({*fields, *asked}))
+    if known is None or not set(fields) <= set(known.fields):
+        found(session, CHANGED_ON_BOTH_SIDES, place, local_id, now, sorted(fields))
 
 
 def frozen(binding: Any) -> frozenset[str]:

@@ -13,7 +13,7 @@ from contracts.errors import Invalid
 from services.integrations.models import Conflict, Finding, Route
 from services.integrations.operations import disputes, routes
 from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub, on_sqlite
-from tests.service.integrations.test_conflicts import decide
+from tests.service.integrations.test_conflicts import decide, refuse
 from tests.service.integrations.test_two_ways import connect, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -110,6 +110,43 @@ def test_a_field_in_dispute_is_left_alone_on_both_sides_and_the_others_go_on(
     assert [one.fields for one in hub.rows(Finding)] == [["priority"]]
     [conflict] = hub.rows(Conflict)
     assert (conflict.code, conflict.fields, conflict.local_id) == ("changed_on_both_sides", ["title"], id)
+
+
+@on_sqlite
+@pytest.mark.parametrize("said", [{}, {"fields": [], "code": "version_conflict"}])
+def test_a_field_in_dispute_stays_so_whatever_else_is_said_of_its_record(
+    hub: Hub, target: FakeTarget, synced: tuple[str, str], said: dict[str, Any]
+) -> None:
+    connection_id, id = synced
+    settle(hub, connection_id, owners={"title": "manual"})
+    edit(target, id, title="他们的", status="cancelled")
+    task(hub, 2, id, title="我们的")
+    hub.until(id, "delivered", "delivered")
+
+    refuse(hub, connection_id, row_of(target, id).id, id, **said)
+    task(hub, 3, id, title="还是我们的", status="open", progress=50)
+    hub.until(id, "delivered", "delivered", "delivered")
+
+    body = row_of(target, id).body
+    assert (body["title"], body["progress"]) == ("他们的", 50)
+    assert said or body["status"] == "cancelled"
+    [conflict] = hub.rows(Conflict)
+    assert conflict.fields == (["title"] if said else ["title", "status"])
+
+
+@on_sqlite
+def test_a_delete_that_was_refused_stays_what_a_person_is_asked_about(
+    hub: Hub, target: FakeTarget, synced: tuple[str, str]
+) -> None:
+    connection_id, id = synced
+    refuse(hub, connection_id, row_of(target, id).id, id, fields=[], code="delete_refused")
+    with hub.db.write() as session:
+        disputes.changed_on_both_sides(session, (connection_id, "task", row_of(target, id).id), id, ["title"], utcnow())
+
+    [conflict] = hub.rows(Conflict)
+    assert (conflict.code, conflict.fields, conflict.version) == ("delete_refused", [], 1)
+    with pytest.raises(Refused, match="not made again"):
+        decide(hub, "keep_remote")
 
 
 @on_sqlite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -20,39 +21,27 @@ _DELIVERY = table_of(Delivery)
 
 def awaited(session: Session, wanted: Collection[lanes.Lane]) -> set[lanes.Lane]:
     """Return those of these lanes whose record something waits for."""
-    columns = _DELIVERY.c
-    asked = sa.select(columns.connection_id, columns.blocked_entity, columns.blocked_id).where(_blocked_on(wanted))
-    return {(row.connection_id, row.blocked_entity, row.blocked_id) for row in session.execute(asked)}
+    return {_awaited(row) for row in lanes.blocked_on(session, wanted)}
 
 
 def release(session: Session, bound: Collection[lanes.Lane], now: dt.datetime) -> set[str]:
     """Let go what was blocked on records that are there now; return the connections concerned."""
-    if not bound:
-        return set()
-    return set(session.execute(*_releasing(list(bound), now)).scalars())
-
-
-def _blocked_on(awaited: Collection[lanes.Lane]) -> sa.ColumnElement[bool]:
-    columns = _DELIVERY.c
-    return sa.and_(sa.text("delivery.state = 'blocked'"),
-                   sa.tuple_(columns.connection_id, columns.blocked_entity, columns.blocked_id).in_(awaited))
+    waiting = lanes.blocked_on(session, bound, locked=True)
+    if waiting:
+        session.execute(*_releasing([row.id for row in waiting], now))
+    return {row.connection_id for row in waiting}
 
 
 @built_once
-def _releasing(bound: Collection[lanes.Lane], now: dt.datetime) -> sa.Executable:
+def _releasing(ids: Collection[str], now: dt.datetime) -> sa.Executable:
     return (
-        sa.update(_DELIVERY).where(_blocked_on(bound))
+        sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(ids))
         .values(state="pending", due_at=now, blocked_entity=None, blocked_id=None, error_class=None, last_error=None)
-        .returning(_DELIVERY.c.connection_id)
     )
 
 
-@built_once
-def _waiting_for(awaited: Collection[lanes.Lane]) -> lanes.Asked:
-    columns = _DELIVERY.c
-    return (sa.select(columns.id, columns.connection_id, columns.entity, columns.local_id, columns.source_version,
-                      columns.blocked_entity, columns.blocked_id)
-            .where(_blocked_on(awaited)).with_for_update())
+def _awaited(row: Any) -> lanes.Lane:
+    return row.connection_id, row.blocked_entity, row.blocked_id
 
 
 def end(session: Session, dead: Mapping[lanes.Lane, str], now: dt.datetime) -> list[Settled]:
@@ -65,12 +54,12 @@ def end(session: Session, dead: Mapping[lanes.Lane, str], now: dt.datetime) -> l
     coming = lanes.open_lanes(session, dead)
     dead = {lane: why for lane, why in dead.items() if lane not in coming}
     while dead:
-        waiting = session.execute(*_waiting_for(list(dead))).all()
+        waiting = lanes.blocked_on(session, dead, locked=True)
         round_ = [
             Settled(id=row.id, lane=(row.connection_id, row.entity, row.local_id), version=row.source_version,
                     state="dead", error_class=failures.DEPENDENCY_MISSING,
                     error=f"{row.blocked_entity} {row.blocked_id} could not be delivered: "
-                          f"{dead[row.connection_id, row.blocked_entity, row.blocked_id]}"[:1000])
+                          f"{dead[_awaited(row)]}"[:1000])
             for row in waiting]
         update_each(session, _DELIVERY, [
             {"id": one.id, "state": "dead", "settled_at": now, "error_class": one.error_class, "last_error": one.error}

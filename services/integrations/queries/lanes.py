@@ -313,6 +313,27 @@ def _waiting_deletes(connection_ids: Any, entities: Any, ids: Any, *, apart: boo
     )
 
 
+def blocked_on(session: Session, keys: Collection[Lane], *, locked: bool = False) -> list[Any]:
+    """Return what is blocked until one of these records is there, of each the lane that it waits for."""
+    if not keys:
+        return []
+    given, apart = keys_of(session, keys)
+    wanted = set(keys)
+    return [row for row in session.execute(*_blocked_on(*given, apart=apart, locked=locked))
+            if (row.connection_id, row.blocked_entity, row.blocked_id) in wanted]
+
+
+@built_once
+def _blocked_on(connection_ids: Any, entities: Any, ids: Any, *, apart: bool, locked: bool) -> Asked:
+    found = sa.select(
+        DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id, DELIVERY.source_version,
+        DELIVERY.blocked_entity, DELIVERY.blocked_id,
+    ).where(sa.text("delivery.state = 'blocked'"), one_of_keys(
+        (DELIVERY.connection_id, DELIVERY.blocked_entity, DELIVERY.blocked_id), (connection_ids, entities, ids),
+        apart=apart))
+    return found.with_for_update() if locked else found
+
+
 def open_lanes(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which something is open."""
     return in_flight(session, lanes) | waiting(session, lanes)  # an index each

@@ -68,8 +68,10 @@ def _fill(session: Any) -> None:
     for n in range(MANY):
         connection = CONNECTIONS[1] if n % 100 == 1 else CONNECTIONS[0]
         row = intake.plan(connection, "order" if n % 100 == 2 else "customer", f"r{n}", "upsert", 1, NOW)
-        dead = n % 100 == 3
-        rows.append(row | {"state": "dead" if dead else "delivered", "error_class": "invalid" if dead else None})
+        state = "dead" if n % 100 == 3 else "blocked" if n % 10 == 5 else "delivered"
+        rows.append(row | {"state": state, "error_class": "invalid" if state == "dead" else None,
+                           "blocked_entity": "customer" if state == "blocked" else None,
+                           "blocked_id": f"b{n}" if state == "blocked" else None})
     session.execute(sa.insert(Delivery), rows)
     session.execute(sa.insert(Attempt), [{"delivery_id": row["id"], "n": 1, "fence": 1, "action": "write",
                                           "started_at": NOW} for row in rows])
@@ -240,3 +242,17 @@ def test_the_look_for_due_runs_reads_none_that_have_ended(db: Database) -> None:
     with db.read() as session:
         shown = plan_of(session, lambda: session.execute(lanes.runs_due(NOW, 1, locked=False)), may_sort=True)
     assert "ix_run_due" in shown, shown
+
+
+@pytest.mark.parametrize("many", [1, 3])
+def test_what_waits_for_a_record_is_searched_by_that_record(db: Database, many: int) -> None:
+    awaited = [(CONNECTIONS[n % 2], "customer", f"b{n}5") for n in range(many)]
+    with db.read() as session:
+        shown = plan_of(session, lambda: lanes.blocked_on(session, awaited, locked=True), may_sort=True)
+    assert any("blocked_id" in by for by in searched_by(shown, "delivery")), shown
+
+
+def test_what_waits_for_a_record_at_another_connection_is_not_found_with_it(db: Database) -> None:
+    with db.read() as session:
+        found = lanes.blocked_on(session, [(CONNECTIONS[0], "customer", "b5"), (CONNECTIONS[1], "customer", "b15")])
+    assert [row.blocked_id for row in found] == ["b5"]

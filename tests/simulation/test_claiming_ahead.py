@@ -154,8 +154,8 @@ def test_a_process_that_ends_with_jobs_ahead_loses_and_doubles_nothing(hub: Hub)
     assert all_arrived_once(hub)
 
 
-@pytest.mark.parametrize("fate", ["busy", "refused", "lost", "gone", "invalid"])
-def test_a_call_that_fails_gives_back_what_is_ahead(hub: Hub, fate: Fate) -> None:
+@pytest.mark.parametrize("fate", ["busy", "refused", "lost", "gone"])
+def test_a_call_that_fails_as_the_next_would_gives_back_what_is_ahead(hub: Hub, fate: Fate) -> None:
     crowd(hub)
 
     come_back(hub, fate=fate)
@@ -164,6 +164,21 @@ def test_a_call_that_fails_gives_back_what_is_ahead(hub: Hub, fate: Fate) -> Non
     hub.turn(0)
     assert leased(hub)[1] == 0
     assert attempts(hub).count("not_made") == 4
+    with hub.lab.db.read() as session:
+        kept = session.scalars(sa.select(Attempt.payload_sealed).where(Attempt.outcome == "not_made"))
+        assert set(kept) == {None}
+
+
+@pytest.mark.parametrize("fate", ["invalid", "broken"])
+def test_a_record_that_is_refused_passes_its_slot_on(hub: Hub, fate: Fate) -> None:
+    crowd(hub)
+
+    come_back(hub, fate=fate)
+
+    assert on_the_wire(hub) == 2
+    hub.turn(0)
+    assert leased(hub) == (2, 3)
+    assert attempts(hub) == ["failed", "succeeded"]
 
 
 def test_what_is_ahead_of_a_paused_connection_waits_again_as_it_did(hub: Hub) -> None:

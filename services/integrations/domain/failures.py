@@ -32,6 +32,10 @@ FILTERED = "filtered"
 CLASSES = (TRANSIENT, AMBIGUOUS, RATE_LIMITED, AUTH, INVALID, ALREADY_EXISTS, NOT_FOUND, VERSION_CONFLICT,
            DEPENDENCY_MISSING, ADAPTER_ERROR, GONE)
 """What an adapter's `classify` may answer. Anything else is taken for `adapter_error`."""
+UNWELL = (TRANSIENT, AMBIGUOUS)
+"""What counts against the target: its breaker opens on these."""
+WOULD_RECUR = (*UNWELL, RATE_LIMITED, AUTH, GONE, PACED)
+"""What the next call of the connection would meet as well. The others are about one record."""
 
 FEW_TRIES = 3
 """Failures of a kind that repeating rarely heals: an adapter's own fault, a conflict met again and again."""

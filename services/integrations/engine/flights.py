@@ -1,7 +1,8 @@
 """The calls of one process: on a slot of their connection, come back, or ahead, waiting for a slot to come free.
 
 A call that comes back passes its slot to the next job of its connection at once, on the same thread; the turn that
-settles it writes down who has it now. A call that fails gives back what is ahead: a turn has to see what it means.
+settles it writes down who has it now. A call that fails as the next would too gives back what is ahead: a turn has to
+see what it means.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from services.integrations.domain import failures
 from services.integrations.engine.targets import Target
 from services.integrations.operations.claims import Job
 from services.integrations.operations.settlements import Outcome
@@ -206,11 +208,11 @@ class Flights:
             self._back.outcomes.append(outcome)
             self._changed.notify()
             id = flight.job.connection_id
-            if outcome.failed is not None:
+            if outcome.failed is not None and outcome.failed.kind in failures.WOULD_RECUR:
                 self._warned.add(id)
                 self._took.pop(id, None)
                 self._give_back([id])
-            else:
+            elif outcome.failed is None:
                 self._took[id] = now - (flight.claimed if flight.began is None else flight.began)
             if id in self._warned or flight.slot_until < now + self._call_s:
                 return None

@@ -27,7 +27,6 @@ log = telemetry.logger(__name__)
 ALERTS = Counter("integrations_connection_alerts",
                  "Alerts of connections: the target is down (after so many seconds), or a person has to act.",
                  ["connection", "reason"])
-_UNWELL = (failures.TRANSIENT, failures.AMBIGUOUS)
 _STAYS: tuple[str, ...] = ("auth_failed", "mapping_fault")
 """Health that only a person ends."""
 
@@ -79,7 +78,7 @@ def _observe(session: Session, connection_id: str, seen: Iterable[Seen], now: dt
 
 def _judged(breaker: Breaker, seen: Seen, now: dt.datetime) -> Breaker:
     """Return the breaker after one call. A refusal shows that the target is there; our own fault shows nothing."""
-    if seen.kind in _UNWELL:
+    if seen.kind in failures.UNWELL:
         return breaker.failed(now)
     return breaker.answered(now) if seen.kind is None or seen.answered else breaker
 

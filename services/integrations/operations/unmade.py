@@ -26,7 +26,8 @@ def give_back(session: Session, jobs: Sequence[Job], now: dt.datetime) -> set[st
     held = write_back(session, [_waiting(job) for job in jobs], now)
     ours = [job for job in jobs if job.delivery_id in held]
     update_each(session, _ATTEMPT, [
-        {"delivery_id": job.delivery_id, "n": job.fence, "ended_at": now, "outcome": "not_made"} for job in ours],
+        {"delivery_id": job.delivery_id, "n": job.fence, "ended_at": now, "outcome": "not_made", "payload_sealed": None}
+        for job in ours],
         match=("delivery_id", "n"), where="attempt.ended_at IS NULL")
     begun = [job.lane for job in ours if job.action == "write" and job.bound in (None, "unbound")]
     if begun:

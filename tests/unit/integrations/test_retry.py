@@ -64,6 +64,14 @@ def test_a_class_nobody_knows_counts_as_the_adapters_own_fault() -> None:
     assert decide("cosmic rays", 3, MIDDLE).state == "dead"
 
 
+@pytest.mark.parametrize("kind", failures.CLASSES)
+def test_what_the_next_call_would_meet_too_is_what_stops_or_counts_against_the_connection(kind: str) -> None:
+    verdict = decide(kind, 1, MIDDLE)
+
+    stops = verdict.throttle_s is not None or verdict.pause is not None
+    assert (kind in failures.WOULD_RECUR) == (stops or kind in failures.UNWELL)
+
+
 doubts = st.builds(Doubt, since_s=st.floats(0, 1e6), probes=st.integers(1, 20), can_find=st.booleans(),
                    honours_key=st.booleans())
 

@@ -147,4 +147,5 @@ def _merged(keyring: Keyring, sent: InForce, binding: Any, copy: Any, news: News
         return Merged({})
     base = snapshots.opened(keyring, "base", lane, binding.base_snapshot)
     return merging.merge(base, news.record, ours, owners,
-                         theirs_is_later=merging.is_later(news.changed_at or now, records.changed_at(copy, state)))
+                         theirs_is_later=merging.is_later(news.changed_at or now, records.changed_at(copy, state)),
+                         left=sent.once(lane[1]) | frozen(binding))

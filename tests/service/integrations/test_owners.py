@@ -135,6 +135,23 @@ def test_a_field_in_dispute_stays_so_whatever_else_is_said_of_its_record(
 
 
 @on_sqlite
+def test_a_change_there_of_a_field_that_our_waiting_write_leaves_alone_is_told(
+    hub: Hub, target: FakeTarget, synced: tuple[str, str]
+) -> None:
+    connection_id, id = synced
+    settle(hub, connection_id, owners={"status": "local"})
+    refuse(hub, connection_id, row_of(target, id).id, id)
+    target.fail(method="PUT", entity="task", status=503)
+    task(hub, 2, id, status="cancelled")
+    hub.until(id, "delivered", "retry_wait")
+
+    edit(target, id, status="done")
+    poll(hub, connection_id)
+
+    assert [one["changed"] for one in told(hub)] == [["status"]]
+
+
+@on_sqlite
 def test_a_delete_that_was_refused_stays_what_a_person_is_asked_about(
     hub: Hub, target: FakeTarget, synced: tuple[str, str]
 ) -> None:

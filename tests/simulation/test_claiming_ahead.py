@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -215,6 +216,34 @@ def test_a_process_that_stops_gives_back_what_is_ahead_and_settles_what_it_has_c
     assert leased(hub) == (0, 0)
     assert on_the_wire(hub) == 0
     assert attempts(hub) == ["not_made"] * 4 + ["succeeded"] * 3
+
+
+@pytest.mark.parametrize(("took_s", "most"), [(0.1, 2), (0.5, 1)])
+def test_a_slot_that_came_free_during_a_turn_is_passed_on_while_its_lease_lasts_for_a_call(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, took_s: float, most: int
+) -> None:
+    warm(hub, 0, "first")
+    hub.accept(["r0", "r1"])
+    hub.turn(0)
+    hub.clock.advance(5.0)
+    begin(hub, 0)
+    hub.clock.advance(24.8)  # of 60, and a call may take 30
+    hub.accept(f"r{n}" for n in range(2, 6))
+    dispatcher = hub.processes[0].dispatcher
+    transact = dispatcher._transact
+
+    def meanwhile(*told: Any) -> Any:
+        claimed = transact(*told)
+        come_back(hub, after_s=0.0)
+        hub.clock.advance(took_s)
+        return claimed
+
+    monkeypatch.setattr(dispatcher, "_transact", meanwhile)
+    hub.turn(0)
+    begin(hub, 0)
+
+    assert leased(hub) == (2, 4)
+    assert on_the_wire(hub) == most
 
 
 def test_what_is_ahead_does_not_grow_old(hub: Hub) -> None:

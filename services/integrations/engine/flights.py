@@ -214,7 +214,7 @@ class Flights:
                 self._give_back([id])
             elif outcome.failed is None:
                 self._took[id] = now - (flight.claimed if flight.began is None else flight.began)
-            if id in self._warned or flight.slot_until < now + self._call_s:
+            if id in self._warned:
                 return None
             following = self._next(id, flight.slot_until, now)
             if following is None:
@@ -227,9 +227,9 @@ class Flights:
             self._over_unmade(flight)
 
     def _next(self, connection_id: str, slot_until: float, now: float) -> Flight | None:
-        """Return the next job that may go, and give it a slot."""
+        """Return the next job that may go, and give it a slot; none if that would not last for its call."""
         queue = self._ahead[connection_id]
-        while queue:
+        while queue and now + self._call_s <= slot_until:
             flight = queue.popleft()
             if now - flight.claimed < AHEAD_MOST_S and now + self._call_s <= flight.valid_until:
                 self._back.passed.append(flight.job)

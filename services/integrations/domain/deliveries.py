@@ -24,8 +24,6 @@ OPEN: tuple[State, ...] = (*WAITING, *IN_FLIGHT)
 
 DECIDED = ("reconcile", "forced")
 """Origins of what a person decided: it goes although the target was brought that version before."""
-REPLAYED = ("replay", "forced")
-"""Origins of what a person has sent again: whoever does that with what may have arrived has looked at the target."""
 
 STEPS: dict[State, tuple[State, ...]] = {
     "pending": ("leased", "superseded", "cancelled"),

@@ -16,7 +16,7 @@ from chassis.sealed import keyring_of
 from hub_adapter.port import AdapterSpec
 from services.integrations.adapters import registry
 from services.integrations.domain import failures, retry
-from services.integrations.domain.deliveries import DECIDED, REPLAYED, TERMINAL, is_stale
+from services.integrations.domain.deliveries import DECIDED, TERMINAL, is_stale
 from services.integrations.domain.gates import barring
 from services.integrations.domain.mapping import Unmappable
 from services.integrations.domain.merging import Owner
@@ -210,7 +210,7 @@ def _leasing(connection_id: str, priority: int, now: dt.datetime, limit: int, ow
         _ROUTE.c.connection_id == _DELIVERY.c.connection_id, _ROUTE.c.entity == _DELIVERY.c.entity).scalar_subquery())
     version = sa.case((_DELIVERY.c.payload.is_(None), current), else_=_DELIVERY.c.mapping_version)
     return (sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(sa.select(picked.c.id)))
-            .values(state="leased", lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1,
+            .values(state="leased", ahead=False, lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1,
                     **({"mapping_version": version} if mapped else {}))
             .returning(*_DELIVERY.c))
 
@@ -252,7 +252,8 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
     barred = barring(spec, row.entity, copy[1]) if row.op == "upsert" and copy else None
     if barred is not None and _is_away(binding):
         return _end(row, "skipped", barred.reason)
-    if barred is None and row.origin not in REPLAYED and _may_be_doubled(spec, row, binding, copy):
+    # Whoever sends again what may have arrived has looked there.
+    if barred is None and row.replay_of is None and _may_be_doubled(spec, row, binding, copy):
         return _end(row, "dead", MAY_BE_THERE, failures.UNRESOLVABLE)
     references = {entity: bound[row.connection_id, entity, id].external_id
                   for entity, id in needs if _is_bound(bound.get((row.connection_id, entity, id)))}

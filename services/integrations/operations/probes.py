@@ -44,7 +44,7 @@ def _leasing(connection_id: str, now: dt.datetime, limit: int, owner: str, until
     picked = lanes.doubts_due(connection_id, now, limit).cte("picked")
     return (
         sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(sa.select(picked.c.id)))
-        .values(lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1)
+        .values(ahead=False, lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1)
         .returning(*_DELIVERY.c)
     )
 

@@ -155,8 +155,9 @@ def test_a_process_that_ends_during_a_call_to_a_blind_target_doubles_nothing(hub
 
 
 @on_sqlite
+@pytest.mark.parametrize("origin", ["event", "reconcile"])
 def test_what_a_person_sends_again_to_a_blind_target_goes_and_its_changes_after_it(
-    hub: Hub, target: FakeTarget
+    hub: Hub, target: FakeTarget, origin: str
 ) -> None:
     blind(hub, target)
     target.fail(method="POST", drop="before")
@@ -168,6 +169,7 @@ def test_what_a_person_sends_again_to_a_blind_target_goes_and_its_changes_after_
 
     newest = hub.deliveries(id)[1].id
     with hub.db.write() as session:
+        session.execute(sa.update(Delivery).where(Delivery.id == newest).values(origin=origin))
         replays.retry(session, {"id": newest}, utcnow(), by=ADMIN)
     hub.hurry(id)
     hub.until(id, "dead", "dead", "delivered")

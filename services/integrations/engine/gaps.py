@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypedDict
 
 from sqlalchemy.orm import Session
@@ -124,7 +125,7 @@ def put(db: Database, keyring: Keyring, request: Mapping[str, Any], *, by: Subje
     # What was lacking before may go on lacking: a table is mended code by code.
     taken = {(name, code) for code, theirs in now.tables.get(name, {}).items()
              if theirs is not None and codes.get(code) is None}
-    sent, until = InForce(now.mappings, now.tables | {name: codes}), time.monotonic() + MOST_S
+    sent, until = replace(now, tables=now.tables | {name: codes}), time.monotonic() + MOST_S
     looks = [_required(db, keyring, connection, route, sent, among=taken, until=until)
              for route in (using if taken else ())]
     with db.write() as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -133,7 +134,7 @@ def preview(session: Session, keyring: Keyring, request: Mapping[str, Any], *, b
 def with_version(session: Session, connection: Connection, route: Route, saved: MappingVersion | None) -> InForce:
     """Return what would be in force on a connection with this version on this route, or without any."""
     now = bodies.of(session, connection)
-    then = InForce(dict(now.mappings), now.tables, dict(now.unusable))
+    then = replace(now, mappings=dict(now.mappings), unusable=dict(now.unusable))
     for held in (then.mappings, then.unusable):
         held.pop(route.entity, None)
     if saved is not None:

@@ -16,6 +16,7 @@ from services.integrations.operations import claims, code_tables, locks, mapping
 from services.integrations.operations.claims import Lease
 from tests.service.integrations.conftest import ADMIN, CREATED, UPDATED, Hub, on_sqlite
 from tests.service.integrations.test_cost import counted, one_turn
+from tests.service.integrations.test_filters import choose
 from tests.support.fake_target import FakeTarget
 
 TEXT = """
@@ -134,6 +135,22 @@ def test_codes_without_a_counterpart_are_named_before_a_route_is_switched_on(hub
     assert (answer["state"], answer["code_check"]) == ("active", {"records": 4, "complete": True})
     with pytest.raises(Conflict):
         use(hub, route_id, save(hub, route_id, TEXT.replace("'terms'", "'other'")))
+
+
+@on_sqlite
+def test_codes_of_records_that_a_filter_leaves_out_are_not_asked_for(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, adapter="fake_telling")
+    route_id = route_of(hub, connection_id, active=False)
+    for level in ("A", "Z"):
+        hub.tell(CREATED, new_id(), wake=False, **{**CUSTOMER, "level": level}, name="n")
+    choose(hub, connection_id, "level == 'A'")
+    put_codes(hub, connection_id, "terms", A=30)
+    use(hub, route_id, save(hub, route_id))
+
+    assert activate(hub, route_id)["state"] == "active"
+    put_codes(hub, connection_id, "terms", A=30, Z=1)
+    request = {"id": connection_id, "name": "terms", "codes": {"A": 45}}
+    assert gaps.put(hub.db, hub.keyring, request, by=ADMIN, keep=lambda *_: None)["codes"] == {"A": 45}
 
 
 @on_sqlite
@@ -294,6 +311,8 @@ def test_a_preview_shows_what_would_be_sent_under_masks_and_what_differs(hub: Hu
     assert first["changed"] == ["group", "term"], "name, phone and address go as they are"
     assert (later["body"], later["problem"]["field"]) == (None, "term")
     assert [one["local_id"] for one in previewed(number, ids=[ids[1]])] == [ids[1]]
+    choose(hub, connection_id, "length(email) > `3`")
+    assert [one["problem"]["field"] for one in previewed(number)] == ["filter", "filter"]
     assert target.calls("POST", "PUT") == []
 
 

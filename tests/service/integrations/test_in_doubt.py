@@ -155,6 +155,23 @@ def test_a_process_that_ends_during_a_call_to_a_blind_target_doubles_nothing(hub
 
 
 @on_sqlite
+def test_what_is_taken_is_on_a_slot_wherever_it_was_before(hub: Hub, target: FakeTarget) -> None:
+    connection_id, lease = hub.connect(target, "customer"), Lease(owner="me/1/1", until=utcnow())
+    id = hub.customer(wake=False)
+    left = {"ahead": True, "lease_owner": None, "lease_until": None}
+
+    for state in ("pending", "in_doubt"):
+        with hub.db.write() as session:
+            session.execute(sa.update(Delivery).values(state=state, **left))
+            if state == "pending":
+                claims.claim(session, hub.keyring, [(connection_id, 1)], lease, utcnow())
+            else:
+                probes.claim(session, connection_id, 1, lease, utcnow())
+        [taken] = hub.deliveries(id)
+        assert (taken.lease_owner, taken.ahead) == (lease.owner, False)
+
+
+@on_sqlite
 @pytest.mark.parametrize("origin", ["event", "reconcile"])
 def test_what_a_person_sends_again_to_a_blind_target_goes_and_its_changes_after_it(
     hub: Hub, target: FakeTarget, origin: str

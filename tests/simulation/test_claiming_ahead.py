@@ -5,7 +5,8 @@ Two processes on one database, moved one step at a time; that they count each ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,37 @@ def test_a_slot_that_came_free_during_a_turn_is_passed_on_while_its_lease_lasts_
 
     assert leased(hub) == (2, 4)
     assert on_the_wire(hub) == most
+
+
+def a_lone_order(hub: Hub) -> None:
+    come_back(hub)
+    hub.processes[0].dispatcher.wake(["another connection"])
+
+
+def a_pause(hub: Hub) -> None:
+    hub.processes[0].dispatcher._flights.give_back([hub.lab.connections[NAME]])
+
+
+@pytest.mark.parametrize("event", [a_lone_order, a_pause])
+def test_what_can_be_sent_at_once_does_not_wait_until_a_round_is_full(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, event: Callable[[Hub], None]
+) -> None:
+    monkeypatch.setattr("services.integrations.engine.dispatcher.ROUND_S", 600.0)
+    crowd(hub)
+    event(hub)
+
+    waiting = threading.Thread(target=hub.processes[0].dispatcher._wait, daemon=True)
+    waiting.start()
+    waiting.join(30.0)
+    assert not waiting.is_alive()
+
+
+def test_a_round_is_awaited_while_something_is_ahead(hub: Hub) -> None:
+    crowd(hub)
+    come_back(hub)
+    dispatcher = hub.processes[0].dispatcher
+
+    assert not dispatcher._flights.hungry(hub.lab.connections.values())
 
 
 def test_what_is_ahead_does_not_grow_old(hub: Hub) -> None:

@@ -2,7 +2,7 @@
 
 A turn takes whatever has gathered since the last one, so that a crowd shares a transaction and a lone order waits for
 nobody. While others are on the wire, a settled call waits `LINGER_S` for company; where slots are passed on, nobody is
-kept waiting by that, and it waits `ROUND_S` or until nothing is ahead any more.
+kept waiting by that, and it waits `ROUND_S` or until nothing is ahead any more, or of another that is woken.
 """
 
 from __future__ import annotations
@@ -249,7 +249,8 @@ class Dispatcher:
             if not (self._flights.anything_back or self._hot or self._stopping):
                 self._changed.wait(max(0.0, min(self._look_at - self._elapsed(), LOOK_EVERY_S)))
             company = self._flights.anything_back and self._flights.on_the_wire > 0
-            hungry = not company or self._changed.wait_for(lambda: self._flights.hungry or self._stopping, ROUND_S)
+            hungry = not company or self._changed.wait_for(
+                lambda: self._stopping or self._flights.hungry(self._hot), ROUND_S)
         if company and hungry:
             time.sleep(LINGER_S)
         elif self._stopping:

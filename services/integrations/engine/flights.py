@@ -94,11 +94,10 @@ class Flights:
         """Whether a turn has something to settle."""
         return bool(self._back.outcomes or self._back.unmade)
 
-    @property
-    def hungry(self) -> bool:
-        """Whether as much has come back of a connection as is still ahead of it."""
-        back = Counter(outcome.job.connection_id for outcome in self._back.outcomes)
-        return any(many >= len(self._ahead[id]) for id, many in back.items())
+    def hungry(self, woken: Collection[str]) -> bool:
+        """Tell whether as much has come back of a connection as is still ahead of it, or nothing is of a woken one."""
+        back = Counter(job.connection_id for job in self._back.over)
+        return any(back[id] >= len(self._ahead[id]) for id in {*back, *woken})
 
     @property
     def on_the_wire(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ from sqlalchemy.orm import Session
 from chassis.database import new_id, utcnow
 from services.integrations.domain.deliveries import IllegalStep
 from services.integrations.models import Attempt, Binding, Connection, Delivery, LedgerRow
-from services.integrations.operations import claims, connections, intake, replays, settlements, sweeps
+from services.integrations.operations import claims, connections, intake, probes, replays, settlements, sweeps
 from services.integrations.operations.claims import Job, Lease
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.operations.settlements import Failed, Outcome
@@ -29,6 +28,14 @@ def take(hub: Hub, connection_id: str, owner: str = "me", *, limit: int = 50, le
         lease = Lease(owner=owner, until=now + dt.timedelta(seconds=lease_s))
         return claims.claim(session, hub.keyring, [(connection_id, limit)], lease, now,
                             {connection_id} if background else ())[0]
+
+
+def look(hub: Hub, connection_id: str) -> Job:
+    """Lease the look-up that is due."""
+    now = utcnow()
+    with hub.db.write() as session:
+        [job] = probes.claim(session, connection_id, 5, Lease(owner="me", until=now + dt.timedelta(seconds=60)), now)
+    return job
 
 
 def outcome(job: Job, **result: object) -> Outcome:
@@ -225,7 +232,8 @@ def test_a_record_that_is_made_anew_has_been_brought_no_version_yet(hub: Hub, ta
     [job] = take(hub, connection_id)
     settle(hub, outcome(job, failed=Failed(kind="ambiguous", message="no answer")))
 
-    settle(hub, outcome(replace(job, action="find"), found="found", external_id="2"))
+    hub.hurry(id)
+    settle(hub, outcome(look(hub, connection_id), found="found", external_id="2"))
 
     [completing] = take(hub, connection_id)
     assert (completing.external_id, completing.adopted) == ("2", True)
@@ -318,7 +326,7 @@ def test_a_delivery_in_doubt_ends_neither_by_a_sweep_nor_by_being_sent_again_nor
     settle(hub, outcome(job, external_id="77"))
     assert (hub.states(id), hub.binding(id).external_id) == (["in_doubt"], None)
 
-    settle(hub, outcome(replace(job, action="find", doubt_since=utcnow() - dt.timedelta(hours=1)), found="absent"))
+    settle(hub, outcome(look(hub, connection_id), found="absent"))
     assert hub.states(id) == ["pending"]
 
 

@@ -28,8 +28,7 @@ def work(hub: Hub) -> int:
     """Let a process do what is due; return how many calls it had on the wire at once."""
     hub.turn(0)
     crowd = hub.processes[0].calls.finish()
-    if crowd:
-        hub.turn(0)
+    hub.turn(0)  # at once: a check that the target has passed wakes it too
     return crowd
 
 
@@ -53,7 +52,8 @@ def come_back(hub: Hub) -> list[int]:
     crowds = []
     while open_deliveries(hub):
         crowds.append(work(hub))
-        hub.clock.advance(1.0 if crowds[-1] else LOOK_EVERY_S)
+        busy = crowds[-1] or hub.processes[0].calls.waiting  # nobody holds what he has claimed for ten minutes
+        hub.clock.advance(1.0 if busy else LOOK_EVERY_S)
     return [crowd for crowd in crowds if crowd]
 
 

@@ -76,9 +76,10 @@ GET_ROUTE = _operation("get_route", "Read a route", ById, routes.Route, ROUTE_RE
 LIST_ROUTES = _operation("list_routes", "List routes",
                          routes.ListRoutes, page_of(routes.Route), ROUTE_READ, mutates=False)
 CHANGE_ROUTE = _operation("change_route", "Change a route", routes.ChangeRoute, routes.Route, ROUTE_CREATE,
-                          errors.NotFound, errors.StaleVersion, errors.Invalid, audited="route")
+                          errors.NotFound, errors.StaleVersion, errors.Invalid, errors.Conflict, audited="route")
 ACTIVATE_ROUTE = _operation("activate_route", "Switch a route on", routes.ActivateRoute, routes.ActivatedRoute,
-                            ROUTE_OPERATE, errors.NotFound, errors.Conflict, audited="route", timeout_s=35.0)
+                            ROUTE_OPERATE, errors.NotFound, errors.Conflict, errors.Invalid, audited="route",
+                            timeout_s=35.0)
 DEACTIVATE_ROUTE = _operation("deactivate_route", "Switch a route off",
                               routes.DeactivateRoute, routes.Route, ROUTE_OPERATE, errors.NotFound, audited="route")
 GET_DELIVERY = _operation("get_delivery", "Read a delivery",

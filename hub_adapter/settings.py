@@ -26,8 +26,9 @@ class SettingsError(TryLater):
 
 def problems_of(config: Json, secrets: Mapping[str, str], schema: Json, secret_fields: Sequence[str]) -> dict[str, str]:
     """What is wrong whatever the target: settings that `schema` lacks, what is missing, a `base_url` that is none."""
-    problems = {name: "is not a setting of this adapter" for name in config.keys() - schema["properties"].keys()}
-    problems |= {name: "is missing" for name in schema["required"] if config.get(name) in (None, "", {})}
+    known = schema.get("properties", {})
+    problems = {name: "is not a setting of this adapter" for name in config.keys() - known.keys()}
+    problems |= {name: "is missing" for name in schema.get("required", ()) if config.get(name) in (None, "", {})}
     problems |= {name: "is missing" for name in secret_fields if not secrets.get(name)}
     if "base_url" in config.keys() - problems and not str(config["base_url"]).startswith(("http://", "https://")):
         problems["base_url"] = "has to begin with http:// or https://"

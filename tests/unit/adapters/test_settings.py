@@ -15,6 +15,7 @@ def test_what_is_missing_unknown_or_no_address_is_named_at_once() -> None:
         "colour": "is not a setting of this adapter", "codes": "is missing", "key": "is missing",
         "base_url": "has to begin with http:// or https://"}
     assert problems_of({}, {"key": "k"}, SCHEMA, ("key",)) == dict.fromkeys(SCHEMA["required"], "is missing")
+    assert problems_of({"list": 1}, {}, {}, ()) == {"list": "is not a setting of this adapter"}
     right = {"base_url": "https://erp.example.com", "list": 1, "codes": {"a": 1}}
     assert problems_of(right, {"key": "k"}, SCHEMA, ("key",)) == {}
 

@@ -113,7 +113,7 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Rout
 def _begin_to_push(session: Session, connection: Connection, route: Route) -> None:
     without = "switch the route off before you turn it, and on by without_matching and a reason"
     if route.state == "inactive":
-        route.state = "draft"  # it has never been on this way
+        route.state = "draft"  # as far as is known, it has never been on this way
     elif route.state == "active" and (unmet := strangers.unmet(session, connection, route.entity, without)):
         raise unmet
 

@@ -64,8 +64,9 @@ class Connection(Record):
 
 
 class _Limits(Request):
-    rate_per_s = fields.Float(validate=validate.Range(min=0.01, max=10_000), metadata={
-        "description": "Requests a second, for each process; below 0.4 a call would not end in time, and is refused."})
+    rate_per_s = fields.Float(validate=validate.Range(min=0.4, max=10_000), metadata={
+        "description": "Requests a second, for each process. By the least, a call of ten requests, as the longest are, "
+                       "takes 25 s: its whole time."})
     burst = fields.Integer(strict=True, validate=validate.Range(min=1, max=10_000))
     max_in_flight = fields.Integer(strict=True, validate=validate.Range(min=1, max=200))
 

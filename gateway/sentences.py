@@ -122,8 +122,6 @@ OF_FIELDS = _compiled((
     (r"The adapter knows no such secret\.", "适配器没有这一项密钥。"),
     (r"The adapter needs this secret\.", "适配器需要这一项密钥。"),
     (r"The hub has runs of: (?P<kinds>.*)\.", "可以启动的任务类型：{kinds}。"),
-    (r"Below (?P<rate>\S+) requests a second a call of several requests does not end within its deadline\.",
-     "低于每秒 {rate} 个请求时，需要多个请求的调用无法在时限内完成。"),
     (r"Say why nothing there can be a record of ours\.", "请说明为什么对方系统中不会有我们的记录。"),
     (r"The hub and (?P<adapter>\S+) may both change of each (?P<entity>\S+): (?P<names>.*)\.",
      "{entity} 中，本系统与 {adapter} 都可能修改的字段：{names}。"),

@@ -47,6 +47,7 @@ class Limits:
     """What the target bears. The engine keeps to it, and an administrator may lower it per connection."""
 
     rate_per_s: float | None = None
+    """At least 0.4: a call of ten requests, as the longest are, takes 25 s by that, its whole time."""
     burst: int = 1
     max_in_flight: int = 4
     page_size: int = 100

@@ -114,7 +114,7 @@ class StructuralSuite:
 
     def test_the_limits_can_be_kept(self) -> None:
         limits = self.adapter.spec.limits
-        assert limits.rate_per_s is None or limits.rate_per_s > 0, "rate_per_s has to be above 0"
+        assert limits.rate_per_s is None or limits.rate_per_s >= 0.4, "rate_per_s has to be at least 0.4"
         assert min(limits.burst, limits.max_in_flight, limits.page_size) >= 1, "burst, max_in_flight, page_size from 1"
 
     def test_the_settings_schema_is_one_that_a_form_can_be_made_of(self) -> None:

@@ -25,8 +25,6 @@ from services.integrations.queries import adapters, connections
 
 RATE_WHERE_UNKNOWN_PER_S = 50.0
 """Requests a second to a target whose adapter names no limit."""
-LEAST_RATE_PER_S = 0.4
-"""A call of ten requests, as the longest are, takes 25 s by this rate: its whole time."""
 
 
 def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Connection:
@@ -41,12 +39,10 @@ def create(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
     _require_free_name(session, request["name"])
     now = now_of(session)
     limits = spec.limits
-    rate_per_s = request.get("rate_per_s", limits.rate_per_s or RATE_WHERE_UNKNOWN_PER_S)
-    _require_time_for_a_call(rate_per_s)
     connection = Connection(
         id=new_id(), name=request["name"], kind=request.get("kind", "other"), adapter=spec.name,
         adapter_version=spec.version, guarantee=adapters.guarantee(spec), config=request["config"],
-        rate_per_s=rate_per_s,
+        rate_per_s=request.get("rate_per_s", limits.rate_per_s or RATE_WHERE_UNKNOWN_PER_S),
         burst=request.get("burst", limits.burst), max_in_flight=request.get("max_in_flight", limits.max_in_flight),
         created_by=by.id, created_at=now, updated_at=now)
     session.add(connection)
@@ -76,7 +72,6 @@ def change(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
         spec = _spec(connection.adapter)
         _require_valid(spec, changes["config"], "/changes/config")
         moved = spec.moved(connection.config, changes["config"])
-    _require_time_for_a_call(changes.get("rate_per_s", LEAST_RATE_PER_S), "/changes/rate_per_s")
     if changes.get("name", connection.name) != connection.name:
         _require_free_name(session, changes["name"])
     trail.before(session, **{name: getattr(connection, name) for name in changes})
@@ -210,12 +205,6 @@ def _require_valid(spec: AdapterSpec, config: Mapping[str, Any], pointer: str = 
 def _refusal(fault: ValidationError, pointer: str) -> dict[str, str]:
     steps = [str(step).replace("~", "~0").replace("/", "~1") for step in fault.absolute_path]
     return {"pointer": "/".join([pointer, *steps]), "code": str(fault.validator), "message": fault.message[:300]}
-
-
-def _require_time_for_a_call(rate_per_s: float, pointer: str = "/rate_per_s") -> None:
-    if rate_per_s < LEAST_RATE_PER_S:
-        raise Invalid.of(pointer, "too_low", f"Below {LEAST_RATE_PER_S:g} requests a second a call of several requests "
-                                             "does not end within its deadline.")
 
 
 def _require_free_name(session: Session, name: str) -> None:

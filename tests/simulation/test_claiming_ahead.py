@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from contracts.errors import Unavailable
 from services.integrations.models import Attempt, Binding, Delivery
+from services.integrations.operations import settlements, slots, unmade
 from services.integrations.queries import deliveries
 from tests.simulation.hub import Hub
 from tests.simulation.lab import ADMIN, Lab, lab
@@ -81,6 +83,17 @@ def leased(hub: Hub) -> tuple[int, int]:
 
 def on_the_wire(hub: Hub) -> int:
     return hub.on_the_wire().total()
+
+
+def broken_with(
+    operation: Callable[..., Any], when: Callable[..., object], error: Exception | None = None
+) -> Callable[..., Any]:
+    """Return an operation that breaks where `when` says so of what it is told."""
+    def told(*args: Any, **kwargs: Any) -> Any:
+        if when(*args, **kwargs):
+            raise error or RuntimeError
+        return operation(*args, **kwargs)
+    return told
 
 
 def attempts(hub: Hub) -> list[str]:
@@ -181,6 +194,70 @@ def test_a_record_that_is_refused_passes_its_slot_on(hub: Hub, fate: Fate) -> No
     hub.turn(0)
     assert leased(hub) == (2, 3)
     assert attempts(hub) == ["failed", "succeeded"]
+
+
+def test_what_was_not_called_is_given_back_although_an_outcome_cannot_be_settled(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd(hub)
+    come_back(hub, fate="busy")
+    with monkeypatch.context() as patched:
+        patched.setattr(settlements, "settle", broken_with(settlements.settle, lambda _session, outcomes, *_: outcomes))
+        hub.turn(0)
+
+    assert leased(hub) == (2, 0)
+    assert attempts(hub) == ["not_made"] * 4 + ["succeeded"]
+    finish(hub)
+    assert all_arrived_once(hub)
+
+
+def test_an_outcome_is_settled_although_who_has_its_slot_cannot_be_written_down(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd(hub)
+    come_back(hub)
+    with monkeypatch.context() as patched:
+        patched.setattr(slots, "place", broken_with(slots.place, lambda _session, *, on, ahead: on))
+        hub.turn(0)
+
+    assert attempts(hub) == ["succeeded"] * 2
+    finish(hub)
+    assert all_arrived_once(hub)
+
+
+def test_what_was_not_called_is_kept_for_the_next_turn_while_the_database_is_away(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd(hub)
+    come_back(hub, fate="busy")
+    with monkeypatch.context() as patched:
+        patched.setattr(settlements, "settle", broken_with(settlements.settle, lambda _session, outcomes, *_: outcomes))
+        patched.setattr(unmade, "give_back", broken_with(unmade.give_back, lambda _session, jobs, _now: jobs,
+                                                         Unavailable("away")))
+        hub.turn(0)
+    assert leased(hub) == (2, 4)
+
+    hub.turn(0)
+
+    assert attempts(hub).count("not_made") == 4
+
+
+def test_the_dispatcher_outlives_whatever_breaks_a_round(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = hub.processes[0]
+    rounds: list[str] = []
+
+    def round_() -> None:
+        rounds.append("begun")
+        if len(rounds) == 1:
+            raise RuntimeError
+        process.dispatcher.stop()
+
+    monkeypatch.setattr(process.dispatcher, "round", round_)
+    monkeypatch.setattr(process.calls, "stop", lambda: None)
+
+    process.dispatcher.run()
+
+    assert len(rounds) == 2
 
 
 def test_what_is_ahead_of_a_paused_connection_waits_again_as_it_did(hub: Hub) -> None:

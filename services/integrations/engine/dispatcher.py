@@ -79,6 +79,10 @@ class Dispatcher:
             except Unavailable as error:
                 log.warning("engine_waits", reason=error.message)
                 time.sleep(0.5)
+            except Exception as error:
+                # Whatever it is, the next round may not meet it; without this thread nothing would be settled any more.
+                log.error("round_broken", error=type(error).__name__)
+                time.sleep(0.5)
         self._workers.stop()
 
     def stop(self) -> None:
@@ -133,8 +137,7 @@ class Dispatcher:
         lease = Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
         with self._db.write() as session:
             known = locks.lock(session, hot | doubts | {job.connection_id for job in back.over})
-            hot |= settlements.settle(session, back.outcomes, now, self._chance, self._settings.doubt_proof_s)
-            hot |= unmade.give_back(session, back.unmade, now)
+            hot |= self._write_down(session, back, now)
             open_ = slots.room(session, [known[id] for id in hot | doubts if id in known], now)
             looks, wanted = self._shared(session, open_, back, hot, doubts, lease, now)
             fresh, again = claims.claim(session, self._keyring, [(id, on + more) for id, on, more in wanted], lease,
@@ -214,33 +217,39 @@ class Dispatcher:
         return self._flights.back(flight, outcome, self._elapsed())
 
     def _settle_singly(self, back: Back) -> None:
-        """Settle each outcome by itself, so that one that cannot be settled stands in nobody's way.
+        """Settle each job by itself, so that one that cannot be settled stands in nobody's way.
 
         What fails here too is left to its lease: the sweeper puts it in doubt, and a look at the target tells. First it
         is written down who has their slots, so that nobody takes those for free.
+
+        Raises:
+            Unavailable: the database is away; all is kept for the next turn.
         """
-        rest = Back()
-        try:
-            with self._db.write() as session:
-                slots.place(session, on=back.passed, ahead=())
-        except Unavailable:
-            self._flights.keep(back)
-            return
-        self._flights.settled(Back(unmade=back.unmade, passed=back.passed))
-        for outcome in back.outcomes:
+        parts = [Back(passed=back.passed), *(Back([outcome]) for outcome in back.outcomes),
+                 *(Back(unmade=[job]) for job in back.unmade)]
+        for part in parts:
+            jobs = part.over + part.passed
             try:
                 with self._db.write() as session:
-                    _known = locks.lock(session, [outcome.job.connection_id])
-                    woken = settlements.settle(session, [outcome], self._clock(), self._chance,
-                                               self._settings.doubt_proof_s)
-                self.wake(woken)
+                    _known = locks.lock(session, {job.connection_id for job in jobs})
+                    woken = self._write_down(session, part, self._clock())
+                    slots.place(session, on=part.passed, ahead=())
             except Unavailable:
-                rest.outcomes.append(outcome)
-                continue
+                if part.passed:
+                    self._flights.keep(back)
+                    raise
+                self._flights.keep(part)
             except Exception as error:
-                log.error("settling_broken", delivery_id=outcome.job.delivery_id, error=type(error).__name__)
-            self._flights.settled(Back([outcome]))
-        self._flights.keep(rest)
+                log.error("settling_broken", deliveries=[job.delivery_id for job in jobs], error=type(error).__name__)
+                self._flights.settled(Back(part.outcomes, part.unmade))
+            else:
+                self._flights.settled(part)
+                self.wake(woken)
+
+    def _write_down(self, session: Session, back: Back, now: dt.datetime) -> set[str]:
+        """Settle what has come back; return the connections that may have more to do at once."""
+        woken = settlements.settle(session, back.outcomes, now, self._chance, self._settings.doubt_proof_s)
+        return woken | unmade.give_back(session, back.unmade, now)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 

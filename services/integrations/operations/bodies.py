@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis import telemetry
+from chassis.database import after_commit
 from services.integrations.adapters import registry
 from services.integrations.domain import canonical, mapping_checks
 from services.integrations.domain import mapping as mappings
@@ -40,7 +42,8 @@ class InForce:
     Attributes:
         mappings: by entity.
         tables: our code → theirs, by table.
-        unusable: why the mapping of an entity, which was saved once, is used no more; such records are not sent.
+        unusable: why the mapping or filter of an entity, which was saved once, is used no more; such records are not
+            sent.
         owners: entity → field → whose it is, as far as its route says.
         filters: by entity, which records are made there.
         asking: entities of which a person is asked if a record has gone there.
@@ -64,6 +67,14 @@ class InForce:
             self.unusable[entity] = _saved_once(faults[0])
         else:
             self.mappings[entity] = mapping
+
+    def choose(self, entity: str, text: str) -> None:
+        """Put a filter in force that was saved at some time."""
+        try:
+            self.filters[entity] = parse(text)
+        except ExpressionError as error:
+            self.unusable[entity] = (f"the filter was saved when this was not refused, character {error.offset + 1}: "
+                                     f"{error}. Give the route another one")
 
     def body(self, entity: str, record: Mapping[str, Any], *, creating: bool = True,
              codes: Codes | None = None) -> Mapping[str, Any]:
@@ -132,7 +143,8 @@ def in_force(session: Session, connections: Collection[Connection]) -> dict[str,
         found |= _read(session, [c for c in connections if c.id in missing])
         if len(_known) > KEPT:
             _known.clear()
-        _known.update({keys[id]: found[id] for id in missing})
+        # Only what is committed: after a rollback another change bears the same version.
+        after_commit(session, partial(_known.update, {keys[id]: found[id] for id in missing}))
     return found
 
 
@@ -156,22 +168,15 @@ def _read(session: Session, connections: Collection[Connection]) -> dict[str, In
         elif row.kind == "owners":
             found[row.connection_id].owners[row.name] = json.loads(row.text)
         elif row.kind == "filter":
-            found[row.connection_id].filters[row.name] = parse(json.loads(row.text))
+            found[row.connection_id].choose(row.name, json.loads(row.text))
         elif row.kind == "asking":
             found[row.connection_id].asking.add(row.name)
         else:
-            sent = found[row.connection_id]
-            sent.take(row.name, row.text, targets[row.connection_id].get(row.name))
-            if row.name in sent.unusable:
-                log.error("mapping_unusable", connection_id=row.connection_id, entity=row.name)
+            found[row.connection_id].take(row.name, row.text, targets[row.connection_id].get(row.name))
+    for connection_id, sent in found.items():
+        for entity in sent.unusable:
+            log.error("mapping_unusable", connection_id=connection_id, entity=entity)
     return found
-
-
-def _mapping(text: str) -> mappings.Mapping | None:
-    try:
-        return mappings.read(text)
-    except Faulty:
-        return None
 
 
 @built_once

@@ -135,8 +135,9 @@ def with_version(session: Session, connection: Connection, route: Route, saved: 
     """Return what would be in force on a connection with this version on this route, or without any."""
     now = bodies.of(session, connection)
     then = replace(now, mappings=dict(now.mappings), unusable=dict(now.unusable))
-    for held in (then.mappings, then.unusable):
-        held.pop(route.entity, None)
+    then.mappings.pop(route.entity, None)
+    if route.filter is None or route.entity in then.filters:
+        then.unusable.pop(route.entity, None)
     if saved is not None:
         then.take(route.entity, saved.text, target_of(connection, route))
     return then

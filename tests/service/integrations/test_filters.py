@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from chassis.database import new_id
 from contracts.errors import Invalid
-from services.integrations.models import Route
-from services.integrations.operations import routes
+from services.integrations.models import Connection, Route
+from services.integrations.operations import bodies, mappings, routes
 from tests.service.integrations.conftest import ADMIN, CONFIRMED, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
+from tests.support.processes import eventually
 
 ACTIVE = "lifecycle == 'active'"
 
@@ -106,3 +108,34 @@ def test_a_filter_that_cannot_work_is_refused_when_it_is_saved(
         choose(hub, connection_id, text)
     [error] = refused.value.fields["errors"]
     assert (error["pointer"], error["code"], said in error["message"]) == ("/changes/filter", "expression", True)
+
+
+@on_sqlite
+def test_a_filter_that_can_be_read_no_more_holds_up_its_own_records_and_no_connection(
+    hub: Hub, target: FakeTarget, filtered: str
+) -> None:
+    with hub.db.write() as session:
+        session.scalars(sa.select(Route).where(Route.entity == "customer")).one().filter = "lifecycle =="
+        mappings.changed(session.get_one(Connection, filtered))
+    other, id = hub.connect(target, "customer"), hub.customer()
+    eventually(lambda: sorted(one.state for one in hub.deliveries(id)) == ["dead", "delivered"])
+    [dead] = [one for one in hub.deliveries(id) if one.connection_id == filtered]
+    assert "the filter was saved when this was not refused, character" in (dead.last_error or "")
+    assert hub.ledger(filtered).balanced
+    assert hub.ledger(other).balanced
+
+
+@on_sqlite
+def test_a_filter_that_was_not_kept_is_not_sent_by(hub: Hub, target: FakeTarget, filtered: str) -> None:
+    def take_back(session: Session) -> None:
+        route = session.scalars(sa.select(Route).where(Route.entity == "customer")).one()
+        asked = {"id": route.id, "expected_version": route.version, "changes": {"filter": "lifecycle == 'none'"}}
+        routes.change(session, asked, by=ADMIN)
+        bodies.of(session, session.get_one(Connection, filtered))
+        raise RuntimeError("taken back")
+
+    with pytest.raises(RuntimeError), hub.db.write() as session:
+        take_back(session)
+    choose(hub, filtered, "lifecycle == 'lead'")
+
+    hub.until(hub.customer(lifecycle="lead"), "delivered")

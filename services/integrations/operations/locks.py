@@ -29,4 +29,4 @@ def lock(session: Session, connection_ids: Iterable[str]) -> dict[str, Connectio
 def _locked(ids: Collection[str]) -> sa.Select[Connection]:
     return (sa.select(Connection).where(Connection.id.in_(ids)).order_by(Connection.id)
             .options(undefer(Connection.pulled), undefer(Connection.matched))
-            .with_for_update(key_share=True, of=table_of(Connection)))
+            .with_for_update(key_share=True, of=table_of(Connection)).execution_options(populate_existing=True))

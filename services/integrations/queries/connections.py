@@ -14,6 +14,7 @@ from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from services.integrations.models import Connection
+from services.integrations.queries.statements import locking
 
 
 def visible(subject: Subject, action: str) -> sa.ColumnElement[bool]:
@@ -38,7 +39,7 @@ def for_write(session: Session, connection_id: str, subject: Subject, action: st
         NotFound: there is none, or it is out of reach.
     """
     query = sa.select(Connection).where(Connection.id == connection_id, visible(subject, action))
-    return _or_not_found(session.scalar(query.with_for_update(key_share=True)), connection_id)
+    return _or_not_found(session.scalar(locking(query, key_share=True)), connection_id)
 
 
 def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer: Sealer) -> Page:

@@ -14,6 +14,7 @@ from chassis.paging import Order, Page, Sealer, keyset_page
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from services.integrations.models import CodeTable, Connection, MappingVersion, Record, Route
+from services.integrations.queries.statements import locking
 
 
 def visible(subject: Subject, action: str) -> sa.ColumnElement[bool]:
@@ -58,7 +59,7 @@ def route_of(session: Session, route_id: str, subject: Subject, action: str, *, 
         NotFound: there is none, or its mapping is out of reach.
     """
     query = sa.select(Route).where(Route.id == route_id, visible(subject, action))
-    found = session.scalar(query.with_for_update() if locked else query)
+    found = session.scalar(locking(query) if locked else query)
     if found is None:
         raise NotFound("There is no such route", entity="route", id=route_id)
     return found
@@ -72,7 +73,7 @@ def connection_of(session: Session, connection_id: str, subject: Subject, action
         NotFound: there is none, or its code tables are out of reach.
     """
     query = sa.select(Connection).where(Connection.id == connection_id, visible(subject, action))
-    found = session.scalar(query.with_for_update(key_share=True) if locked else query)
+    found = session.scalar(locking(query, key_share=True) if locked else query)
     if found is None:
         raise NotFound("There is no such connection", entity="connection", id=connection_id)
     return found

@@ -14,6 +14,7 @@ from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from services.integrations.models import Route
+from services.integrations.queries.statements import locking
 
 
 def visible(subject: Subject, action: str) -> sa.ColumnElement[bool]:
@@ -28,7 +29,7 @@ def get(session: Session, route_id: str, subject: Subject, action: str = "read",
         NotFound: there is none, or it is out of reach.
     """
     query = sa.select(Route).where(Route.id == route_id, visible(subject, action))
-    found = session.scalar(query.with_for_update() if locked else query)
+    found = session.scalar(locking(query) if locked else query)
     if found is None:
         raise NotFound("There is no such route", entity="route", id=route_id)
     return found

@@ -19,7 +19,7 @@ from contracts.schema import instance_of
 from services.integrations.domain.runs import TO_CONFIRM, UNFINISHED
 from services.integrations.models import Run
 from services.integrations.models.base import one_of
-from services.integrations.queries.statements import built_once
+from services.integrations.queries.statements import built_once, locking
 
 
 def visible(subject: Subject, action: str) -> sa.ColumnElement[bool]:
@@ -34,7 +34,7 @@ def get(session: Session, run_id: str, subject: Subject, action: str = "read", *
         NotFound: there is none, or it is out of reach.
     """
     query = sa.select(Run).where(Run.id == run_id, visible(subject, action))
-    found = session.scalar(query.with_for_update() if locked else query)
+    found = session.scalar(locking(query) if locked else query)
     if found is None:
         raise NotFound("There is no such run", entity="run", id=run_id)
     return found

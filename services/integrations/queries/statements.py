@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from functools import cache, wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 S = TypeVar("S", bound=sa.Executable)
 GIVEN = "given_"
 """Begins the name of every bound parameter: in an UPDATE none may be called like a column."""
@@ -36,6 +37,11 @@ def built_once(build: Callable[P, S]) -> Callable[P, tuple[S, dict[str, Any]]]:
         return cast("Any", built)(**shape), dict(zip(keys, values, strict=True))
 
     return asked
+
+
+def locking(query: sa.Select[*Ts], *, key_share: bool = False) -> sa.Select[*Ts]:
+    """Return a query of objects that locks what it finds, and reads it as it is then, whatever the session had read."""
+    return query.with_for_update(key_share=key_share).execution_options(populate_existing=True)
 
 
 def table_of(model: Any) -> sa.Table:

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from chassis.database import utcnow
 from contracts.errors import Invalid, StaleVersion
@@ -14,6 +15,8 @@ from hub_adapter.port import Written
 from services.integrations.models import Cursor, Route
 from services.integrations.operations import accounts, pulls, routes
 from services.integrations.operations.inbound import News, Reading
+from services.integrations.queries import routes as queries
+from services.integrations.queries.statements import table_of
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.service.integrations.test_consent import GRANTED, contact, subscriber
 from tests.service.integrations.test_two_ways import ANN, poll, row_of, task, told
@@ -140,6 +143,16 @@ def test_a_page_that_was_asked_for_before_the_route_was_turned_counts_no_more(
         pulls.take_in(session, late, [News(external_id="1", version="1", record={"title": "旧的"})], "9",
                       Reading(since=now, now=now), lease_until=None, next_due=now)
     assert told(hub) == []
+
+
+@on_sqlite
+def test_a_route_that_is_locked_is_read_as_it_is_then(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    with hub.db.write() as session:
+        read = session.scalars(sa.select(Route)).one()
+        session.execute(sa.update(table_of(Route)).values(state="inactive"))  # as another transaction may
+
+        assert queries.get(session, read.id, ADMIN, locked=True).state == "inactive"
 
 
 @on_sqlite

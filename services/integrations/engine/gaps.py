@@ -51,7 +51,8 @@ def activate(db: Database, keyring: Keyring, request: Mapping[str, Any], deadlin
 
     Raises:
         NotFound: there is none, or it is out of reach.
-        Conflict: something is missing, `gaps` names each; or nobody has matched what the target has (`needs`).
+        Conflict: something is missing, `gaps` names each; nobody has matched what the target has (`needs`); or the
+            route was changed meanwhile.
         Invalid: matching is to be left out without a reason.
     """
     with db.read() as session:
@@ -66,7 +67,7 @@ def activate(db: Database, keyring: Keyring, request: Mapping[str, Any], deadlin
         raise unmet[1]
     looked = _required(db, keyring, connection, route, sent) if ready else None
     with db.write() as session:
-        [switched] = operations.told(session, [operations.activate(session, request, by=by)])
+        [switched] = operations.told(session, [operations.activate(session, request, by=by, checked=route.version)])
         keep(session, answer := switched | {"code_check": looked})
         return answer
 

@@ -134,15 +134,23 @@ def unmatched(session: Session, connection: Connection, route: Route, without: s
     return None
 
 
-def activate(session: Session, request: Mapping[str, Any], *, by: Subject) -> Route:
+def activate(session: Session, request: Mapping[str, Any], *, by: Subject, checked: int | None = None) -> Route:
     """Switch a route on: from now on its entity's changes are accepted, or asked for.
+
+    Args:
+        session, request, by: the transaction, which route, and who asks.
+        checked: the version of the route of which it was seen that it may be switched on; None for whatever it is.
 
     Raises:
         NotFound: there is none, or it is out of reach.
-        Conflict: something is missing; `gaps` names each.
+        Conflict: something is missing, `gaps` names each; or it was changed while it was checked.
     """
+    # The connection first, as everywhere: nobody turns the route from here on.
+    connection_id = routes.get(session, request["id"], by, "operate").connection_id
+    connection = session.get_one(Connection, connection_id, with_for_update={"key_share": True})
     route = routes.get(session, request["id"], by, "operate", locked=True)
-    connection = session.get_one(Connection, route.connection_id)
+    if route.state != "active" and checked is not None and route.version != checked:
+        raise Conflict("The route was changed while it was checked: switch it on again", version=route.version)
     if gaps := readiness.gaps(connection):
         raise Conflict(f"{connection.name} is not ready", gaps=gaps)
     if route.direction in PULLING:

@@ -103,6 +103,20 @@ def test_an_order_takes_its_customer_along_and_waits_for_the_match_of_customers(
     assert activated(hub, route_id) == "active"
 
 
+def test_a_route_that_is_turned_to_push_while_it_is_switched_on_stays_off(
+    hub: Hub, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.put("customer", "K-1", {"name": "theirs"})
+    route_id = drafted(hub, target, adapter="two_way", direction="pull")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(gaps, "_required", lambda *_: turned(hub, route_id, "both"))
+        with pytest.raises(Conflict, match="changed while it was checked"):
+            activated(hub, route_id)
+
+    with pytest.raises(Conflict, match="run a match"):
+        activated(hub, route_id)
+
+
 def test_a_route_that_is_turned_to_push_is_as_new(hub: Hub, target: FakeTarget) -> None:
     target.put("customer", "K-1", {"name": "theirs"})
     route_id = drafted(hub, target, adapter="two_way", direction="pull")

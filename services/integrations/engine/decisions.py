@@ -19,7 +19,7 @@ from services.integrations.models import Conflict
 from services.integrations.operations import conflicts as operations
 from services.integrations.operations.inbound import GONE, News
 from services.integrations.operations.locks import lock
-from services.integrations.queries import conflicts, lanes, sightings
+from services.integrations.queries import conflicts, lanes, sightings, walks
 
 READINGS = 3
 """How often the target is asked, should something newer be taken in each time before its answer is."""
@@ -40,6 +40,7 @@ def decide(db: Database, keyring: Keyring, request: Mapping[str, Any], deadline_
         operations.require_open(conflict)
         operations.require_possible(conflict, request["resolution"])
         place = (conflict.connection_id, conflict.entity, conflict.external_id)
+        local_id = conflict.local_id
     until = time.monotonic() + deadline_s
     for _ in range(READINGS):
         before, found = None, None
@@ -48,6 +49,8 @@ def decide(db: Database, keyring: Keyring, request: Mapping[str, Any], deadline_
                 before = sightings.mark(session, place)
             found = _ask(db, keyring, place, max(until - time.monotonic(), 0.1))
         with db.write() as session:
+            # Locked, so that an event of the record is wholly before the decision or wholly behind it.
+            session.execute(*walks.locked(place[1], [local_id] if local_id else [])).all()
             lock(session, [place[0]])
             conflict = conflicts.get(session, request["id"], by, "operate", locked=True)
             operations.require_open(conflict)

@@ -49,6 +49,10 @@ def keep_remote(hub: Hub, _target: FakeTarget, _connection_id: str, _id: str) ->
     decide(hub, "keep_remote")
 
 
+def keep_local(hub: Hub, _target: FakeTarget, _connection_id: str, _id: str) -> None:
+    decide(hub, "keep_local")
+
+
 def answer(hub: Hub, _target: FakeTarget, connection_id: str, id: str) -> None:
     task(hub, 2, id, origin=connection_id)
 
@@ -78,7 +82,7 @@ def keeps_waiting(session: Session) -> bool:
         "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")))
 
 
-def beside(hub: Hub, read: Callable[[], None], meanwhile: Callable[[Session], None]) -> None:
+def beside(hub: Hub, read: Callable[[], None], meanwhile: Callable[[Session], object]) -> None:
     """Do `meanwhile`, and commit it only after `read`, begun in another thread, waits or is through."""
     reader = threading.Thread(target=read, daemon=True)
     with hub.db.write() as session:
@@ -112,6 +116,19 @@ def test_nothing_is_compared_with_what_we_know_while_a_turn_is_settled(
     # A glance before, to see what a decision is about, decides nothing.
     assert "settled" in order
     assert order[-1] == "compared"
+
+
+def test_what_a_person_decides_takes_the_place_of_an_event_that_was_being_accepted(
+    hub: Hub, target: FakeTarget, bound: tuple[str, str]
+) -> None:
+    connection_id, id = bound
+    change = intake.Change(new_id(), "customers.task.updated", "hub", id, 2, {"id": id, "version": 2, "title": "别的"})
+
+    beside(hub, lambda: keep_local(hub, target, connection_id, id),
+           lambda session: intake.accept(session, hub.keyring, change, utcnow()))
+
+    assert [(row.state, row.source_version) for row in hub.deliveries(id)] == [
+        ("delivered", 1), ("superseded", 2), ("pending", 2)]
 
 
 def ends_leases(session: Session) -> object:

@@ -32,7 +32,7 @@ from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
 from services.integrations.operations import claims, locks, probes, settlements, slots, unmade
 from services.integrations.operations.claims import Job, Lease
-from services.integrations.queries import lanes
+from services.integrations.queries import rounds
 from services.integrations.settings import IntegrationsSettings
 
 log = telemetry.logger(__name__)
@@ -276,7 +276,7 @@ class Dispatcher:
             return
         now = self._clock()
         with self._db.read() as session:
-            due, doubts = lanes.due(session, now), lanes.doubtful(session, now)
+            due, doubts = rounds.due(session, now), rounds.doubtful(session, now)
         self._throttled = {id: end for id, end in self._throttled.items() if end > self._elapsed()}
         self._look_at = min([self._elapsed() + LOOK_EVERY_S, *self._throttled.values()])
         self._background = due.background

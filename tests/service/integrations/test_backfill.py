@@ -17,7 +17,7 @@ from services.integrations.models import Binding, Connection, Delivery, Finding,
 from services.integrations.operations import claims, connections, findings, runs
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.runs import LeaseLost, Step
-from services.integrations.queries import lanes
+from services.integrations.queries import rounds
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -170,7 +170,7 @@ def test_an_event_goes_before_all_that_a_backfill_has_waiting(hub: Hub, target: 
 
     assert taken() == sorted([fresh, waiting[0]])
     with hub.db.read() as session:
-        assert lanes.due(session, utcnow()).background == {connection_id}
+        assert rounds.due(session, utcnow()).background == {connection_id}
 
 
 @on_sqlite

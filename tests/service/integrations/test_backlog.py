@@ -14,7 +14,7 @@ from services.integrations.models import Binding
 from services.integrations.operations import claims, connections, intake, locks, slots, sweeps
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.settlements import Failed, Outcome, settle
-from services.integrations.queries import lanes
+from services.integrations.queries import rounds
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.fake_target import FakeTarget
 
@@ -93,8 +93,8 @@ def look_around(hub: Hub, connection_id: str) -> None:
     """Look for what is due and for what has been forgotten."""
     now = utcnow()
     with hub.db.read() as session:
-        assert lanes.due(session, now).to_send == {connection_id}
-        assert lanes.doubtful(session, now) == set()
+        assert rounds.due(session, now).to_send == {connection_id}
+        assert rounds.doubtful(session, now) == set()
     with hub.db.write() as session:
         assert sweeps.end_leases(session, {"nobody"}, now, lambda: 0.5) == 0
         assert sweeps.release_blocked(session, now) == (0, set())

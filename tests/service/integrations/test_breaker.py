@@ -18,7 +18,7 @@ from services.integrations.domain import breaker
 from services.integrations.domain.breaker import Breaker
 from services.integrations.models import Connection, Cursor
 from services.integrations.operations import connections, pulls, runs
-from services.integrations.queries import lanes
+from services.integrations.queries import rounds
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -241,7 +241,7 @@ def test_a_half_open_connection_is_checked_again_though_something_waits_that_is_
         session.get_one(Connection, connection_id).breaker = opened.checked(reachable=True, now=now)
 
     with hub.db.read() as session:
-        early, late = (lanes.due(session, now + dt.timedelta(seconds=s)) for s in (5, 70))
+        early, late = (rounds.due(session, now + dt.timedelta(seconds=s)) for s in (5, 70))
     assert (early.to_send, early.to_check) == ({connection_id}, set())
     assert (late.to_send, late.to_check) == (set(), {connection_id})
 

@@ -20,7 +20,7 @@ from hub_adapter.port import Write, Written
 from services.integrations.operations import claims, intake, locks, slots
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.settlements import Outcome, settle
-from services.integrations.queries import lanes
+from services.integrations.queries import lanes, rounds
 from tests.service.integrations.conftest import Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -186,7 +186,7 @@ def test_a_claim_walks_along_its_index_and_sorts_nothing(hub: Hub, target: FakeT
 
 
 @pytest.mark.parametrize(("name", "query"), [
-    ("ix_delivery_due", lambda c: lanes.due_connections(utcnow())),
+    ("ix_delivery_due", lambda c: rounds.due_connections(utcnow())),
     ("ix_delivery_doubt", lambda c: lanes.doubts_due(c, utcnow(), 50)),
     ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), (), 500)),
     ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), ("a", "b"), 500)),

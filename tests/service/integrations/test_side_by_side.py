@@ -118,6 +118,25 @@ def test_nothing_is_compared_with_what_we_know_while_a_turn_is_settled(
     assert order[-1] == "compared"
 
 
+def test_what_an_owner_refuses_waits_for_a_turn_that_is_being_settled(
+    hub: Hub, target: FakeTarget, bound: tuple[str, str]
+) -> None:
+    connection_id, id = bound
+    order: list[str] = []
+
+    def refused() -> None:
+        refuse(hub, connection_id, row_of(target, id).id, id)
+        order.append("refused")
+
+    def settled(session: Session) -> None:
+        session.info["turn"] = locks.lock(session, [connection_id])
+        sa.event.listen(session, "before_commit", lambda _session: order.append("settled"), once=True)
+
+    beside(hub, refused, settled)
+
+    assert order == ["settled", "refused"]
+
+
 def test_what_a_person_decides_takes_the_place_of_an_event_that_was_being_accepted(
     hub: Hub, target: FakeTarget, bound: tuple[str, str]
 ) -> None:

@@ -124,7 +124,8 @@ def _yield(session: Session, lane: lanes.Lane, external_id: str) -> None:
 def keep_remote(session: Session, conflict: Conflict, found: News, now: dt.datetime) -> None:
     """Tell the owner again what stands at the target: the fields in dispute, or all."""
     place = (conflict.connection_id, conflict.entity, conflict.external_id)
-    inbound.tell_again(session, place, found, list(conflict.fields) or None, conflict.local_id, now)
+    fields = None if found.deleted else list(conflict.fields) or None
+    inbound.tell_again(session, place, found, fields, conflict.local_id, now)
 
 
 def resolved(session: Session, conflict: Conflict, request: Mapping[str, Any], now: dt.datetime, *,

@@ -250,6 +250,22 @@ def test_what_has_gone_there_is_made_anew_or_ended_here_as_a_person_decides(
 
 
 @on_sqlite
+def test_a_record_that_has_gone_ends_here_as_a_whole_although_a_field_was_in_dispute(
+    hub: Hub, target: FakeTarget, synced: tuple[str, str]
+) -> None:
+    connection_id, id = synced
+    external_id = row_of(target, id).id
+    refuse(hub, connection_id, external_id, id)
+    target.remove(external_id)
+    with hub.db.write() as session:
+        disputes.found(session, "missing_remote", (connection_id, "task", external_id), id, utcnow())
+
+    decide(hub, "keep_remote")
+
+    assert [(one["changed"], one["deleted"]) for one in told(hub)] == [(None, True)]
+
+
+@on_sqlite
 def test_what_misses_a_record_that_has_gone_waits_for_the_person_who_is_asked(hub: Hub, target: FakeTarget) -> None:
     connection_id = hub.connect(target, "customer", "order")
     settle(hub, connection_id, "customer", on_missing="conflict")

@@ -138,7 +138,8 @@ class Dispatcher:
         with self._db.write() as session:
             known = locks.lock(session, hot | doubts | {job.connection_id for job in back.over})
             hot |= self._write_down(session, back, now)
-            open_ = slots.room(session, [known[id] for id in hot | doubts if id in known], now)
+            # In one order, so that the same turn is the same turn again: schedules are replayed by their seed.
+            open_ = slots.room(session, [known[id] for id in sorted(hot | doubts) if id in known], now)
             looks, wanted = self._shared(session, open_, back, hot, doubts, lease, now)
             fresh, again = claims.claim(session, self._keyring, [(id, on + more) for id, on, more in wanted], lease,
                                         now, self._background)

@@ -78,6 +78,7 @@ class Job:
         begun: what it is looked for by before it is made, as an earlier call may have left it there; None if none may.
         needs: entity and id of the records that this one points at.
         once: fields that are left as they stand there: sent when a record is made, or in dispute.
+        whole: whether `body` has what is sent only when a record is made.
         owners: what the route says of whose a field is that both sides changed.
         changed_at: when the record was last changed here.
         asking: entities of which a person is asked, should a record have gone there.
@@ -118,6 +119,7 @@ class Job:
     begun: Mapping[str, str] | None = field(default=None, repr=False)
     needs: Sequence[tuple[str, str]] = ()
     once: frozenset[str] = frozenset()
+    whole: bool = True
     owners: Mapping[str, Owner] = field(default_factory=dict)
     changed_at: dt.datetime | None = None
     asking: Collection[str] = ()
@@ -283,7 +285,10 @@ def _mapped(job: Job, sent: InForce | None) -> Job:
         body = sent.body(job.entity, job.body, creating=creating)
     except Unmappable as error:
         return replace(job, body={}, unmappable=error)
-    return replace(job, body=body, once=frozenset() if creating else job.once | sent.once(job.entity))
+    if creating:
+        return replace(job, body=body, once=frozenset())
+    left_out = sent.once(job.entity)
+    return replace(job, body=body, once=job.once | left_out, whole=not left_out)
 
 
 def _with_both_sides(keyring: Keyring, job: Job, binding: Any, connection: Connection) -> Job:

@@ -40,11 +40,13 @@ class Payload:
         version: of the record that `body` shows.
         body: as the mapping in force then made it.
         references: entity → external id of the records that it points at.
+        whole: whether a record can be made of it; not of a change without what is sent only when one is made.
     """
 
     version: int
     body: Mapping[str, Any]
     references: Mapping[str, str]
+    whole: bool = True
 
     def hashed(self, keyring: Keyring) -> str:
         """Return the keyed hash of it."""
@@ -55,14 +57,15 @@ class Payload:
         return keyring.seal(self._text(), _of_delivery(delivery_id))
 
     def _text(self) -> str:
-        return canonical({"version": self.version, "body": self.body, "references": self.references})
+        return canonical({"version": self.version, "body": self.body, "references": self.references,
+                          "whole": self.whole})
 
 
 def of_call(keyring: Keyring, job: Job) -> str | None:
     """Return what an attempt keeps of a call: its payload, sealed; None where nothing but an id is sent."""
     if job.action != "write" or job.begun is not None or job.unmappable is not None:
         return None
-    payload = Payload(job.version, job.body, job.references)
+    payload = Payload(job.version, job.body, job.references, job.whole)
     return keyring.seal(payload._text(), _of_attempt(job.delivery_id, job.fence))
 
 
@@ -90,8 +93,11 @@ def put_back(keyring: Keyring, row: Any, job: Job, record: Mapping[str, Any]) ->
     payload = _opened(keyring, row.payload, _of_delivery(row.id))
     if payload is None:
         return replace(job, body={}, unmappable=Unmappable("payload", "what was sent does not open with our keys"))
+    if job.external_id is None and not payload.whole:
+        return replace(job, body={}, unmappable=Unmappable("payload", "what was sent changed a record that has gone"))
     body = {**payload.body, **{name: record[name] for name in ALWAYS & payload.body.keys() & record.keys()}}
-    return replace(job, body=body, references=payload.references, hash=None, unmappable=None)
+    return replace(job, body=body, references=payload.references, whole=payload.whole, hash=None,
+                   unmappable=None)
 
 
 def _opened(keyring: Keyring, sealed: str, place: str) -> Payload | None:

@@ -39,7 +39,8 @@ REASONS: Mapping[Fate, str] = {
     "sent_again": "This was sent again already: replay the delivery that took its place",
     "no_copy": "The hub keeps no copy of the record: change it, and it is brought there",
     "deleted": "The record has been deleted here: sent again, it would be made there anew",
-    "not_kept": "What the delivery sent is not kept: it made no call, or made it before the hub kept what it sends",
+    "not_kept": "What the delivery sent is not kept: it made no call, or made it before the hub kept what it sends, "
+                "or it changed a record that has gone there",
     "stale": "The target was brought a version as new: only a replay with `force` sends an older one",
 }
 """Why a delivery is not sent again."""
@@ -180,9 +181,9 @@ def _judged(session: Session, chosen: Sequence[_Again], mode: Mode, *, force: bo
         if mode == "current":
             return "accepted"
         binding = bound.get(one.lane)
-        if one.sent is None:
-            return "not_kept"
         acked = binding.acked_version if binding is not None and binding.external_id else None
+        if one.sent is None or (acked is None and not one.sent.whole):
+            return "not_kept"
         return "stale" if not force and is_stale(one.sent.version, acked) else "accepted"
 
     return {one.of.id: fate(one) for one in chosen}

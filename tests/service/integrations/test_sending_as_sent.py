@@ -186,6 +186,29 @@ def test_what_is_not_kept_or_never_left_is_refused_in_words(
 
 
 @on_sqlite
+def test_what_changed_a_record_makes_none_where_that_has_gone(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, adapter="fake_telling")
+    route_id = route_of(hub, connection_id)
+    use(hub, route_id, save(hub, route_id, "fields: {name: name, term: {value: 1, only_on_create: true}}"))
+    hub.run()
+    hub.until(id := hub.customer(), "delivered")
+    target.fail(method="PUT", status=422, times=2)
+    hub.customer(2, id)
+    hub.until(id, "delivered", "dead")
+    paused(hub, connection_id)
+    accepted = again(hub, hub.deliveries(id)[1])
+    with hub.db.write() as session:
+        session.execute(sa.delete(Binding))
+    paused(hub, connection_id, paused=False)
+    hub.until(id, "delivered", "dead", "dead")
+
+    assert "has gone" in (hub.deliveries(id)[2].last_error or "")
+    assert [one.whole for one in (sent(hub, hub.deliveries(id)[0]), sent(hub, accepted))] == [True, False]
+    with pytest.raises(Conflict, match="has gone there"):
+        again(hub, hub.deliveries(id)[2])
+
+
+@on_sqlite
 def test_a_refusal_of_consent_goes_with_what_was_sent_before_it(hub: Hub, target: FakeTarget) -> None:
     connection_id = connect(hub, target, "contact")
     hub.run()

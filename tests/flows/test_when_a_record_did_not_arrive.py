@@ -158,8 +158,8 @@ def test_an_order_at_a_paused_connection_goes_on_when_that_is_resumed(site: Site
     site.ask("POST", f"/connections/{site.connection}/pause", {"reason": "the ERP is moved"})
     order = site.order()
     assert "paused by a person" in site.told(order, "pending")["next_step"]["en"]
-    [request] = re.findall("`POST /api/v1(.*?)`", remedy("and the connection is paused"))
-    site.ask("POST", request.format(id=site.connection))
+    [command] = re.findall("`hub (.*?)`", remedy("and the connection is paused"))
+    assert site.run(*command.replace("CONNECTION", site.connection).split())[0] == 0
     site.arrives(order)
 
 

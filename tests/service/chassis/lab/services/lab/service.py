@@ -16,6 +16,7 @@ from chassis import outbox
 from chassis.config import Settings
 from chassis.database import NAMING, new_id
 from chassis.entrypoints import Call, Heard, Service, exposes, hears
+from chassis.projection import keep_newest
 from chassis.snapshot import Item, SnapshotSource
 from contracts import errors
 from services.lab import contract
@@ -127,12 +128,8 @@ class LabService(Service):
 
     @hears(contract.THING_CHANGED)
     def thing_changed(self, event: Heard) -> None:
-        subject, version = event.envelope.subject, event.envelope.entityversion
-        kept = event.session.get(Projection, subject)
-        if kept is None:
-            event.session.add(Projection(subject=subject, version=version, name=event.data["name"]))
-        elif kept.version < version:
-            kept.version, kept.name = version, event.data["name"]
+        keep_newest(event.session, Projection, {"subject": event.envelope.subject}, event.envelope.entityversion,
+                    {"name": event.data["name"]})
 
 
 SERVICE, SETTINGS, BASE = LabService, LabSettings, Base

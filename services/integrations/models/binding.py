@@ -28,7 +28,8 @@ class Binding(Base):
     create_key: Mapped[str] = mapped_column(sa.String(120))
     acked_version: Mapped[int] = mapped_column(default=0)
     remote_version: Mapped[str | None] = mapped_column(sa.String(200))
-    sent_hash: Mapped[str | None] = mapped_column(sa.String(64))
+    # Nothing uses it. It goes with a later release: until then processes that still write it may run beside this one.
+    sent_hash: Mapped[str | None] = mapped_column(sa.String(64), deferred=True)
     base_snapshot: Mapped[str | None] = mapped_column(sa.Text, comment="sealed: what both sides agreed on last")
     sought_sealed: Mapped[str | None] = mapped_column(
         sa.Text, comment="sealed: the natural key under which it was last begun to be made, where it has one there")

@@ -63,7 +63,6 @@ class Job:
         action: write, delete or find.
         attempts: failures before this call.
         version: of the record that `body` shows; what the target will be known to have.
-        hash: of that record.
         key: under which the target is asked to do this once.
         references: entity → external id of the records that this one points at.
         traceparent: of the event behind it; the call goes on with that trace.
@@ -102,7 +101,6 @@ class Job:
     due_at: dt.datetime
     external_id: str | None = None
     remote_version: str | None = None
-    hash: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     references: Mapping[str, str] = field(default_factory=dict)
     probes: int = 0
@@ -269,7 +267,7 @@ def _job(row: Any, bound: Mapping[lanes.Lane, Any], copy: tuple[Any, dict[str, A
         # Until it is bound, every version of the record is made under one key: else a lost answer doubles it.
         key=row.idempotency_key if external_id or row.op != "upsert" else create_key(_lane(row)),
         remote_version=binding.remote_version if binding else None,
-        hash=copy[0].state_hash if copy else None, body=copy[1] if copy else {}, adopted=acked == 0, needs=needs,
+        body=copy[1] if copy else {}, adopted=acked == 0, needs=needs,
         changed_at=records.changed_at(*copy) if copy else None, once=disputes.frozen(binding),
         due_at=row.due_at, bound=binding.state if binding else None,
     )

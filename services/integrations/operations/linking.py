@@ -27,8 +27,7 @@ from services.integrations.queries.statements import table_of
 _BINDING = table_of(Binding)
 _FREE = sa.and_(_BINDING.c.external_id.is_(None), _BINDING.c.state != sa.literal_column(repr(queries.UNDER_WAY)))
 _LINKED = Upsert(_BINDING, where=_FREE, changing={name: excluded(_BINDING.c[name]) for name in (
-    "state", "external_id", "acked_version", "remote_version", "sent_hash", "base_snapshot", "sought_sealed",
-    "last_verified_at")})
+    "state", "external_id", "acked_version", "remote_version", "base_snapshot", "sought_sealed", "last_verified_at")})
 _SETTLED = Upsert(_BINDING, where=_FREE, changing={"state": excluded(_BINDING.c.state)})
 
 
@@ -51,7 +50,7 @@ def link(session: Session, of: Matching, page: Sequence[Remote], now: dt.datetim
         finding.state = "done"
         rows.append(_row(of, finding.local_id or "", "bound") | {
             "external_id": finding.external_id, "remote_version": remotes[finding.external_id or ""].version,
-            "sent_hash": None, "base_snapshot": None, "sought_sealed": None, "last_verified_at": now})
+            "base_snapshot": None, "sought_sealed": None, "last_verified_at": now})
     _LINKED.put(session, rows)
     dependents.release(session, [_lane(of, row["local_id"]) for row in rows], now)
     return {"linked": len(rows), "not_linked": len(wanted) - len(rows)}

@@ -96,8 +96,7 @@ def put_back(keyring: Keyring, row: Any, job: Job, record: Mapping[str, Any]) ->
     if job.external_id is None and not payload.whole:
         return replace(job, body={}, unmappable=Unmappable("payload", "what was sent changed a record that has gone"))
     body = {**payload.body, **{name: record[name] for name in ALWAYS & payload.body.keys() & record.keys()}}
-    return replace(job, body=body, references=payload.references, whole=payload.whole, hash=None,
-                   unmappable=None)
+    return replace(job, body=body, references=payload.references, whole=payload.whole, unmappable=None)
 
 
 def _opened(keyring: Keyring, sealed: str, place: str) -> Payload | None:

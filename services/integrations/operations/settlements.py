@@ -45,7 +45,6 @@ _NEWER = excluded(_BINDING.c.acked_version) > _BINDING.c.acked_version
 _BINDING_NAMED = Upsert(_BINDING, changing={
     **{name: excluded(_BINDING.c[name]) for name in ("external_id", "state", "remote_version", "last_verified_at")},
     "acked_version": sa.case((_NEWER, excluded(_BINDING.c.acked_version)), else_=_BINDING.c.acked_version),
-    "sent_hash": sa.func.coalesce(excluded(_BINDING.c.sent_hash), _BINDING.c.sent_hash),
     "base_snapshot": excluded(_BINDING.c.base_snapshot)})
 
 
@@ -204,7 +203,7 @@ def _delivered(outcome: Outcome, now: dt.datetime) -> _Plan:
         plan.binding = {"state": "unbound", "external_id": None}
     else:
         plan.binding = {"state": "tombstoned" if stays else "bound", "external_id": outcome.external_id,
-                        "acked_version": job.version, "remote_version": outcome.remote_version, "sent_hash": job.hash,
+                        "acked_version": job.version, "remote_version": outcome.remote_version,
                         "last_verified_at": now}
     return plan
 
@@ -388,7 +387,7 @@ def _lane_row(plan: _Plan) -> dict[str, Any]:
 
 
 def _binding_row(keyring: Keyring, plan: _Plan) -> dict[str, Any]:
-    empty = {"acked_version": 0, "sent_hash": None, "create_key": claims.create_key(plan.move.lane)}
+    empty = {"acked_version": 0, "create_key": claims.create_key(plan.move.lane)}
     base = snapshots.seal(keyring, "base", plan.move.lane, plan.outcome.body if plan.outcome.job.pulled else None)
     return empty | _lane_row(plan) | plan.binding | {"base_snapshot": base}
 

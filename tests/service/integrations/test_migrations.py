@@ -26,9 +26,12 @@ RUN_THAT_ASKS = (
       for n, state in enumerate(("decided", "decided", "skipped"))),
 )
 
-ROUTE_OF_THE_RELEASE_BEFORE = (
+ROWS_OF_THE_RELEASE_BEFORE = (
     "INSERT INTO route (id, version, connection_id, entity, direction, state, conflict_policy, created_by, created_at,"
-    " updated_at) VALUES ('w', 1, 'c', 'customer', 'push', 'draft', NULL, 'u', :now, :now)")
+    " updated_at) VALUES ('w', 1, 'c', 'customer', 'push', 'draft', NULL, 'u', :now, :now)",
+    "INSERT INTO binding (connection_id, entity, local_id, state, create_key, acked_version, sent_hash)"
+    " VALUES ('c', 'customer', '1', 'bound', 'customer-1', 1, 'h')",
+)
 
 
 def test_rows_that_others_refer_to_survive_a_table_made_anew(db_uri: str) -> None:
@@ -45,7 +48,8 @@ def test_rows_that_others_refer_to_survive_a_table_made_anew(db_uri: str) -> Non
         migrations.upgrade("integrations", db_uri)
         with db.write() as session:
             # Its processes end after the migration has run.
-            session.execute(text(ROUTE_OF_THE_RELEASE_BEFORE), {"now": utcnow().isoformat(sep=" ")})
+            for row in ROWS_OF_THE_RELEASE_BEFORE:
+                session.execute(text(row), {"now": utcnow().isoformat(sep=" ")})
             assert session.get_one(Run, "r").counts == {"seen": 3, "to_confirm": 2}, "a run that asked goes on asking"
             joined = text("SELECT name, version FROM connection JOIN ledger ON connection_id = id")
             found = session.execute(joined).one()

@@ -20,16 +20,22 @@ _CREDENTIAL = re.compile(
         | (?<=r)est[_-]?key | (?<=a)uthorization | (?<=c)redential ) [a-z_-]{0,64} ["']? \s*[:=]\s* ) )
         (?: "(?:[^"\\]|\\.)*" | '[^']*' | [^\s,;&}"'\]]+ )"""
 )
-_EMAIL = re.compile(r"([A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{0,63}?(?:@|%40)([A-Za-z0-9.-]{1,190})")
+# A name's first character, and the rest up to the @. One that follows another address begins at what separates them.
+_EMAIL = re.compile(
+    r"""(?x) (?: (?<![A-Za-z0-9._%+-]) ([A-Za-z0-9._%+-]) [A-Za-z0-9._%+-]*? | ([%+_]) [A-Za-z0-9._%+-]{0,63}? )
+        (?:@|%40) ([A-Za-z0-9.-]{1,190})"""
+)
 _STREET = re.compile(
     r"""(?x) ( [SsAa] (?i: (?: (?<=s)treet | (?<=a)ddress_?line ) [a-z0-9_]{0,64} \\{0,3} ["']? ) )
         (?: (\s*[:=]\s*) (\\{0,3}["']) (?: (?!\3) (?: \\. | [^\\] ) )+ \3 | (=) [^\s,;&}"'\]]+ )"""
 )
 # ASCII only, not \w: in Chinese a number stands between letters without a space.
+# The empty groups are where a number is cut: what stands before them is shown.
 _PHONE = re.compile(
-    r"""(?x) (?<![A-Za-z0-9_.]) ( (?: (?:\+|%2[Bb])\d{1,3} | (?:00)?86 ) [ .-]? )?
-        (1[3-9]\d) [ .-]? \d{4} [ .-]? (\d{4}) (?![A-Za-z0-9_])
-        | (?<![A-Za-z0-9_]) ( (?: \+ | %2[Bb] ) \d{3} ) \d{3,9} (\d{3}) (?![A-Za-z0-9_])"""
+    r"""(?x) [+%018] (?<![A-Za-z0-9_].) (?:
+          (?<!\..) (?: (?: (?: (?<=\+) | (?<=%)2[Bb] ) \d{1,3} | (?<=0)086 | (?<=8)6 ) [ .-]? 1 | (?<=1) )
+              [3-9]\d () [ .-]? \d{4} [ .-]? \d{4}
+        | (?: (?<=\+) | (?<=%)2[Bb] ) \d{3} () \d{6,12} ) (?![A-Za-z0-9_])"""
 )
 
 
@@ -47,7 +53,8 @@ class Redactor:
             text = self._secrets.sub(_GONE, text)
         text = _CREDENTIAL.sub(rf"\1{_GONE}", text)
         text = _STREET.sub(_masked_street, text)
-        text = _EMAIL.sub(r"\1***@\2", text)
+        if "@" in text or "%40" in text:
+            text = _EMAIL.sub(r"\1\2***@\3", text)
         return _PHONE.sub(_masked_phone, text)
 
     def preview(self, first_line: str, headers: Mapping[str, str], body: bytes | str | None) -> str:
@@ -80,6 +87,5 @@ def _masked_street(found: re.Match[str]) -> str:
 
 
 def _masked_phone(found: re.Match[str]) -> str:
-    if found[2]:
-        return f"{found[1] or ''}{found[2]}****{found[3]}"
-    return f"{found[4]}****{found[5]}"
+    cut = found.end(found.lastindex or 0)
+    return f"{found.string[found.start() : cut]}****{found[0][-4 if found.lastindex == 1 else -3 :]}"

@@ -13,11 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Self
 
 import requests
-from requests_hardened import Config, HTTPSession
 from urllib3.exceptions import HTTPError as WireError
 
 from hub_adapter.failure import AdapterError, InDoubt, TryLater
@@ -28,6 +26,9 @@ from hub_adapter.verdict import Reply, lost
 CALL_CEILING_S = 30.0
 """No exchange with a target may last this long: a delivery's lease (60 s) must outlive it."""
 READ_ONLY_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT"})
+
+_HEADERS = {name: value for name, value in requests.utils.default_headers().items() if name != "User-Agent"}
+"""Without the library's name: ours is added last, and stands."""
 
 NETWORK_PROPERTIES: Mapping[str, Any] = {
     "allow_private": {
@@ -90,20 +91,12 @@ class Transport:
     def __init__(self, policy: HttpPolicy) -> None:
         self.policy = policy
         self._redactor_of = lru_cache(maxsize=1)(Redactor)
-        self._requests = HTTPSession(
-            Config(
-                ip_filter_enable=False,  # our own guard is mounted below: it knows the connection's allow-list
-                ip_filter_allow_loopback_ips=False,
-                never_redirect=True,
-                default_timeout=(policy.connect_timeout_s, policy.read_timeout_s),
-            )
-        )
-        del self._requests.headers["User-Agent"]  # ours is added last, and stands
-        self._requests.trust_env = False  # neither a proxy nor a .netrc of the machine may bend what was configured
-        self._requests.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Only for its table of adapters. Sent through, a session also follows redirects, keeps cookies and asks the
+        # machine for proxies and passwords, none of which may bend what was configured.
+        self._wire = requests.Session()
         networks = allowed_networks(policy.allow_private)
         for scheme in ("http", "https"):
-            self._requests.mount(f"{scheme}://", GuardedAdapter(scheme == "https", networks, policy.pool_size))
+            self._wire.mount(f"{scheme}://", GuardedAdapter(scheme == "https", networks, policy.pool_size))
 
     def session(
         self,
@@ -126,7 +119,7 @@ class Transport:
             dry_run: refuse every call that changes something.
         """
         return HttpSession(
-            _requests=self._requests,
+            _wire=self._wire,
             _policy=self.policy,
             _until=time.monotonic() + min(total_s or self.policy.total_s, self.policy.total_s),
             _redactor=self._redactor_of(tuple(secrets)),
@@ -137,14 +130,14 @@ class Transport:
         )
 
     def close(self) -> None:
-        self._requests.close()
+        self._wire.close()
 
 
 @dataclass(kw_only=True)
 class HttpSession:
     """What an adapter speaks HTTP through. Lives for one adapter call; `calls` counts what it sent."""
 
-    _requests: requests.Session
+    _wire: requests.Session
     _policy: HttpPolicy
     _until: float
     _redactor: Redactor
@@ -201,18 +194,14 @@ class HttpSession:
                 jsonlib.dumps(json, ensure_ascii=False),
                 {"Content-Type": "application/json", **(headers or {})},
             )
-        request = requests.Request(
-            method.upper(),
-            url,
-            params=params,
-            headers={
-                **self._requests.headers,
-                "traceparent": f"00-{self._trace[0]}-{randomness.token_hex(8)}-{self._trace[1]}",
-                **(headers or {}),
-                "User-Agent": "crm-hub",
-            },
-            data=data.encode() if isinstance(data, str) else data,
-        )
+        headers = {
+            **_HEADERS,
+            "traceparent": f"00-{self._trace[0]}-{randomness.token_hex(8)}-{self._trace[1]}",
+            **(headers or {}),
+            "User-Agent": "crm-hub",
+        }
+        body = data.encode() if isinstance(data, str) else data
+        request = requests.Request(method.upper(), url, headers=headers, data=body, params=params or "")
         return self._exchange(request, changes, remaining)
 
     def _admitted(self, method: str, changes: bool) -> float:
@@ -231,10 +220,10 @@ class HttpSession:
         error: BaseException | None = None
         timeouts = (min(self._policy.connect_timeout_s, remaining), min(self._policy.read_timeout_s, remaining))
         try:
-            # Not by the session: it would merge settings into it that are all empty, and take twice as long.
             prepared = request.prepare()
             url = str(prepared.url)
-            with self._requests.send(prepared, timeout=timeouts, stream=True) as response:
+            wire = self._wire.get_adapter(url)
+            with wire.send(prepared, stream=True, timeout=timeouts) as response:
                 reply = Reply(status=response.status_code, headers=response.headers, body=b"", changes=changes)
                 reply = replace(reply, body=self._read(response, changes))
             return reply

@@ -72,9 +72,17 @@ class GuardedAdapter(IPFilterAdapter):  # type: ignore[misc]  # the library ship
         """The allow-listed address of a name, if it has one; IPv4 first, since `localhost` often listens only there."""
         if not self._allowed:
             return None
-        try:
-            found = socket.getaddrinfo(name.strip("[]"), None, type=socket.SOCK_STREAM)
-        except OSError:
-            return None
-        addresses = sorted({ipaddress.ip_address(entry[4][0]) for entry in found}, key=lambda a: (a.version, int(a)))
-        return next((a for a in addresses if any(a in network for network in self._allowed)), None)
+        return next((a for a in _addresses(name.strip("[]")) if any(a in network for network in self._allowed)), None)
+
+
+def _addresses(name: str) -> list[Address]:
+    """The addresses of a name, IPv4 first; of one that is written out, itself; none if it cannot be resolved."""
+    try:
+        return [ipaddress.ip_address(name)]
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return sorted({ipaddress.ip_address(entry[4][0]) for entry in found}, key=lambda a: (a.version, int(a)))

@@ -154,7 +154,7 @@ class Dispatcher:
     def _shared(self, session: Session, open_: Iterable[tuple[Connection, int]], back: Back, hot: set[str],
                 doubts: set[str], lease: Lease, now: dt.datetime) -> tuple[list[Job], list[tuple[str, int, int]]]:
         """Return the look-ups that were taken, and how many deliveries each connection may have, on slots and ahead."""
-        held, passed = self._flights.on_slots(without=back.over), Counter(job.connection_id for job in back.passed)
+        held, passed = self._flights.on_slots(), Counter(job.connection_id for job in back.passed)
         free = 0 if self._stopping else self._settings.max_calls - held.total()
         looks: list[Job] = []
         wanted = []

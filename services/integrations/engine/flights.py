@@ -104,12 +104,14 @@ class Flights:
         """How many calls have not come back."""
         return sum(not flight.over for flight in self._all.values()) - sum(map(len, self._ahead.values()))
 
-    def on_slots(self, without: Iterable[Job]) -> Counter[str]:
-        """Return how many slots of each connection this process holds, without those of `without`."""
+    def on_slots(self) -> Counter[str]:
+        """Return how many slots of each connection this process holds: those of calls on the wire, and those that came
+        free since the last turn. A call that has come back has passed its own on."""
         with self._changed:
             waiting = {flight.job.lease for queue in self._ahead.values() for flight in queue}
-            gone = waiting | {job.lease for job in without}
-            return Counter(flight.job.connection_id for lease, flight in self._all.items() if lease not in gone)
+            calls = Counter(flight.job.connection_id for lease, flight in self._all.items()
+                            if not flight.over and lease not in waiting)
+            return calls + Counter({id: len(free) for id, free in self._idle.items()})
 
     def may_wait(self, connection_id: str, slots: int) -> int:
         """Return how many jobs more may be ahead of so many slots: a few rounds of them, where calls are quick."""

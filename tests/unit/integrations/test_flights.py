@@ -1,0 +1,50 @@
+"""The calls of one process: which of them hold a slot, and how many more may be claimed ahead."""
+
+from __future__ import annotations
+
+import threading
+from typing import cast
+
+from chassis.database import utcnow
+from services.integrations.engine.flights import ROUNDS, Flight, Flights
+from services.integrations.engine.targets import Target
+from services.integrations.operations.claims import Job
+from services.integrations.operations.settlements import Outcome
+
+SLOTS = 2
+
+
+def flight(name: str) -> Flight:
+    now = utcnow()
+    job = Job(delivery_id=name, connection_id="erp", entity="customer", local_id=name, op="upsert", action="write",
+              fence=1, attempts=0, deferrals=0, version=1, key=name, due_at=now)
+    return Flight(job, cast("Target", None), now, claimed=0.0, valid_until=60.0, slot_until=60.0, began=0.0)
+
+
+def come_back(flights: Flights, call: Flight) -> Flight | None:
+    now = utcnow()
+    return flights.back(call, Outcome(job=call.job, started_at=now, ended_at=now), 0.001)
+
+
+def test_a_call_that_has_come_back_holds_no_slot_beside_the_one_it_was_passed_to() -> None:
+    flights = Flights(threading.Condition(), call_s=30.0)
+    ahead = [flight(f"ahead {n}") for n in range(3)]
+    on = flights.begin([flight(f"on {n}") for n in range(SLOTS)], ahead, 0.0)
+    assert flights.on_slots() == {"erp": SLOTS}
+
+    for call in on:
+        assert come_back(flights, call) in ahead
+
+    assert flights.on_slots() == {"erp": SLOTS}
+    assert flights.may_wait("erp", flights.on_slots()["erp"]) == SLOTS * ROUNDS - 1
+
+
+def test_a_slot_that_came_free_while_nothing_was_ahead_is_held_until_a_turn_has_settled_its_call() -> None:
+    flights = Flights(threading.Condition(), call_s=30.0)
+    on = flights.begin([flight(f"on {n}") for n in range(SLOTS)], [], 0.0)
+
+    assert [come_back(flights, call) for call in on] == [None] * SLOTS
+
+    assert flights.on_slots() == {"erp": SLOTS}
+    flights.settled(flights.gathered())
+    assert flights.on_slots() == {}

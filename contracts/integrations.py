@@ -5,7 +5,19 @@ What it keeps is described by noun: `contracts.connections`, `contracts.routes`,
 
 from __future__ import annotations
 
-from contracts import accounts, adapters, conflicts, connections, deliveries, errors, inbound, mappings, routes, runs
+from contracts import (
+    accounts,
+    adapters,
+    bindings,
+    conflicts,
+    connections,
+    deliveries,
+    errors,
+    inbound,
+    mappings,
+    routes,
+    runs,
+)
 from contracts.event import EventType
 from contracts.operation import Operation, Permission
 from contracts.schema import ById, Empty, Record, Request, page_of
@@ -107,6 +119,10 @@ GET_ACCOUNT = _operation("get_account", "Read which account is a user's",
 DELETE_ACCOUNT = _operation("delete_account", "Forget a user's account",
                             accounts.DeleteAccount, Empty, CONNECTION_CHANGE,
                             errors.NotFound, audited="connection")
+BIND_RECORD = _operation("bind_record", "Say which record there is one of ours",
+                         bindings.BindRecord, bindings.Binding, CONNECTION_OPERATE,
+                         errors.NotFound, errors.AlreadyExists, errors.Conflict, errors.Invalid, timeout_s=35.0,
+                         audited="connection")
 GET_CONFLICT = _operation("get_conflict", "Read a conflict", ById, conflicts.Conflict, CONFLICT_READ, errors.NotFound,
                           mutates=False)
 LIST_CONFLICTS = _operation("list_conflicts", "List conflicts",
@@ -160,9 +176,9 @@ OPERATIONS = (
     PAUSE_CONNECTION, STOP_CONNECTION, RESUME_CONNECTION, PUT_CREDENTIAL, PULL_NOW, GET_LEDGER, CREATE_ROUTE,
     GET_ROUTE, LIST_ROUTES, CHANGE_ROUTE, ACTIVATE_ROUTE, DEACTIVATE_ROUTE, GET_DELIVERY, LIST_DELIVERIES,
     RETRY_DELIVERY, CANCEL_DELIVERY, LIST_ATTEMPTS, LIST_DELIVERIES_OF_RECORD, PUT_ACCOUNT, GET_ACCOUNT,
-    DELETE_ACCOUNT, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT, RECEIVE_INBOUND, START_RUN, GET_RUN, LIST_RUNS,
-    LIST_FINDINGS, DECIDE_FINDING, APPROVE_RUN, CANCEL_RUN, SAVE_MAPPING, LIST_MAPPINGS, GET_MAPPING, USE_MAPPING,
-    PREVIEW_MAPPING, LIST_CODE_TABLES, GET_CODE_TABLE, PUT_CODE_TABLE,
+    DELETE_ACCOUNT, BIND_RECORD, GET_CONFLICT, LIST_CONFLICTS, RESOLVE_CONFLICT, RECEIVE_INBOUND, START_RUN, GET_RUN,
+    LIST_RUNS, LIST_FINDINGS, DECIDE_FINDING, APPROVE_RUN, CANCEL_RUN, SAVE_MAPPING, LIST_MAPPINGS, GET_MAPPING,
+    USE_MAPPING, PREVIEW_MAPPING, LIST_CODE_TABLES, GET_CODE_TABLE, PUT_CODE_TABLE,
 )
 
 EXTERNAL_CHANGED = EventType(SERVICE, "external.changed", "external", inbound.ExternalChange, schemaversion=2)

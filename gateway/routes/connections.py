@@ -18,5 +18,6 @@ ROUTES = (
     Route("PUT", "/connections/{id}/accounts/{user_id}", integrations.PUT_ACCOUNT),
     Route("GET", "/connections/{id}/accounts/{user_id}", integrations.GET_ACCOUNT),
     Route("DELETE", "/connections/{id}/accounts/{user_id}", integrations.DELETE_ACCOUNT, status=204),
+    Route("POST", "/connections/{id}/bindings", integrations.BIND_RECORD),
     Route("GET", "/connections/{id}/ledger", integrations.GET_LEDGER),
 )

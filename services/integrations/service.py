@@ -19,7 +19,7 @@ from contracts.schema import dump
 from services.integrations import models
 from services.integrations.domain.ledger import Ledger
 from services.integrations.doors import MappingDoors
-from services.integrations.engine import checks, decisions, gaps, webhooks
+from services.integrations.engine import bindings, checks, decisions, gaps, webhooks
 from services.integrations.engine import runs as run_kinds
 from services.integrations.engine.engine import Engine
 from services.integrations.operations import (
@@ -278,7 +278,7 @@ class IntegrationsService(MappingDoors, Service):
         """Cancel a run."""
         return runs.told(run_operations.cancel(call.session, call.request, utcnow(), by=call.subject))
 
-    # --- accounts and conflicts -----------------------------------------------------------------------------------
+    # --- accounts, bindings and conflicts -------------------------------------------------------------------------
 
     @exposes(contract.PUT_ACCOUNT)
     def put_account(self, call: Call) -> Mapping[str, Any]:
@@ -296,6 +296,15 @@ class IntegrationsService(MappingDoors, Service):
     def delete_account(self, call: Call) -> Mapping[str, Any]:
         """Forget a user's account."""
         return accounts.delete(call.session, call.request, by=call.subject)
+
+    @exposes(contract.BIND_RECORD, session=False, again=connections.get)
+    def bind_record(self, call: Call) -> models.Binding:
+        """Take a record at a target for one of ours, because a person has found it there."""
+        runtime = call.runtime
+        bound = bindings.bind(runtime.db, runtime.keyring, call.request, _settings(runtime).call_deadline_s,
+                              by=call.subject, keep=call.keep)
+        _engine(runtime).wake([bound.connection_id])
+        return bound
 
     @exposes(contract.GET_CONFLICT)
     def get_conflict(self, call: Call) -> models.Conflict:

@@ -7,7 +7,7 @@ new route is walked like any other, and fails here until a body that succeeds ca
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -20,11 +20,13 @@ from sqlalchemy.orm import Session
 from chassis.database import new_id, utcnow
 from gateway.route import Route
 from gateway.routes import ROUTES
-from services.integrations.models import Conflict, Connection, Delivery, Run
+from services.integrations.models import Conflict, Connection, Delivery, Record, Run
 from services.sales.models import Product
 from tests.flows.people import PASSWORD, Client, administrator, hire
 from tests.flows.test_role_matrix import NOBODYS_ID, RIGHTS
 from tests.service.gateway.running import Hub
+from tests.support import fake_target
+from tests.support.fake_target import GOOD_KEY, FakeTarget
 from tests.support.processes import eventually
 
 POSTS = {route.path: route for route in ROUTES if route.method == "POST"}
@@ -35,8 +37,8 @@ CONFIG = {"base_url": "http://127.0.0.1:9", "database": "erp", "company": 1, "we
 class Site:
     """The hub, and how to make what a route needs."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub, self.admin = hub, administrator(hub)
+    def __init__(self, hub: Hub, target: FakeTarget) -> None:
+        self.hub, self.admin, self.target = hub, administrator(hub), target
         with Session(self._engine("sales")) as session:
             now = utcnow()
             session.add(Product(id=new_id(), version=1, sku="A-1", sku_key="a-1", name="A", name_key="a",
@@ -120,6 +122,22 @@ class Site:
         assert self.admin.ask("POST", f"/routes/{self.ready(drafted)['id']}/activate").status_code == 200
         return connection
 
+    def answering(self, _: Any) -> Any:
+        """Connect a system that answers, and know a customer that nothing of it is bound to; return the connection."""
+        new = {"name": f"System {uuid4()}", "adapter": "fake", "config": self.target.config}
+        connection = self.admin.ask("POST", "/connections", new).json()
+        self.admin.ask("PUT", f"/connections/{connection['id']}/credential", {"secrets": {"key": GOOD_KEY}})
+        with Session(self._engine("integrations")) as session:
+            session.add(Record(entity="customer", id=NOBODYS_ID, version=1, state_sealed="", state_hash="",
+                               seen_at=utcnow()))
+            session.commit()
+        return connection
+
+    def found(self) -> Any:
+        """Say of that customer which record of the system it is."""
+        row = self.target.put("customer", "made there", {"name": "A"})
+        return {"entity": "customer", "local_id": NOBODYS_ID, "external_id": row.id, "reason": "It has its phone."}
+
     def ready(self, record: Any) -> Any:
         """Let every connection pass for checked, as if there were an ERP; return the record."""
         with Session(self._engine("integrations")) as session:
@@ -134,6 +152,7 @@ SPECIAL: dict[str, Callable[[Site], Any]] = {
     "/routes": lambda site: {"connection_id": site.made("/connections")["id"], "entity": "order", "direction": "push"},
     "/routes/{id}/activate": lambda _: {"without_matching": True, "reason": "There is nothing there."},
     "/routes/{id}/mappings": lambda _: {"text": "fields: {currency: currency, lines: lines}"},
+    "/connections/{id}/bindings": Site.found,
     "/orders": Site.order,
     "/me/password": lambda _: {"current_password": PASSWORD, "new_password": "another fine passphrase"},
     "/sessions": lambda site: {"username": site.hub.username, "password": site.hub.password},
@@ -146,14 +165,20 @@ BEFORE: dict[str, Callable[[Site, Any], Any]] = {
     "/routes/{id}/activate": lambda site, route: site.ready(route),
     "/deliveries/{id}/cancel": lambda site, delivery: site.waiting(delivery),
     "/connections/{id}/pull": lambda site, connection: site.pulling(connection),
+    "/connections/{id}/bindings": Site.answering,
 }
 """What happens to a record before the route takes it; returns the record as it is then."""
 
 
 @pytest.fixture(scope="module")
-def site(all_rooms: Hub) -> Site:
-    """The hub with a product to sell."""
-    return Site(all_rooms)
+def target() -> Iterator[FakeTarget]:
+    yield from fake_target.running()
+
+
+@pytest.fixture(scope="module")
+def site(all_rooms: Hub, target: FakeTarget) -> Site:
+    """The hub with a product to sell, and a system that answers."""
+    return Site(all_rooms, target)
 
 
 def prepared(site: Site, route: Route) -> tuple[Client, str, Any, dict[str, str]]:

@@ -169,6 +169,8 @@ RIGHTS: dict[str, Row] = {
     "PUT /connections/{id}/accounts/{user_id}": _unknown("connection.change", {"account": "ann"}),
     "GET /connections/{id}/accounts/{user_id}": _unknown("connection.read"),
     "DELETE /connections/{id}/accounts/{user_id}": _unknown("connection.change"),
+    "POST /connections/{id}/bindings": _unknown("connection.operate", {
+        "entity": "order", "local_id": NOBODYS_ID, "external_id": "35", "reason": "Its number is on it."}),
     "GET /connections/{id}/ledger": _unknown("connection.read"),
     "GET /routes": _list("route.read"),
     "POST /routes": _unknown("route.create", {"connection_id": NOBODYS_ID, "entity": "order", "direction": "push"}),

@@ -12,12 +12,10 @@ from chassis.context import Subject
 from chassis.crypto import Keyring
 from chassis.database import Database, utcnow
 from contracts.errors import Conflict as Refused
-from contracts.errors import Unavailable
-from services.integrations.engine import calls
-from services.integrations.engine.targets import Targets
+from services.integrations.engine import looks
 from services.integrations.models import Conflict
 from services.integrations.operations import conflicts as operations
-from services.integrations.operations.inbound import GONE, News
+from services.integrations.operations.inbound import GONE, News, Place
 from services.integrations.operations.locks import lock
 from services.integrations.queries import conflicts, lanes, sightings, walks
 
@@ -84,23 +82,9 @@ def _require_still(session: Session, conflict: Conflict) -> None:
         raise Refused("A delivery of the record is on its way: decide once it has come to its end")
 
 
-def _ask(db: Database, keyring: Keyring, place: tuple[str, str, str], deadline_s: float) -> News:
+def _ask(db: Database, keyring: Keyring, place: Place, deadline_s: float) -> News:
     """Return the record as it stands at the target now."""
-    connection_id, entity, external_id = place
-    with db.read() as session:
-        try:
-            target = Targets(keyring).load(session, connection_id)
-        except Unavailable:
-            raise
-        except Exception as error:
-            raise Refused(f"The connection cannot be used: {type(error).__name__}") from error
-    try:
-        with target.calling(utcnow, deadline_s) as ctx:
-            remote = target.adapter.get(ctx, entity, external_id)
-    except Exception as error:
-        raise Refused(f"The target could not be asked: {calls.failed_with(target, error).text}") from error
-    finally:
-        target.replace()
+    remote = looks.look(db, keyring, place, deadline_s)
     if remote is None:
-        return News(external_id=external_id, version=GONE, record={}, deleted=True)
-    return News(external_id=external_id, version=remote.version or GONE, record=remote.body)
+        return News(external_id=place[2], version=GONE, record={}, deleted=True)
+    return News(external_id=place[2], version=remote.version or GONE, record=remote.body)

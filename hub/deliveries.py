@@ -20,6 +20,7 @@ def list_(
     state: Annotated[str | None, typer.Option(help="Such as dead, blocked or retry_wait.")] = None,
     entity: Annotated[str | None, typer.Option(help="Such as order.")] = None,
     record: Annotated[str | None, typer.Option(help="Only of the record with this id.")] = None,
+    error_class: Annotated[str | None, typer.Option(help="Such as invalid or unresolvable.")] = None,
     most: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
     as_json: Json = False,
 ) -> int:
@@ -28,7 +29,7 @@ def list_(
 
     with client.asking(Installation.here()) as door:
         asked = {"connection_id": client.connection_id(door, connection) if connection else None, "state": state,
-                 "entity": entity, "local_id": record}  # fmt: skip
+                 "entity": entity, "local_id": record, "error_class": error_class}  # fmt: skip
         found = list(client.every(door, f"{API}/deliveries", asked, most))
     if as_json:
         print_json({"ok": True, "deliveries": found})
@@ -57,6 +58,31 @@ def cancel(
         print_json({"ok": True, **told})
     else:
         out.print(f"{told['op']} {told['entity']} {told['local_id']}  {told['state']}")
+    return 0
+
+
+@app.command()
+@verb
+def bind(
+    delivery: Annotated[str, typer.Argument(help="Its id, as hub why shows it; any delivery of the record will do.")],
+    external_id: Annotated[str, typer.Argument(help="The id by which you have found the record in the system.")],
+    reason: Annotated[str, typer.Option(help="How you know; it stands in the audit trail.")],
+    as_json: Json = False,
+) -> int:
+    """Say which record in the system is that of a delivery, where the hub cannot find out. Nothing is sent for it."""
+    from hub import client
+
+    with client.asking(Installation.here()) as door:
+        one = door.get(f"{API}/deliveries/{delivery}")
+        asked = {"entity": one["entity"], "local_id": one["local_id"], "external_id": external_id, "reason": reason}
+        bound = door.post(f"{API}/connections/{one['connection_id']}/bindings", asked)
+    if as_json:
+        print_json({"ok": True, **bound})
+    else:
+        known = plain(bound["external_id"])
+        out.print(f"{bound['entity']} {bound['local_id']} is {known} there. Send what is missing: hub retry DELIVERY\n"
+                  f"{bound['entity']} {bound['local_id']} 在对方系统中是 {known}。发送尚缺的内容：hub retry DELIVERY",
+                  soft_wrap=True)
     return 0
 
 

@@ -145,6 +145,19 @@ def test_an_order_of_which_nobody_knows_is_looked_for_by_a_person_and_sent_again
     site.arrives(order)
 
 
+@pytest.mark.parametrize("site", ["fake_blind"], indirect=True)
+def test_an_order_that_a_person_has_found_there_is_not_made_twice(site: Site) -> None:
+    site.target.fail(method="POST", entity="order", drop="after")
+    order = site.order()
+    delivery = site.told(order, "dead (unresolvable)")
+    [row] = site.target.of("order")
+    bind, retry = re.findall("`hub (.*?)`", remedy("dead (unresolvable)"))
+    names = {"DELIVERY": delivery["id"], "EXTERNAL_ID": row.id, "TEXT": "its number is on it"}
+    for command in (bind, retry):
+        assert site.run(*(names.get(word, word) for word in command.split()))[0] == 0
+    site.arrives(order)
+
+
 def test_an_order_in_doubt_asks_nobody_for_anything(site: Site) -> None:
     def fall_silent(_line: object) -> None:
         site.target.fail(method="GET", entity="order", times=10**6, status=500)

@@ -69,11 +69,11 @@ OF_THE_DEAD: Mapping[str, Words] = {
     failures.UNRESOLVABLE: {
         "en": "It may have arrived, and the hub could not find out. Until a person has looked there, later changes of "
               "the record may be held back in the same way, for they could make it twice. Look in the external system: "
-              "if it is not there, send the newest of them again; if it is, link it by a match run, or, where that "
-              "cannot be, delete it there first.",
+              "if it is there, say which one it is (hub deliveries bind). Then, and also if it is not there, send the "
+              "newest of them again.",
         "zh-CN": "它可能已到达，但系统无法核实。在有人到对方系统查看之前，该记录之后的更改也可能同样被搁置，"
-                 "以免重复创建。请在外部系统中查看：如果没有，请重新发送其中最新的一条；"
-                 "如果已有，请通过匹配运行建立绑定；无法匹配时，请先在对方删除，再重新发送。"},
+                 "以免重复创建。请在外部系统中查看：如果已有，请先指明是哪一条（hub deliveries bind）；"
+                 "然后重新发送其中最新的一条，如果没有，也同样重新发送。"},
     failures.PACED: {
         "en": "It takes more requests than the pace of the connection lets through within the time of a call. Raise "
               "its rate_per_s, then send it again.",

@@ -120,11 +120,23 @@ def test_deliveries_are_listed_page_by_page_up_to_what_was_asked(gateway: Gatewa
     one = {"id": "019ac", "entity": "order", "local_id": "7", "op": "upsert", "state": "dead", "error_class": "invalid",
            "created_at": "2026-11-22T08:00:00.000000Z"}  # fmt: skip
     gateway.on("GET /deliveries", {"items": [one] * 2, "next": "more"})
-    shown = gateway.hub("deliveries", "list", "--state", "dead", "--most", "3").output
+    shown = gateway.hub("deliveries", "list", "--state", "dead", "--error-class", "invalid", "--most", "3").output
     assert shown.splitlines()[1].split() == [
         "019ac", "order", "7", "upsert", "dead", "invalid", "2026-11-22T08:00:00"]
     asked = [seen.path.partition("?")[2] for seen in gateway.server.requests]
-    assert asked == ["state=dead&limit=3", "state=dead&limit=1&cursor=more"]
+    only = "state=dead&error_class=invalid"
+    assert asked == [f"{only}&limit=3", f"{only}&limit=1&cursor=more"]
+
+
+def test_a_delivery_says_whose_record_a_person_has_found(gateway: Gateway) -> None:
+    record = {"entity": "order", "local_id": "7", "connection_id": ERP}
+    gateway.on("GET /deliveries/019ac", record)
+    gateway.on(f"POST /connections/{ERP}/bindings", {**record, "external_id": "35"})
+    shown = gateway.hub("deliveries", "bind", "019ac", "35", "--reason", "the customer's reference is on it")
+    assert shown.output.splitlines() == ["order 7 is 35 there. Send what is missing: hub retry DELIVERY",
+                                         "order 7 在对方系统中是 35。发送尚缺的内容：hub retry DELIVERY"]  # fmt: skip
+    assert json.loads(gateway.server.requests[-1].body) == {
+        "entity": "order", "local_id": "7", "external_id": "35", "reason": "the customer's reference is on it"}
 
 
 def test_a_waiting_delivery_is_called_off(gateway: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""Deliveries a second: the engine against a bare loop, and against what a slow target allows.
+"""Deliveries a second: the engine against a bare loop, and against what so many calls make of a slow target.
 
 What waits is written into the database of a paused connection, as a backfill's pages are, and the connection is
 resumed; a rate is counted where it matters, by the arrivals at the target.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -145,6 +146,20 @@ class Floor:
         return self._target.arrivals()
 
 
+class Callers:
+    """As many calls at once, and nothing around them."""
+
+    def __init__(self, stage: Stage, at_once: int) -> None:
+        self._target, self._at_once = Target(stage.target_port), at_once
+        self._program = stage.program("bench.floors.callers", str(stage.target_port))
+
+    def drained(self, many: int) -> list[int]:
+        """Bring so many; return when each arrived."""
+        self._target.forget()
+        self._program.ask(ids=[new_id() for _ in range(many)], body=json.dumps(CUSTOMER), at_once=self._at_once)
+        return self._target.arrivals()
+
+
 def measure(database: str, rounds: int) -> tuple[list[Comparison], dict[str, Any]]:
     """Return the comparisons, and the durability settings that both sides had."""
     with Stage(database) as stage:
@@ -159,16 +174,23 @@ def measure(database: str, rounds: int) -> tuple[list[Comparison], dict[str, Any
 
 
 def _at_a_slow_target(database: str, rounds: int) -> list[Comparison]:
-    """Return how much of what its calls in flight allow a connection makes of a target that takes its time."""
+    """Return how much a connection makes of a target that takes its time, beside as many bare calls at once."""
     made = []
     with Stage(database, SLOW_MS) as stage:
         door = open_door(stage)
         for in_flight in (FEW, AT_ONCE):
-            product, allowed = Product(stage, door, in_flight), in_flight / (SLOW_MS / 1000)
-            ours = [rate(product.drained(MANY // 2)) for _ in range(rounds)]
-            name = f"deliveries, {SLOW_MS:g} ms target, {in_flight} in flight: of its most"
-            made.append(Comparison(name, "1/s", [allowed] * rounds, ours, "more", None, 0.9))
+            bare, ours = (partial(_rated, side, MANY // 2)
+                          for side in (Callers(stage, in_flight), Product(stage, door, in_flight)))
+            bare(), ours()
+            measured = alternate(rounds, bare, ours)
+            made.append(Comparison(f"deliveries, {SLOW_MS:g} ms target, {in_flight} in flight", "1/s",
+                                   [one for one, _ in measured], [one for _, one in measured], "more", None, 0.9))
     return made
+
+
+def _rated(side: Callers | Product, many: int) -> float:
+    """Let so many be brought; return how many a second were."""
+    return rate(side.drained(many))
 
 
 def _side_by_side(rounds: int) -> Comparison:

@@ -27,7 +27,7 @@ from services.integrations.adapters import registry
 from services.integrations.engine.targets import Targets
 from services.integrations.engine.workers import Workers
 from services.integrations.operations import connections, payloads, routes
-from services.integrations.operations.claims import Job
+from services.integrations.operations.jobs import Job
 from services.integrations.operations.records import HASHED
 from services.integrations.settings import IntegrationsSettings
 from tests.simulation.clock import Clock

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from contracts.deliveries import REPLAY_MODES
-from services.integrations.operations.claims import Job
+from services.integrations.operations.jobs import Job
 from tests.simulation.broker import Publish
 from tests.simulation.hub import Hub
 from tests.simulation.lab import ADAPTERS, Lab

@@ -16,7 +16,7 @@ from hub_adapter.port import Context, Remote, Write, Written
 from services.integrations.domain import failures, merging
 from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Paced, Target
-from services.integrations.operations.claims import Job
+from services.integrations.operations.jobs import Job
 from services.integrations.operations.settlements import Failed, Met, Outcome
 
 Clock = Callable[[], dt.datetime]

@@ -31,7 +31,8 @@ from services.integrations.engine.watching import watched
 from services.integrations.engine.workers import Workers
 from services.integrations.models import Connection
 from services.integrations.operations import claims, locks, probes, settlements, slots, unmade
-from services.integrations.operations.claims import Job, Lease
+from services.integrations.operations.claims import Lease
+from services.integrations.operations.jobs import Job
 from services.integrations.queries import rounds
 from services.integrations.settings import IntegrationsSettings
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from services.integrations.domain import failures
 from services.integrations.engine.targets import Target
-from services.integrations.operations.claims import Job
+from services.integrations.operations.jobs import Job
 from services.integrations.operations.settlements import Outcome
 
 QUICK_S = 0.25

@@ -11,7 +11,7 @@ from prometheus_client import Histogram
 
 from chassis import metrics, telemetry, tracing
 from hub_adapter.client import Exchange
-from services.integrations.operations.claims import Job
+from services.integrations.operations.jobs import Job
 from services.integrations.operations.settlements import Outcome
 
 CALLS = Histogram(

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from chassis import telemetry
 from chassis.sealed import keyring_of
 from services.integrations.domain import merging
+from services.integrations.domain.bindings import create_key
 from services.integrations.models import Binding
 from services.integrations.operations import snapshots
 from services.integrations.operations.bulk import Upsert, excluded
@@ -62,7 +63,7 @@ def take_over(session: Session, lane: lanes.Lane, state: Mapping[str, Any], vers
     seen = snapshots.opened(keyring_of(session), "seen", place, sighting.state_sealed) if sighting else None
     _BORN.put(session, [{
         "connection_id": connection_id, "entity": entity, "local_id": lane[2], "external_id": external_id,
-        "state": "bound", "create_key": f"{entity}-{lane[2]}", "acked_version": version if came_back else 0,
+        "state": "bound", "create_key": create_key(lane), "acked_version": version if came_back else 0,
         "remote_version": sighting.remote_version if sighting else None,
         "base_snapshot": snapshots.seal(keyring_of(session), "base", lane,
                                         merging.agreed(None, seen, state) if seen else None),
@@ -82,7 +83,7 @@ def _agree(session: Session, lane: lanes.Lane, binding: Any, state: Mapping[str,
     stands = not _is_overtaken(session, lane, binding.external_id, sighting, seen, state)
     if sighting is None or seen is None:
         return stands
-    base = merging.agreed(snapshots.opened(keyring, "base", lane, binding.base_snapshot), seen, state)
+    base = merging.agreed(snapshots.base_of(keyring, binding), seen, state)
     whole = merging.changed(seen, base) == []
     values = {"base_snapshot": snapshots.seal(keyring, "base", lane, base)}
     session.execute(

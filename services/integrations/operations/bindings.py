@@ -13,9 +13,9 @@ from chassis.context import Subject
 from contracts.errors import AlreadyExists, Conflict, Invalid, NotFound
 from hub_adapter.port import Remote
 from services.integrations.adapters import registry
+from services.integrations.domain.bindings import create_key
 from services.integrations.models import Binding, Connection
 from services.integrations.operations import dependents
-from services.integrations.operations.claims import create_key
 from services.integrations.queries import connections, lanes
 
 log = telemetry.logger(__name__)

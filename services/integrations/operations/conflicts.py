@@ -19,8 +19,8 @@ from services.integrations.domain.deliveries import Op
 from services.integrations.domain.resolutions import DELETE_REFUSED, MADE_ANEW, MISSING_REMOTE
 from services.integrations.models import Binding, Conflict
 from services.integrations.operations import disputes, inbound, intake, snapshots
-from services.integrations.operations.claims import Job
 from services.integrations.operations.inbound import News
+from services.integrations.operations.jobs import Job
 from services.integrations.operations.leases import Move
 from services.integrations.queries import deliveries, lanes, sightings
 

@@ -145,7 +145,6 @@ def _merged(keyring: Keyring, sent: InForce, binding: Any, copy: Any, news: News
         ours = sent.body(lane[1], state, creating=False)
     except Unmappable:
         return Merged({})
-    base = snapshots.opened(keyring, "base", lane, binding.base_snapshot)
-    return merging.merge(base, news.record, ours, owners,
+    return merging.merge(snapshots.base_of(keyring, binding), news.record, ours, owners,
                          theirs_is_later=merging.is_later(news.changed_at or now, records.changed_at(copy, state)),
                          left=sent.once(lane[1]) | frozen(binding))

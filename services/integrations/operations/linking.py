@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 from chassis.sealed import keyring_of
 from hub_adapter.port import Remote
 from services.integrations.domain import failures
+from services.integrations.domain.bindings import create_key
 from services.integrations.models import Binding, Delivery, Finding
 from services.integrations.models.finding import sealed_detail
 from services.integrations.operations import dependents
 from services.integrations.operations.bulk import Upsert, excluded
-from services.integrations.operations.claims import create_key
 from services.integrations.operations.locks import lock
 from services.integrations.operations.matching import Matching
 from services.integrations.queries import lanes

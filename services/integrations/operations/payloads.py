@@ -23,7 +23,7 @@ from services.integrations.operations.records import canonical
 from services.integrations.queries.statements import table_of
 
 if TYPE_CHECKING:
-    from services.integrations.operations.claims import Job
+    from services.integrations.operations.jobs import Job
 
 log = telemetry.logger(__name__)
 
@@ -83,20 +83,27 @@ def last_sent(session: Session, deliveries: Collection[Delivery]) -> dict[str, P
     return {id: payload for id, payload in opened.items() if payload is not None}
 
 
-def put_back(keyring: Keyring, row: Any, job: Job, record: Mapping[str, Any]) -> Job:
-    """Return the job of a delivery that brings a payload again.
+def again(keyring: Keyring, row: Any, record: Mapping[str, Any], *, creating: bool) -> Payload:
+    """Return the payload that a delivery brings again.
 
     What decides whether a record goes at all is as it is now: a refusal of consent stands, whatever was sent before.
+
+    Args:
+        keyring: the keys that it was sealed with.
+        row: the delivery.
+        record: our copy of its record.
+        creating: whether that is made there, and not changed.
+
+    Raises:
+        Unmappable: it does not open, or it was a change of a record that has gone.
     """
-    if job.action != "write":
-        return job
     payload = _opened(keyring, row.payload, _of_delivery(row.id))
     if payload is None:
-        return replace(job, body={}, unmappable=Unmappable("payload", "what was sent does not open with our keys"))
-    if job.external_id is None and not payload.whole:
-        return replace(job, body={}, unmappable=Unmappable("payload", "what was sent changed a record that has gone"))
-    body = {**payload.body, **{name: record[name] for name in ALWAYS & payload.body.keys() & record.keys()}}
-    return replace(job, body=body, references=payload.references, whole=payload.whole, unmappable=None)
+        raise Unmappable("payload", "what was sent does not open with our keys")
+    if creating and not payload.whole:
+        raise Unmappable("payload", "what was sent changed a record that has gone")
+    return replace(payload, body={
+        **payload.body, **{name: record[name] for name in ALWAYS & payload.body.keys() & record.keys()}})
 
 
 def _opened(keyring: Keyring, sealed: str, place: str) -> Payload | None:

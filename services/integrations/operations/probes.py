@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 from chassis.sealed import keyring_of
 from services.integrations.adapters import registry
 from services.integrations.models import Connection, Delivery
-from services.integrations.operations.claims import Job, Lease, open_attempts, sought_before
+from services.integrations.operations.claims import Lease, open_attempts
+from services.integrations.operations.jobs import Job
+from services.integrations.operations.snapshots import sought_before
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
 

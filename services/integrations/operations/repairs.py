@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chassis.sealed import keyring_of
+from services.integrations.domain.bindings import create_key
 from services.integrations.domain.reconciliation import CHANGING
 from services.integrations.models import Binding, Finding
 from services.integrations.operations import conflicts, disputes, inbound, intake
 from services.integrations.operations.bulk import Upsert, excluded
-from services.integrations.operations.claims import create_key
 from services.integrations.operations.inbound import News
 from services.integrations.operations.locks import lock
 from services.integrations.operations.reconciliations import Scope, Side, sides

@@ -25,9 +25,9 @@ from services.integrations.domain import failures
 from services.integrations.domain.deliveries import DECIDED, Op, is_stale
 from services.integrations.models import Connection, Delivery
 from services.integrations.operations import intake, payloads
-from services.integrations.operations.claims import sought_before
 from services.integrations.operations.locks import lock
 from services.integrations.operations.payloads import Payload
+from services.integrations.operations.snapshots import sought_before
 from services.integrations.queries import deliveries, lanes, walks
 
 log = telemetry.logger(__name__)

@@ -14,6 +14,7 @@ from chassis import telemetry
 from chassis.crypto import Keyring
 from chassis.sealed import keyring_of
 from services.integrations.domain import failures, retry
+from services.integrations.domain.bindings import create_key
 from services.integrations.domain.deliveries import TERMINAL, State
 from services.integrations.domain.failures import Doubt, Verdict
 from services.integrations.domain.retry import Chance, probe_s
@@ -32,9 +33,9 @@ from services.integrations.operations import (
 )
 from services.integrations.operations.announcements import Settled
 from services.integrations.operations.bulk import Upsert, excluded, update_each
-from services.integrations.operations.claims import Job
 from services.integrations.operations.health import Seen
 from services.integrations.operations.inbound import News, Written
+from services.integrations.operations.jobs import Job
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import table_of
@@ -387,7 +388,7 @@ def _lane_row(plan: _Plan) -> dict[str, Any]:
 
 
 def _binding_row(keyring: Keyring, plan: _Plan) -> dict[str, Any]:
-    empty = {"acked_version": 0, "create_key": claims.create_key(plan.move.lane)}
+    empty = {"acked_version": 0, "create_key": create_key(plan.move.lane)}
     base = snapshots.seal(keyring, "base", plan.move.lane, plan.outcome.body if plan.outcome.job.pulled else None)
     return empty | _lane_row(plan) | plan.binding | {"base_snapshot": base}
 

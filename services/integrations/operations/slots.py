@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from services.integrations.models import Connection, Delivery
 from services.integrations.operations.bulk import update_each
-from services.integrations.operations.claims import Job
+from services.integrations.operations.jobs import Job
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of
 

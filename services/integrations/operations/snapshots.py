@@ -37,5 +37,19 @@ def opened(keyring: Keyring, kind: str, place: tuple[str, str, str], sealed: str
     return state
 
 
+def base_of(keyring: Keyring, binding: Any) -> dict[str, Any] | None:
+    """Return what both sides agreed on last, as a binding keeps it; None if it keeps nothing, or there is none."""
+    return opened(keyring, "base", _lane(binding), binding.base_snapshot) if binding is not None else None
+
+
+def sought_before(keyring: Keyring, binding: Any) -> Mapping[str, str] | None:
+    """Return the natural key under which a record was last begun to be made; None if it has none there."""
+    return opened(keyring, "sought", _lane(binding), binding.sought_sealed) if binding is not None else None
+
+
+def _lane(binding: Any) -> tuple[str, str, str]:
+    return binding.connection_id, binding.entity, binding.local_id
+
+
 def _aad(kind: str, place: tuple[str, str, str]) -> str:
     return "|".join((kind, *place))

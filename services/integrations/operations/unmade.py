@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.integrations.models import Attempt, Binding
 from services.integrations.operations.bulk import update_each
-from services.integrations.operations.claims import Job
+from services.integrations.operations.jobs import Job
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.queries import lanes
 from services.integrations.queries.statements import built_once, table_of

@@ -14,7 +14,8 @@ from chassis.database import new_id, utcnow
 from services.integrations.domain.deliveries import IllegalStep
 from services.integrations.models import Attempt, Binding, Connection, Delivery, LedgerRow
 from services.integrations.operations import claims, connections, intake, probes, replays, settlements, sweeps
-from services.integrations.operations.claims import Job, Lease
+from services.integrations.operations.claims import Lease
+from services.integrations.operations.jobs import Job
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.operations.settlements import Failed, Outcome
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite

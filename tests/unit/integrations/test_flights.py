@@ -8,7 +8,7 @@ from typing import cast
 from chassis.database import utcnow
 from services.integrations.engine.flights import ROUNDS, Flight, Flights
 from services.integrations.engine.targets import Target
-from services.integrations.operations.claims import Job
+from services.integrations.operations.jobs import Job
 from services.integrations.operations.settlements import Outcome
 
 SLOTS = 2

@@ -95,7 +95,7 @@ class Previewed(Record):
     bound = fields.Boolean(required=True, metadata={"description": "Whether it stands there already."})
     body = SensitiveObject(required=True, allow_none=True)
     changed = fields.List(fields.String(), required=True, metadata={
-        "description": "Fields that the version in force would send otherwise, or not at all."})
+        "description": "Fields that the version in force would send otherwise, or that only one of the two sends."})
     problem = fields.Nested(PreviewProblem, required=True, allow_none=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -114,7 +114,7 @@ def preview(session: Session, keyring: Keyring, request: Mapping[str, Any], *, b
     saved = queries.get(session, route.id, request["number"], by, "operate")
     connection = session.get_one(Connection, route.connection_id)
     now, then = bodies.of(session, connection), with_version(session, connection, route, saved)
-    taken = (target_of(connection, route) or {}).get("properties", {}).keys()
+    target = target_of(connection, route)
     rows = (queries.named(session, route.entity, request["ids"]) if request["ids"]
             else queries.newest(session, route.entity, request["limit"]))
     bound = lanes.bindings(session, {(connection.id, route.entity, row.id) for row in rows})
@@ -127,7 +127,7 @@ def preview(session: Session, keyring: Keyring, request: Mapping[str, Any], *, b
         # What is shown is made of a record under its masks; what differs is told of the true one.
         masked, _problem = _filled(then, route.entity, veils.veiled(route.entity, state), stands)
         shown.append({"local_id": row.id, "version": row.version, "bound": stands, "problem": problem,
-                      "body": None if problem else masked, "changed": _differing(body or {}, before or {}, taken)})
+                      "body": None if problem else masked, "changed": _differing(body or {}, before or {}, target)})
     return {"route_id": route.id, "number": saved.number, "compared_with": route.mapping_version, "records": shown}
 
 
@@ -143,9 +143,10 @@ def with_version(session: Session, connection: Connection, route: Route, saved: 
     return then
 
 
-def _differing(body: Mapping[str, Any], before: Mapping[str, Any], taken: Collection[str]) -> list[str]:
-    """Return the fields that differ. What the version in force sends and nobody there takes is none."""
-    names = body.keys() | {name for name in before if name in taken}
+def _differing(body: Mapping[str, Any], before: Mapping[str, Any], target: Mapping[str, Any] | None) -> list[str]:
+    """Return the fields that differ. One that is sent no more counts unless the target is known not to take it."""
+    taken = before.keys() if target is None else target.get("properties", {}).keys()
+    names = body.keys() | (before.keys() & taken)
     return sorted(name for name in names if body.get(name, ...) != before.get(name, ...))
 
 

@@ -316,6 +316,19 @@ def test_a_preview_shows_what_would_be_sent_under_masks_and_what_differs(hub: Hu
     assert target.calls("POST", "PUT") == []
 
 
+@on_sqlite
+def test_a_preview_names_what_is_sent_no_more_to_a_target_that_does_not_say_what_it_takes(
+    hub: Hub, target: FakeTarget
+) -> None:
+    route_id = route_of(hub, hub.connect(target))
+    hub.tell(CREATED, new_id(), wake=False, **CUSTOMER, name="n")
+    asked = {"id": route_id, "number": save(hub, route_id, "fields: {name: name, phone: phone}"), "ids": [], "limit": 1}
+    with hub.db.read() as session:
+        [shown] = mappings.preview(session, hub.keyring, asked, by=ADMIN)["records"]
+    assert {"email", "level", "source"} <= set(shown["changed"])
+    assert not {"name", "phone"} & set(shown["changed"])
+
+
 def test_a_mapping_costs_no_statement_once_it_is_known(hub: Hub, target: FakeTarget) -> None:
     plain = hub.connect(target, "customer", adapter="fake_telling", max_in_flight=200)
     without = one_turn(hub, plain, 20)["statements"]

@@ -12,7 +12,7 @@ from services.integrations.domain import failures
 from services.integrations.engine import calls
 from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Target
-from services.integrations.operations.settlements import Failed
+from services.integrations.operations.outcomes import Failed
 
 T = TypeVar("T")
 Question = Callable[[Target, Context], T]

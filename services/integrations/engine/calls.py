@@ -17,7 +17,7 @@ from services.integrations.domain import failures, merging
 from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Paced, Target
 from services.integrations.operations.jobs import Job
-from services.integrations.operations.settlements import Failed, Met, Outcome
+from services.integrations.operations.outcomes import Failed, Met, Outcome
 
 Clock = Callable[[], dt.datetime]
 MERGES = 3

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from services.integrations.domain import failures
 from services.integrations.engine.targets import Target
 from services.integrations.operations.jobs import Job
-from services.integrations.operations.settlements import Outcome
+from services.integrations.operations.outcomes import Outcome
 
 QUICK_S = 0.25
 """A connection whose calls take longer claims nothing ahead: there a turn costs nothing, and jobs would grow old."""

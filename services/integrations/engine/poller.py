@@ -25,8 +25,8 @@ from services.integrations.models import Connection
 from services.integrations.operations import hints, pulls
 from services.integrations.operations.hints import Noted
 from services.integrations.operations.inbound import GONE, News, Reading
+from services.integrations.operations.outcomes import Failed
 from services.integrations.operations.pulls import Pull
-from services.integrations.operations.settlements import Failed
 from services.integrations.settings import IntegrationsSettings
 
 log = telemetry.logger(__name__)

@@ -21,8 +21,8 @@ from services.integrations.engine.runs import KINDS, repeat
 from services.integrations.engine.targets import Targets
 from services.integrations.engine.turns import CannotGoOn, Turn
 from services.integrations.operations import runs
+from services.integrations.operations.outcomes import Failed
 from services.integrations.operations.runs import LeaseLost, Taken
-from services.integrations.operations.settlements import Failed
 from services.integrations.queries.runs import any_repeated
 from services.integrations.settings import IntegrationsSettings
 

@@ -19,8 +19,8 @@ from services.integrations.engine.renewals import Renew
 from services.integrations.engine.targets import Target, Targets
 from services.integrations.models import Connection
 from services.integrations.operations import runs
+from services.integrations.operations.outcomes import Failed
 from services.integrations.operations.runs import Plan, Step, Taken
-from services.integrations.operations.settlements import Failed
 
 T = TypeVar("T")
 

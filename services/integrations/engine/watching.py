@@ -12,7 +12,7 @@ from prometheus_client import Histogram
 from chassis import metrics, telemetry, tracing
 from hub_adapter.client import Exchange
 from services.integrations.operations.jobs import Job
-from services.integrations.operations.settlements import Outcome
+from services.integrations.operations.outcomes import Outcome
 
 CALLS = Histogram(
     "adapter_call_seconds", "Time of one call for a delivery, of however many HTTP exchanges; outcome is ok, or the "

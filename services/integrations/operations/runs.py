@@ -22,7 +22,7 @@ from services.integrations.models import Connection, Run
 from services.integrations.operations import findings, health
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.findings import Found
-from services.integrations.operations.settlements import Failed
+from services.integrations.operations.outcomes import Failed
 from services.integrations.queries import lanes, runs
 from services.integrations.queries.statements import built_once, table_of
 

@@ -13,7 +13,8 @@ from chassis.database import Database, new_id, utcnow
 from services.integrations.models import Binding
 from services.integrations.operations import claims, connections, intake, locks, slots, sweeps
 from services.integrations.operations.claims import Lease
-from services.integrations.operations.settlements import Failed, Outcome, settle
+from services.integrations.operations.outcomes import Failed, Outcome
+from services.integrations.operations.settlements import settle
 from services.integrations.queries import rounds
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.fake_target import FakeTarget

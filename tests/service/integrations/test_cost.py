@@ -19,7 +19,8 @@ from contracts.integrations import DELIVERY_SETTLED
 from hub_adapter.port import Write, Written
 from services.integrations.operations import claims, intake, locks, slots
 from services.integrations.operations.claims import Lease
-from services.integrations.operations.settlements import Outcome, settle
+from services.integrations.operations.outcomes import Outcome
+from services.integrations.operations.settlements import settle
 from services.integrations.queries import lanes, rounds
 from tests.service.integrations.conftest import Hub, on_sqlite
 from tests.support.fake_target import FakeTarget

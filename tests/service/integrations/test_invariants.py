@@ -17,7 +17,7 @@ from services.integrations.operations import claims, connections, intake, probes
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.jobs import Job
 from services.integrations.operations.leases import Move, write_back
-from services.integrations.operations.settlements import Failed, Outcome
+from services.integrations.operations.outcomes import Failed, Outcome
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 

@@ -18,7 +18,8 @@ from services.integrations.engine import webhooks
 from services.integrations.operations import claims, intake, locks, pulls, sweeps
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading
-from services.integrations.operations.settlements import Outcome, settle
+from services.integrations.operations.outcomes import Outcome
+from services.integrations.operations.settlements import settle
 from services.integrations.queries import lanes, sightings
 from tests.service.integrations.conftest import Hub
 from tests.service.integrations.test_conflicts import decide, refuse

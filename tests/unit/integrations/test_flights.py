@@ -9,7 +9,7 @@ from chassis.database import utcnow
 from services.integrations.engine.flights import ROUNDS, Flight, Flights
 from services.integrations.engine.targets import Target
 from services.integrations.operations.jobs import Job
-from services.integrations.operations.settlements import Outcome
+from services.integrations.operations.outcomes import Outcome
 
 SLOTS = 2
 

@@ -78,6 +78,7 @@ class Finding(Record):
     `detail` holds values of both sides; without the right `unmask` to all records of the run's entity, those that are
     masked in such records are masked here, and what a mapping makes of sensitive fields (their names there are under
     `sensitive` in it) is hidden whole. `fields` are the names of those that differ.
+    `detail.reason`, where there is one, says by language (`en`, `zh-CN`) why it is refused, or was not carried out.
     """
 
     id = Identifier(required=True)

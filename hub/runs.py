@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -151,8 +151,8 @@ def findings(
         for name in one["fields"]:
             sides = [f"{plain(_shown((detail.get(side) or {}).get(name)))} {title}" for side, title in named.items()]
             out.print(f"    {name}: {', '.join(sides)}", soft_wrap=True)
-        if detail.get("reason"):
-            out.print(f"    {plain(detail['reason'])}", soft_wrap=True)
+        for sentence in _sentences(detail.get("reason")):
+            out.print(f"    {plain(sentence)}", soft_wrap=True)
         if detail.get("too_common"):
             common = ", ".join(detail["too_common"])
             out.print(f"    too many have the same 太多记录相同，不作依据: {common}", soft_wrap=True)
@@ -273,6 +273,11 @@ def _percent(run: dict[str, Any]) -> str:
 
 def _counts(run: dict[str, Any]) -> str:
     return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(run["counts"].items()))
+
+
+def _sentences(reason: Mapping[str, str] | str | None) -> Iterable[str]:
+    """Return a reason in every language that it is told in; one of before there were two is a text."""
+    return reason.values() if isinstance(reason, Mapping) else filter(None, (reason,))
 
 
 def _shown(value: Any) -> str:

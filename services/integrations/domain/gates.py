@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from services.integrations.domain.next_steps import Words
+
 
 class Barring(Protocol):
     """What an adapter says of its target: see `hub_adapter.port.AdapterSpec`."""
@@ -25,7 +27,7 @@ class Barring(Protocol):
 class Barred:
     """Why a record may not stand at a target; `may_return` tells whether its id there is kept for when it may."""
 
-    reason: str
+    reason: Words
     may_return: bool
 
 
@@ -38,7 +40,7 @@ def barring(spec: Barring, entity: str, state: Mapping[str, Any]) -> Barred | No
     if channel is not None:
         said = (state.get("consent") or {}).get(channel) or {}
         if said.get("state") != "granted":
-            return Barred(f"no consent for {channel}", may_return=True)
+            return Barred({"en": f"no consent for {channel}", "zh-CN": f"没有 {channel} 渠道的同意"}, may_return=True)
     if entity in spec.accounts and not state.get("assignee_id"):
-        return Barred("it is assigned to nobody", may_return=False)
+        return Barred({"en": "it is assigned to nobody", "zh-CN": "没有分配给任何人"}, may_return=False)
     return None

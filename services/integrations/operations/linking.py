@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from chassis.sealed import keyring_of
 from hub_adapter.port import Remote
-from services.integrations.domain import failures
+from services.integrations.domain import failures, finding_reasons
 from services.integrations.domain.bindings import create_key
+from services.integrations.domain.next_steps import Words
 from services.integrations.models import Binding, Delivery, Finding
 from services.integrations.models.finding import sealed_detail
 from services.integrations.operations import dependents
@@ -56,25 +57,25 @@ def link(session: Session, of: Matching, page: Sequence[Remote], now: dt.datetim
     return {"linked": len(rows), "not_linked": len(wanted) - len(rows)}
 
 
-def _obstacles(session: Session, of: Matching, wanted: Sequence[Finding]) -> dict[str, str]:
+def _obstacles(session: Session, of: Matching, wanted: Sequence[Finding]) -> dict[str, Words]:
     """Return, by finding, why its two records cannot be bound to each other any more."""
     ours = {finding.id: _lane(of, finding.local_id or "") for finding in wanted}
     theirs = {finding.id: (of.connection_id, of.entity, finding.external_id or "") for finding in wanted}
     bindings, known = lanes.bindings(session, set(ours.values())), lanes.records(
         session, {(of.entity, lane[2]) for lane in ours.values()})
     taken, flying = lanes.bound_elsewhere(session, set(theirs.values())), lanes.in_flight(session, set(ours.values()))
-    found: dict[str, str] = {}
+    found: dict[str, Words] = {}
     for finding in wanted:
         lane, place = ours[finding.id], theirs[finding.id]
         record, binding = known.get((of.entity, lane[2])), bindings.get(lane)
         if place in taken:
-            found[finding.id] = f"it is bound to our {of.entity} {taken[place]} by now"
+            found[finding.id] = finding_reasons.theirs_bound(of.entity, taken[place])
         elif record is None or record.deleted:
-            found[finding.id] = "our record was deleted meanwhile"
+            found[finding.id] = finding_reasons.DELETED
         elif binding is not None and binding.external_id is not None:
-            found[finding.id] = f"our record is bound to {binding.external_id} by now"
+            found[finding.id] = finding_reasons.ours_bound(binding.external_id)
         elif lane in flying or (binding is not None and binding.state == queries.UNDER_WAY):
-            found[finding.id] = "our record is being made there by now"
+            found[finding.id] = finding_reasons.UNDER_WAY
         else:
             taken[place] = lane[2]
     return found
@@ -100,7 +101,7 @@ def settle(session: Session, of: Matching, page: Collection[str], now: dt.dateti
             finding.state, finding.decision = "skipped", "ignore"
             counts["left_out"] += 1
         elif finding.state == "decided":
-            _tell(session, finding, "it was not there any more when it was to be linked")
+            _tell(session, finding, finding_reasons.GONE)
             counts["not_linked"] += 1
     flying = {lane[2] for lane in lanes.in_flight(session, {_lane(of, id or "") for id in (*held, *free)})}
     _SETTLED.put(session, [_row(of, id or "", "conflict") for id in held if id not in flying])
@@ -119,10 +120,11 @@ def release(session: Session, of: Matching, page: Collection[str], now: dt.datet
         Delivery.error_class == failures.AWAITING_MATCH).values(due_at=now))
 
 
-def _tell(session: Session, finding: Finding, obstacle: str) -> None:
+def _tell(session: Session, finding: Finding, obstacle: Words) -> None:
     """Say in a finding why it was not done."""
     finding.state = "skipped"
-    finding.detail_sealed = sealed_detail(keyring_of(session), finding.id, {**(finding.detail or {}), "told": obstacle})
+    detail = {**(finding.detail or {}), "reason": obstacle}
+    finding.detail_sealed = sealed_detail(keyring_of(session), finding.id, detail)
 
 
 def _lane(of: Matching, local_id: str) -> lanes.Lane:

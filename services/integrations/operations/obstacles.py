@@ -55,7 +55,7 @@ def _unsendable(one: Leased) -> Move | None:
     if row.origin not in DECIDED and is_stale(one.version, one.acked_version):
         return _move(one, "skipped", f"the target has version {one.acked_version}")
     if one.barred is not None:
-        return _move(one, "skipped", one.barred.reason) if is_away(binding) else None
+        return _move(one, "skipped", one.barred.reason["en"]) if is_away(binding) else None
     # Whoever sends again what may have arrived has looked there.
     if row.replay_of is None and _may_be_doubled(one):
         return _move(one, "dead", MAY_BE_THERE, failures.UNRESOLVABLE)

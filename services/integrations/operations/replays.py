@@ -23,6 +23,7 @@ from contracts.errors import Conflict, InvalidTransition
 from services.integrations.adapters import registry
 from services.integrations.domain import failures
 from services.integrations.domain.deliveries import DECIDED, Op, is_stale
+from services.integrations.domain.next_steps import Words
 from services.integrations.models import Connection, Delivery
 from services.integrations.operations import intake, payloads
 from services.integrations.operations.locks import lock
@@ -34,14 +35,21 @@ log = telemetry.logger(__name__)
 
 Mode = Literal["current", "as_sent"]
 Fate = Literal["accepted", "overtaken", "no_copy", "deleted", "not_kept", "stale", "sent_again"]
-REASONS: Mapping[Fate, str] = {
-    "overtaken": "Another delivery of the record is open, or has come after it",
-    "sent_again": "This was sent again already: replay the delivery that took its place",
-    "no_copy": "The hub keeps no copy of the record: change it, and it is brought there",
-    "deleted": "The record has been deleted here: sent again, it would be made there anew",
-    "not_kept": "What the delivery sent is not kept: it made no call, or made it before the hub kept what it sends, "
-                "or it changed a record that has gone there",
-    "stale": "The target was brought a version as new: only a replay with `force` sends an older one",
+REASONS: Mapping[Fate, Words] = {
+    "overtaken": {"en": "Another delivery of the record is open, or has come after it",
+                  "zh-CN": "该记录有另一条投递未结束，或之后已有新的投递"},
+    "sent_again": {"en": "This was sent again already: replay the delivery that took its place",
+                   "zh-CN": "已经重新发送过：请重放代替它的那条投递"},
+    "no_copy": {"en": "The hub keeps no copy of the record: change it, and it is brought there",
+                "zh-CN": "本系统没有该记录的副本：修改该记录后会自动发送"},
+    "deleted": {"en": "The record has been deleted here: sent again, it would be made there anew",
+                "zh-CN": "该记录已在本系统中删除：重新发送会在对方重新创建"},
+    "not_kept": {"en": "What the delivery sent is not kept: it made no call, or made it before the hub kept what it "
+                       "sends, or it changed a record that has gone there",
+                 "zh-CN": "没有保存它当时发送的内容：它没有发出调用，或发出时系统尚未保存内容，"
+                          "或它修改的记录在对方已不存在"},
+    "stale": {"en": "The target was brought a version as new: only a replay with `force` sends an older one",
+              "zh-CN": "对方已收到同样新或更新的版本：只有带 `force` 的重放才发送更旧的版本"},
 }
 """Why a delivery is not sent again."""
 DOUBTED = (failures.AMBIGUOUS, failures.UNRESOLVABLE)
@@ -88,7 +96,7 @@ def retry(session: Session, request: Mapping[str, Any], now: dt.datetime, *, by:
         raise Conflict("A newer delivery of the record has come after it: see what became of that one", newer=newer)
     [again] = _looked_up(session, [dead], mode)
     if (fate := _judged(session, [again], mode, force=False)[dead.id]) != "accepted":
-        raise Conflict(REASONS[fate])
+        raise Conflict(REASONS[fate]["en"])
     [plan] = _plans(session, [again], mode, now)
     _accept(session, [plan])
     log.info("delivery_retried", delivery_id=plan["id"], replay_of=dead.id, by=by.id)

@@ -101,7 +101,7 @@ def test_an_adapter_that_would_change_something_is_refused_by_its_session(hub: H
     standing(hub, target, connection_id, id, 0, name="b")
     run = ended(hub, hub.start_run(connection_id, "dry_run"))
     assert run.counts == {"refused": 1, "seen": 1}
-    assert "PUT would change something during a dry run" in found(hub, run.id)[id]["detail"]["reason"]
+    assert "PUT would change something during a dry run" in found(hub, run.id)[id]["detail"]["reason"]["en"]
     assert target.calls("PUT") == []
 
 

@@ -158,7 +158,7 @@ def test_what_was_bound_or_has_gone_since_the_preview_is_told_and_not_forced(liv
     assert {id: told[id].state for id in (stays, gone, taken, one, other)} == {
         stays: "done", gone: "skipped", taken: "skipped", one: "done", other: "skipped"}
     with live.db.read() as session:
-        why = [str((session.merge(told[id]).detail or {})["told"]) for id in (gone, taken, other)]
+        why = [str((session.merge(told[id]).detail or {})["reason"]) for id in (gone, taken, other)]
     assert [part in text for part, text in zip(("not there any more", "somebody", one), why, strict=True)] == [True] * 3
     assert live.binding(one).external_id == both.id
     assert {live.binding(id).state for id in (gone, taken, other)} == {"conflict"}

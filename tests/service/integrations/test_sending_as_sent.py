@@ -77,7 +77,7 @@ def test_what_was_sent_goes_over_something_newer_by_force_alone_and_once(hub: Hu
     assert replayed(hub, connection_id, 0, **before).counts == {"to_confirm": 0}  # something newer has come after it
     stale = replayed(hub, connection_id, 0, state="delivered")
     assert stale.counts == {"left_out": 1, "to_confirm": 0}
-    assert "brought a version as new" in found(hub, stale.id)[id]["detail"]["reason"]
+    assert "brought a version as new" in found(hub, stale.id)[id]["detail"]["reason"]["en"]
     assert row.body["name"] == "v2"
 
     forced = replayed(hub, connection_id, 1, force=True, **before)
@@ -180,7 +180,7 @@ def test_what_is_not_kept_or_never_left_is_refused_in_words(
     run = replayed(hub, connection_id, 0)
 
     assert (run.state, run.counts) == ("completed", {"left_out": 1, "to_confirm": 0})
-    assert "is not kept" in found(hub, run.id)[id]["detail"]["reason"]
+    assert "is not kept" in found(hub, run.id)[id]["detail"]["reason"]["en"]
     with pytest.raises(Conflict, match="is not kept"):
         again(hub, hub.deliveries(id)[0])
 

@@ -137,7 +137,7 @@ def test_a_replay_shows_what_was_sent_against_what_would_be_sent_now_and_why_som
     outdated = {**common, "id": "019ac", "kind": "outdated", "local_id": "7", "fields": ["name"],
                 "detail": {"as_sent": {"name": "v1"}, "current": {"name": "v2"}}}
     refused = {**common, "id": "019ad", "kind": "refused", "local_id": "8", "fields": [],
-               "detail": {"reason": "What the delivery sent is not kept"}}
+               "detail": {"reason": {"en": "What the delivery sent is not kept", "zh-CN": "没有保存"}}}
     page = json.dumps({"items": [outdated, refused], "next": None}).encode()
     with ScriptedServer(lambda seen: answer(body=page)) as gateway:
         environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
@@ -148,6 +148,7 @@ def test_a_replay_shows_what_was_sent_against_what_would_be_sent_now_and_why_som
         "    name: v1 as it was sent 原发送内容, v2 as it is now 当前内容",
         "refused 8 019ad version 1",
         "    What the delivery sent is not kept",
+        "    没有保存",
     ]
 
 

@@ -129,4 +129,4 @@ def test_a_record_stands_at_a_target_only_with_consent_and_somebodys_name(
 ) -> None:
     barred = barring(Spec(), entity, state)
 
-    assert (barred.reason if barred else None) == reason
+    assert (barred.reason["en"] if barred else None) == reason

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from services.integrations.domain import failures
+from services.integrations.domain import failures, finding_reasons
 from services.integrations.domain.deliveries import OPEN, STATES
 from services.integrations.domain.next_steps import (
     AWAY,
@@ -22,6 +22,7 @@ from services.integrations.domain.next_steps import (
     next_step,
 )
 from services.integrations.domain.pauses import ADVICE, Code
+from services.integrations.operations.replays import REASONS
 
 
 @dataclass
@@ -34,12 +35,15 @@ class Standing:
 
 
 WELL = Standing()
+OF_FINDINGS = [finding_reasons.NOT_OPENED, finding_reasons.DELETED, finding_reasons.UNDER_WAY, finding_reasons.GONE,
+               finding_reasons.ours_bound("35"), finding_reasons.theirs_bound("order", "7"),
+               finding_reasons.refused("no tax number")]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 @pytest.mark.parametrize("words", [*BY_STATE.values(), *OF_THE_DEAD.values(), *OF_THE_UNMATCHED.values(), PAUSED,
-                                   STOPPED, AWAY, THROTTLED, PACED])
-def test_every_step_is_told_in_english_and_chinese(words: dict[str, str]) -> None:
+                                   STOPPED, AWAY, THROTTLED, PACED, *REASONS.values(), *OF_FINDINGS])
+def test_every_step_and_every_reason_of_a_finding_is_told_in_english_and_chinese(words: dict[str, str]) -> None:
     assert set(words) == {"en", "zh-CN"}
     assert CHINESE.search(words["zh-CN"])
     assert not CHINESE.search(words["en"])

@@ -20,7 +20,7 @@ from contracts.schema import Request
 from hub_adapter.failure import Invalid
 from hub_adapter.port import AdapterSpec, Context, Remote
 from services.integrations.adapters import registry
-from services.integrations.domain import failures
+from services.integrations.domain import failures, finding_reasons
 from services.integrations.domain.deliveries import is_stale
 from services.integrations.domain.differences import differing, values
 from services.integrations.domain.gates import barring
@@ -146,7 +146,7 @@ def _looked_at(turn: Turn, spec: AdapterSpec, sent: InForce, ours: _Ours) -> tup
         CallFailed: the target cannot be asked now.
     """
     if ours.state is None:
-        return _told(ours, "refused", detail={"reason": "our copy of the record does not open"})
+        return _told(ours, "refused", detail={"reason": finding_reasons.NOT_OPENED})
     barred = barring(spec, ours.row.entity, ours.state)
     away = ours.binding is None or ours.binding.state in ("unbound", "tombstoned")
     if away and not sent.admits(ours.row.entity, ours.state):
@@ -159,7 +159,7 @@ def _looked_at(turn: Turn, spec: AdapterSpec, sent: InForce, ours: _Ours) -> tup
         if error.failed.kind not in OF_ONE_RECORD:
             raise
         return _told(ours, "refused", [error.failed.field] if error.failed.field else [],
-                     detail={"reason": error.failed.message})
+                     detail={"reason": finding_reasons.refused(error.failed.message)})
     kind, found = _compared(ours, theirs)
     return kind, found and replace(found, sensitive=sent.sensitive(ours.row.entity))
 

@@ -288,6 +288,8 @@ class ExternalContact(Record):
 READ = Permission("customer", "read")
 CREATE = Permission("customer", "create")
 CHANGE = Permission("customer", "change")
+TRANSFER = Permission("customer", "transfer")
+"""The right to say whose customer it is. At depth `own` it reaches nobody else."""
 
 _REFUSALS = (errors.Invalid,)
 _CHANGE_REFUSALS = (errors.NotFound, errors.StaleVersion, errors.Invalid, errors.InvalidTransition)

@@ -98,14 +98,14 @@ DELETE_TEAM = _operation(
 )
 
 CREATE_ROLE = _operation(
-    "create_role", "Add a role", roles.CreateRole, roles.Role, ROLE_CREATE, errors.AlreadyExists, errors.Forbidden,
-    audited="role",
+    "create_role", "Add a role", roles.CreateRole, roles.Role, ROLE_CREATE,
+    errors.AlreadyExists, errors.Forbidden, errors.Invalid, audited="role",
 )
 GET_ROLE = _operation("get_role", "Read a role", ById, roles.Role, ROLE_READ, errors.NotFound, mutates=False)
 LIST_ROLES = _operation("list_roles", "List roles", roles.ListRoles, page_of(roles.Role), ROLE_READ, mutates=False)
 CHANGE_ROLE = _operation(
     "change_role", "Change a role", roles.ChangeRole, roles.Role, ROLE_CHANGE,
-    errors.NotFound, errors.StaleVersion, errors.Forbidden, errors.Conflict, audited="role",
+    errors.NotFound, errors.StaleVersion, errors.Forbidden, errors.Conflict, errors.Invalid, audited="role",
 )  # fmt: skip
 DELETE_ROLE = _operation(
     "delete_role", "Remove a role",

@@ -13,16 +13,12 @@ from chassis.context import Subject
 from chassis.masking import refuse_hidden
 from contracts import customers as contract
 from contracts.errors import Invalid, NotFound, Refusals
-from contracts.operation import Permission
 from contracts.schema import Packed, attributes
 from services.customers.domain import lifecycle, reach
 from services.customers.models import Customer
 from services.customers.operations import changes as history
 from services.customers.operations import consents
 from services.customers.queries import customers
-
-TRANSFER = Permission("customer", "transfer")
-"""The right to say whose customer it is. At depth `own` it reaches nobody else."""
 
 
 def create(session: Session, asked: dict[str, Any], by: Subject, region: str) -> Packed:
@@ -100,10 +96,10 @@ def _check_placement(by: Subject, *, owner: str | None, team: str | None) -> Non
     Raises:
         Invalid: names the field.
     """
-    depth = by.depth(TRANSFER.entity, TRANSFER.action)
+    depth = by.depth(contract.TRANSFER.entity, contract.TRANSFER.action)
     if depth == "all":
         return
-    if owner != by.id and not covers(by, TRANSFER, owner=owner, team=team):
+    if owner != by.id and not covers(by, contract.TRANSFER, owner=owner, team=team):
         raise Invalid.of("/owner_id", "out_of_reach", "You may not give customers to this person.")
     if team is None and depth in ("none", "own") and by.teams:
         raise Invalid.of("/team_id", "out_of_reach", "Keep it in one of your teams.")

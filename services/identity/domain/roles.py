@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contracts.depth import ANY, Depth
+from collections.abc import Iterator
+
+from contracts import permissions
+from contracts.depth import ANY, Depth, Depths
 from services.identity.domain.rights import Rights
 
 ADMIN_ROLE_ID = "00000000-0000-7000-8000-000000000001"
@@ -57,3 +60,22 @@ BUILT_IN: dict[str, tuple[str, str, Rights]] = {
     ),
 }
 """name → (id, title, rights)."""
+
+
+def unknown(wanted: Depths) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """Yield each name among rights that nothing asks for, as its path, and the names that could stand there.
+
+    Known is what the contracts declare and what the built-in roles name: a copy of one of these can be granted.
+    """
+    known = {entity: {ANY, *actions} for entity, actions in permissions.declared().items()}
+    for _id, _title, given in BUILT_IN.values():
+        for entity, granted in given.items():
+            known.setdefault(entity, {ANY}).update(granted)
+    known[ANY] = set().union(*known.values())
+    for entity, actions in wanted.items():
+        if entity not in known:
+            yield (entity,), sorted(known)
+            continue
+        for action in actions:
+            if action not in known[entity]:
+                yield (entity, action), sorted(known[entity])

@@ -11,9 +11,9 @@ from chassis import outbox
 from chassis.context import Subject
 from contracts import identity as contract
 from contracts.depth import Depths
-from contracts.errors import Conflict, Forbidden
+from contracts.errors import Conflict, Forbidden, Invalid, Refusals
 from services.identity.domain import rights
-from services.identity.domain.roles import ADMIN_ROLE_ID
+from services.identity.domain.roles import ADMIN_ROLE_ID, unknown
 from services.identity.models import AccessVersion, User
 from services.identity.queries.rights import active_holders, of_user
 
@@ -38,6 +38,25 @@ def changed(session: Session, *, reason: str, user_id: str | None, by: Subject) 
     data = {"user_id": user_id, "reason": reason, "roles_version": version}
     outbox.record(session, contract.ACCESS_CHANGED, subject=user_id or "everyone", version=version, data=data, by=by)
     return version
+
+
+def refuse_unknown(wanted: Depths, pointer: str) -> None:
+    """Refuse rights of which nothing would ever ask: a slip of the pen there gives nothing, and nobody would notice.
+
+    Args:
+        wanted: what is to be granted.
+        pointer: where it stands in the request.
+
+    Raises:
+        Invalid: with every unknown entity and action.
+    """
+    refusals = Refusals()
+    for (entity, *action), names in unknown(wanted):
+        kind = f"action on {entity}" if action else "entity"
+        with refusals.noted():
+            raise Invalid.of("/".join((pointer, entity, *action)), "unknown",
+                             f"There is no such {kind}. Known are: {', '.join(names)}.")
+    refusals.settle()
 
 
 def refuse_excess(wanted: Iterable[Depths], by: Subject, what: str) -> None:

@@ -29,10 +29,11 @@ def create_api_key(session: DbSession, request: dict[str, Any], by: Subject, max
     Raises:
         Forbidden: an API key asks for another, or the owner may do more than `by`.
         NotFound: the owner is not within reach.
-        Invalid: the scopes exceed what the owner may do, or the expiry is out of range.
+        Invalid: the scopes name what there is not or exceed what the owner may do, or the expiry is out of range.
     """
     if by.kind != "user":
         raise Forbidden("Only a person can make an API key")
+    access.refuse_unknown(request["scopes"] or {}, "/scopes")
     within = reach.over_users(by, contract.API_KEY_CREATE) & (User.status == "active")
     owner = rows.one(session, User, request.get("owner_id", by.id), within)
     access.refuse_above(session, owner, by)

@@ -26,7 +26,9 @@ def create(session: Session, request: dict[str, Any], by: Subject) -> Role:
     Raises:
         AlreadyExists: the name is taken.
         Forbidden: it would give more than `by` has.
+        Invalid: it names an entity or action that there is not.
     """
+    access.refuse_unknown(request["depths"], "/depths")
     access.refuse_excess([request["depths"]], by, f"The role {request['name']}")
     role = Role(id=new_id(), **request)
     session.add(role)
@@ -45,7 +47,9 @@ def change(session: Session, id: str, changes: dict[str, Any], by: Subject, expe
         StaleVersion: the role is no longer at `expected_version`.
         Conflict: the role admin is fixed.
         Forbidden: it gives, or would give, more than `by` has.
+        Invalid: it would name an entity or action that there is not.
     """
+    access.refuse_unknown(changes.get("depths", {}), "/changes/depths")
     access.changed(session, reason="role", user_id=None, by=by)
     role = rows.locked(session, Role, id, visible(by, contract.ROLE_CHANGE), expected_version)
     if role.id == ADMIN_ROLE_ID:

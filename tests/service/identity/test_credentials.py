@@ -63,6 +63,13 @@ def test_scopes_that_the_owner_does_not_have_are_refused(identity: Any) -> None:
     assert refused.value.fields["errors"][0]["code"] == "exceeds_owner"
 
 
+def test_scopes_that_nothing_asks_for_are_refused_each_at_its_place(identity: Any) -> None:
+    wei = identity.user("wei", "admin")
+    with pytest.raises(Invalid) as refused:
+        identity.api_key(wei, scopes={"ordr": {"read": "all"}, "order": {"fly": "all", "read": "all"}})
+    assert [one["pointer"] for one in refused.value.fields["errors"]] == ["/scopes/ordr", "/scopes/order/fly"]
+
+
 def test_a_key_makes_no_keys(identity: Any) -> None:
     wei = identity.user("wei", "admin")
     program = identity.introspect(identity.api_key(wei, scopes={"api_key": {"*": "all"}})["key"])

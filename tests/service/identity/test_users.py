@@ -188,6 +188,21 @@ def test_a_changed_role_changes_what_its_holders_may_do(identity: Any, admin: Su
     assert (before.depth("customer", "read"), after.depth("customer", "read")) == ("own", "team")
     assert after.depth("order", "read") == "none"
     assert after.roles_version > before.roles_version
+
+
+def test_a_role_that_names_what_there_is_not_is_refused_and_an_old_one_can_still_be_renamed(
+        identity: Any, admin: Subject) -> None:
+    asked = {"name": "clerk", "title": "Clerk", "depths": {"ordr": {"read": "all"}}}
+    with pytest.raises(Invalid) as refused, identity.db.write() as session:
+        roles.create(session, asked, admin)
+    assert [one["pointer"] for one in refused.value.fields["errors"]] == ["/depths/ordr"]
+    with identity.db.write() as session:
+        session.get_one(Role, ROLE["sales"]).depths = asked["depths"]
+    with identity.db.write() as session:
+        assert roles.change(session, ROLE["sales"], {"title": "Old"}, admin, 1).depths == asked["depths"]
+    with pytest.raises(Invalid) as refused, identity.db.write() as session:
+        roles.change(session, ROLE["sales"], {"depths": {"order": {"fly": "all"}}}, admin, 2)
+    assert [one["pointer"] for one in refused.value.fields["errors"]] == ["/changes/depths/order/fly"]
     assert identity.events()[-1] == ("access.changed", "everyone")
 
 

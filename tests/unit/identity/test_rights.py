@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contracts.depth import DEPTHS, Depths, depth_of, narrowest, widest
 from services.identity.domain.rights import excess, intersection, merged
-from services.identity.domain.roles import BUILT_IN
+from services.identity.domain.roles import BUILT_IN, unknown
 from tests.support.rooms import SERVICES
 
 WORDS = ("customer", "order", "*")
@@ -98,3 +98,21 @@ def test_every_right_that_an_operation_asks_for_is_held_by_a_role_beside_admin(c
     for permission in {operation.permission for operation in operations if operation.permission is not None}:
         depths = {depth_of(rights, permission.entity, permission.action) for rights in others}
         assert depths != {"none"}, permission
+
+
+def test_a_slip_of_the_pen_in_rights_is_found_and_what_could_stand_there_is_named() -> None:
+    found = dict(unknown({"ordr": {"read": "all"}, "order": {"fly": "all", "confirm": "own"}, "*": {"soar": "all"}}))
+    assert found.keys() == {("ordr",), ("order", "fly"), ("*", "soar")}
+    assert "order" in found["ordr",]
+    assert "confirm" in found["order", "fly"]
+
+
+@pytest.mark.parametrize("role", BUILT_IN)
+def test_a_copy_of_a_built_in_role_names_nothing_unknown(role: str) -> None:
+    assert list(unknown(BUILT_IN[role][2])) == []
+
+
+@pytest.mark.parametrize("right", ["customer.transfer", "contact.unmask", "task.assign", "mapping.operate"])
+def test_rights_that_stand_in_no_operation_alone_are_known(right: str) -> None:
+    entity, action = right.split(".")
+    assert list(unknown({entity: {action: "own"}})) == []

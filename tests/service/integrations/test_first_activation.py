@@ -16,7 +16,7 @@ from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.fake_target import FakeTarget
 
 pytestmark = pytest.mark.parametrize("db_uri", ["sqlite"], indirect=True)
-TOLD = {"without_matching": True, "reason": "what it has is not ours"}
+TOLD: dict[str, Any] = {"without_matching": True, "reason": "what it has is not ours"}
 
 
 def drafted(hub: Hub, target: FakeTarget, entity: str = "customer", *, adapter: str = "fake_listed",
@@ -83,6 +83,19 @@ def test_who_says_that_nothing_there_is_ours_says_why(hub: Hub, target: FakeTarg
     with hub.db.write() as session:
         routes.deactivate(session, {"id": route_id}, by=ADMIN)
     assert activated(hub, route_id) == "active", "it has been said"
+
+
+def test_what_was_said_when_a_route_was_switched_on_is_asked_anew_before_a_backfill(
+    hub: Hub, target: FakeTarget
+) -> None:
+    route_id = drafted(hub, target)
+    activated(hub, route_id, **TOLD)
+    [route] = hub.rows(Route, Route.id == route_id)
+
+    with pytest.raises(Conflict, match=r"run a match .* or set options.without_matching and say why") as refused:
+        hub.start_run(route.connection_id, "backfill")
+    assert refused.value.fields["needs"] == "match"
+    assert hub.start_run(route.connection_id, "backfill", **TOLD)
 
 
 @pytest.mark.parametrize(("entity", "adapter"), [("order", "fake_listed"), ("customer", "fake")])

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hub.installation import API, Installation
-from hub.terminal import Json, out, plain, print_json, verb
+from hub.terminal import Json, answer, out, plain, print_json, verb
 
 app = typer.Typer(no_args_is_help=True, help="Decide where the hub and another system do not agree.")
 
@@ -54,8 +54,4 @@ def resolve(
 
     with client.asking(Installation.here()) as door:
         told = door.post(f"{API}/conflicts/{conflict}/resolve", {"resolution": resolution, "note": note})
-    if as_json:
-        print_json({"ok": True, **told})
-    else:
-        out.print(f"{told['code']}  {told['state']}  {told['resolution']}")
-    return 0
+    return answer(told, f"{told['code']}  {told['state']}  {told['resolution']}", as_json=as_json)

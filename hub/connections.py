@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from hub.installation import API, Installation
-from hub.terminal import Json, out, plain, print_json, print_table, verb
+from hub.terminal import Json, answer, out, plain, print_json, print_table, verb
 
 app = typer.Typer(no_args_is_help=True, help="Look at connected systems, check, pause and resume them.")
 
@@ -103,11 +103,7 @@ def resume(connection: Named, as_json: Json = False) -> int:
 def pull(connection: Named, as_json: Json = False) -> int:
     """Ask the system for its changes at once instead of at the next poll."""
     asked = _told(connection, "pull")
-    if as_json:
-        print_json({"ok": True, **asked})
-    else:
-        out.print(f"asked for 已请求: {', '.join(asked['entities']) or 'nothing 无'}", soft_wrap=True)
-    return 0
+    return answer(asked, f"asked for 已请求: {', '.join(asked['entities']) or 'nothing 无'}", as_json=as_json)
 
 
 @app.command()

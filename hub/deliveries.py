@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from hub.installation import API, Installation
-from hub.terminal import Json, out, plain, print_json, print_table, verb
+from hub.terminal import Json, answer, out, plain, print_json, print_table, verb
 
 app = typer.Typer(no_args_is_help=True, help="Look at changes on their way to other systems. See also: hub why.")
 
@@ -54,11 +54,7 @@ def cancel(
 
     with client.asking(Installation.here()) as door:
         told = door.post(f"{API}/deliveries/{delivery}/cancel", {"reason": reason})
-    if as_json:
-        print_json({"ok": True, **told})
-    else:
-        out.print(f"{told['op']} {told['entity']} {told['local_id']}  {told['state']}")
-    return 0
+    return answer(told, f"{told['op']} {told['entity']} {told['local_id']}  {told['state']}", as_json=as_json)
 
 
 @app.command()
@@ -76,14 +72,9 @@ def bind(
         one = door.get(f"{API}/deliveries/{delivery}")
         asked = {"entity": one["entity"], "local_id": one["local_id"], "external_id": external_id, "reason": reason}
         bound = door.post(f"{API}/connections/{one['connection_id']}/bindings", asked)
-    if as_json:
-        print_json({"ok": True, **bound})
-    else:
-        known = plain(bound["external_id"])
-        out.print(f"{bound['entity']} {bound['local_id']} is {known} there. Send what is missing: hub retry DELIVERY\n"
-                  f"{bound['entity']} {bound['local_id']} 在对方系统中是 {known}。发送尚缺的内容：hub retry DELIVERY",
-                  soft_wrap=True)
-    return 0
+    ours, theirs = f"{bound['entity']} {bound['local_id']}", plain(bound["external_id"])
+    return answer(bound, f"{ours} is {theirs} there. Send what is missing: hub retry DELIVERY",
+                  f"{ours} 在对方系统中是 {theirs}。发送尚缺的内容：hub retry DELIVERY", as_json=as_json)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from hub.installation import API, Installation
-from hub.terminal import Json, err, out, plain, print_json, print_table, verb
+from hub.terminal import Json, answer, err, out, plain, print_json, print_table, verb
 from hub.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -177,11 +177,7 @@ def decide(
     body = {"decision": decision} | ({"external_id": external_id} if external_id else {})
     with client.asking(Installation.here()) as door:
         decided = door.patch(f"{API}/runs/{run}/findings/{finding}", version, body)
-    if as_json:
-        print_json({"ok": True, **decided})
-    else:
-        out.print(f"{decided['kind']}  {decided['decision']}", soft_wrap=True)
-    return 0
+    return answer(decided, f"{decided['kind']}  {decided['decision']}", as_json=as_json)
 
 
 @app.command("approve")

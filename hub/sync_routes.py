@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from hub.installation import API, Installation
-from hub.terminal import Json, out, plain, print_json, print_table, verb
+from hub.terminal import Json, answer, plain, print_json, print_table, verb
 from hub.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -73,11 +73,7 @@ def _switched(connection: str, entity: str, to: str, told: dict[str, Any] | None
     with client.asking(Installation.here()) as door:
         id = _route_id(door, client.connection_id(door, connection), entity)
         route = door.post(f"{API}/routes/{id}/{to}", told)
-    if as_json:
-        print_json({"ok": True, **route})
-    else:
-        out.print(f"{route['entity']}  {route['direction']}  {route['state']}")
-    return 0
+    return answer(route, f"{route['entity']}  {route['direction']}  {route['state']}", as_json=as_json)
 
 
 def _route_id(door: Door, connection_id: str, entity: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Annotated, Any, ParamSpec
 
@@ -52,6 +52,15 @@ def print_table(table: Table) -> None:
     """Print a table as wide as it is: an id that is cut off cannot be copied, nor read by the next program."""
     width = Measurement.get(out, out.options.update(max_width=MOST_COLUMNS), table).maximum
     Console(highlight=False, width=max(width, out.width)).print(table)
+
+
+def answer(said: Mapping[str, Any], *lines: str, as_json: bool) -> int:
+    """Print what was answered as one JSON document, or what it comes to in lines; return the exit code of success."""
+    if as_json:
+        print_json({"ok": True, **said})
+    else:
+        out.print("\n".join(lines), soft_wrap=True)
+    return 0
 
 
 def print_json(document: Any) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from chassis import telemetry
-from chassis.audit import views
 from chassis.config import ConfigError
 from chassis.database import after_commit, utcnow
 from chassis.entrypoints import Call, Heard, Service, exposes, hears
@@ -18,10 +17,10 @@ from contracts.event import EventType
 from contracts.schema import dump
 from services.integrations import models
 from services.integrations.domain.ledger import Ledger
-from services.integrations.doors import MappingDoors
+from services.integrations.doors.mappings import MappingDoors
+from services.integrations.doors.runs import RunDoors
 from services.integrations.engine import bindings, checks, decisions, gaps, webhooks
-from services.integrations.engine import runs as run_kinds
-from services.integrations.engine.engine import Engine
+from services.integrations.engine.engine import Engine, engine_of
 from services.integrations.operations import (
     accounts,
     cancelling,
@@ -34,11 +33,9 @@ from services.integrations.operations import (
     replays,
 )
 from services.integrations.operations import connections as connection_operations
-from services.integrations.operations import findings as finding_operations
 from services.integrations.operations import routes as route_operations
-from services.integrations.operations import runs as run_operations
 from services.integrations.operations.records import HASHED
-from services.integrations.queries import adapters, conflicts, connections, deliveries, fates, findings, routes, runs
+from services.integrations.queries import adapters, conflicts, connections, deliveries, fates, routes
 from services.integrations.queries.gauges import ConnectionGauges, ReconciliationGauges
 from services.integrations.settings import IntegrationsSettings
 
@@ -62,11 +59,6 @@ def _settings(runtime: Runtime) -> IntegrationsSettings:
     return runtime.settings
 
 
-def _engine(runtime: Runtime) -> Engine:
-    engine: Engine = runtime.extra["engine"]
-    return engine
-
-
 def _told(call: Call, route: models.Route) -> dict[str, Any]:
     [told] = route_operations.told(call.session, [route])
     return told
@@ -79,17 +71,17 @@ def _accept(event: Heard, kind: EventType) -> None:
                            dump(kind.data, event.data), telemetry.current("traceparent"))
     woken = intake.accept(event.session, event.runtime.keyring, change, utcnow())
     if woken:
-        after_commit(event.session, lambda: _engine(event.runtime).wake(woken))
+        after_commit(event.session, lambda: engine_of(event.runtime).wake(woken))
 
 
-class IntegrationsService(MappingDoors, Service):
+class IntegrationsService(MappingDoors, RunDoors, Service):
     """Answers for connections, routes and deliveries; hears what travels."""
 
     name = contract.SERVICE
     # Five workers, not one that starts four: the chassis keeps each going by itself.
-    background = (lambda runtime: _engine(runtime).dispatcher, lambda runtime: _engine(runtime).sweeper,
-                  lambda runtime: _engine(runtime).poller, lambda runtime: _engine(runtime).pruner,
-                  lambda runtime: _engine(runtime).runner)
+    background = (lambda runtime: engine_of(runtime).dispatcher, lambda runtime: engine_of(runtime).sweeper,
+                  lambda runtime: engine_of(runtime).poller, lambda runtime: engine_of(runtime).pruner,
+                  lambda runtime: engine_of(runtime).runner)
 
     # --- adapters and connections ---------------------------------------------------------------------------------
 
@@ -139,7 +131,7 @@ class IntegrationsService(MappingDoors, Service):
     def resume_connection(self, call: Call) -> models.Connection:
         """Go on calling."""
         connection = connection_operations.resume(call.session, call.request, by=call.subject)
-        after_commit(call.session, lambda: _engine(call.runtime).wake([connection.id]))
+        after_commit(call.session, lambda: engine_of(call.runtime).wake([connection.id]))
         return connection
 
     @exposes(contract.PUT_CREDENTIAL)
@@ -152,7 +144,7 @@ class IntegrationsService(MappingDoors, Service):
         """Ask a target for its changes now."""
         connection = connections.get(call.session, call.request["id"], call.subject, "operate")
         entities = pulls.now(call.session, connection, utcnow())
-        after_commit(call.session, _engine(call.runtime).poller.wake)
+        after_commit(call.session, engine_of(call.runtime).poller.wake)
         return {"connection_id": connection.id, "entities": entities}
 
     @exposes(contract.GET_LEDGER)
@@ -182,7 +174,7 @@ class IntegrationsService(MappingDoors, Service):
     def change_route(self, call: Call) -> Mapping[str, Any]:
         """Let a route carry its entity another way."""
         route = route_operations.change(call.session, call.request, by=call.subject)
-        after_commit(call.session, _engine(call.runtime).poller.wake)
+        after_commit(call.session, engine_of(call.runtime).poller.wake)
         return _told(call, route)
 
     @exposes(contract.ACTIVATE_ROUTE, session=False, again=routes.get)
@@ -191,7 +183,7 @@ class IntegrationsService(MappingDoors, Service):
         runtime = call.runtime
         route = gaps.activate(runtime.db, runtime.keyring, call.request, _settings(runtime).call_deadline_s,
                               by=call.subject, keep=call.keep)
-        _engine(runtime).poller.wake()
+        engine_of(runtime).poller.wake()
         return route
 
     @exposes(contract.DEACTIVATE_ROUTE)
@@ -215,7 +207,7 @@ class IntegrationsService(MappingDoors, Service):
     def retry_delivery(self, call: Call) -> models.Delivery:
         """Send a dead delivery again."""
         again = replays.retry(call.session, call.request, utcnow(), by=call.subject)
-        after_commit(call.session, lambda: _engine(call.runtime).wake([again.connection_id]))
+        after_commit(call.session, lambda: engine_of(call.runtime).wake([again.connection_id]))
         return again
 
     @exposes(contract.CANCEL_DELIVERY)
@@ -233,58 +225,13 @@ class IntegrationsService(MappingDoors, Service):
         """List what became of bringing a record to other systems."""
         return fates.of_record(call.session, call.request, call.subject, call.runtime.codec)
 
-    # --- runs -----------------------------------------------------------------------------------------------------
-
-    @exposes(contract.START_RUN)
-    def start_run(self, call: Call) -> Mapping[str, Any]:
-        """Start a run over an entity of a connection."""
-        connection = connections.get(call.session, call.request["connection_id"], call.subject)
-        run = run_kinds.start(call.session, connection, call.request, utcnow(), by=call.subject.id)
-        after_commit(call.session, _engine(call.runtime).runner.wake)
-        return runs.told(run)
-
-    @exposes(contract.GET_RUN)
-    def get_run(self, call: Call) -> Mapping[str, Any]:
-        """Read a run."""
-        return runs.told(runs.get(call.session, call.request["id"], call.subject))
-
-    @exposes(contract.LIST_RUNS)
-    def list_runs(self, call: Call) -> Page:
-        """List runs."""
-        return runs.listed(call.session, call.request, call.subject, call.runtime.codec)
-
-    @exposes(contract.LIST_FINDINGS, session=False)
-    def list_findings(self, call: Call) -> Page:
-        """List what a run has found; whose values it shows without masks is written down first."""
-        with call.runtime.db.read() as session:
-            page, seen = findings.listed(session, call.request, call.subject, call.runtime.codec)
-        views.written(call.runtime, contract.LIST_FINDINGS, call.subject, seen, call.request_id)
-        return page
-
-    @exposes(contract.DECIDE_FINDING)
-    def decide_finding(self, call: Call) -> Mapping[str, Any]:
-        """Say what is to be done about a finding."""
-        return finding_operations.decide(call.session, call.request, by=call.subject)
-
-    @exposes(contract.APPROVE_RUN)
-    def approve_run(self, call: Call) -> Mapping[str, Any]:
-        """Have a run go on that awaits approval."""
-        run = run_operations.approve(call.session, call.request, utcnow(), by=call.subject)
-        after_commit(call.session, _engine(call.runtime).runner.wake)
-        return runs.told(run)
-
-    @exposes(contract.CANCEL_RUN)
-    def cancel_run(self, call: Call) -> Mapping[str, Any]:
-        """Cancel a run."""
-        return runs.told(run_operations.cancel(call.session, call.request, utcnow(), by=call.subject))
-
     # --- accounts, bindings and conflicts -------------------------------------------------------------------------
 
     @exposes(contract.PUT_ACCOUNT)
     def put_account(self, call: Call) -> Mapping[str, Any]:
         """Say which account is a user's, and let go what waited for it."""
         account = accounts.put(call.session, call.request, by=call.subject)
-        after_commit(call.session, lambda: _engine(call.runtime).wake([account["connection_id"]]))
+        after_commit(call.session, lambda: engine_of(call.runtime).wake([account["connection_id"]]))
         return account
 
     @exposes(contract.GET_ACCOUNT)
@@ -303,7 +250,7 @@ class IntegrationsService(MappingDoors, Service):
         runtime = call.runtime
         bound = bindings.bind(runtime.db, runtime.keyring, call.request, _settings(runtime).call_deadline_s,
                               by=call.subject, keep=call.keep)
-        _engine(runtime).wake([bound.connection_id])
+        engine_of(runtime).wake([bound.connection_id])
         return bound
 
     @exposes(contract.GET_CONFLICT)
@@ -322,13 +269,13 @@ class IntegrationsService(MappingDoors, Service):
         runtime = call.runtime
         decided, woken = decisions.decide(runtime.db, runtime.keyring, call.request,
                                           _settings(runtime).call_deadline_s, by=call.subject, keep=call.keep)
-        _engine(runtime).wake(woken)
+        engine_of(runtime).wake(woken)
         return decided
 
     @exposes(contract.RECEIVE_INBOUND, session=False)
     def receive_inbound(self, call: Call) -> Mapping[str, Any]:
         """Take in a message of a target's webhook."""
-        engine = _engine(call.runtime)
+        engine = engine_of(call.runtime)
         return webhooks.receive(call.runtime.db, engine.targets, call.request, engine.poller.wake)
 
     @hears(customers.EXTERNAL_REFUSED)

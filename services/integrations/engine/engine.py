@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from chassis import owner
 from chassis.crypto import Keyring
 from chassis.database import Database
+from chassis.runtime import Runtime
 from services.integrations.engine.dispatcher import Dispatcher
 from services.integrations.engine.poller import Poller
 from services.integrations.engine.pruner import Pruner
@@ -33,3 +34,9 @@ class Engine:
     def wake(self, connection_ids: Iterable[str]) -> None:
         """Say that these connections have something to send."""
         self.dispatcher.wake(connection_ids)
+
+
+def engine_of(runtime: Runtime) -> Engine:
+    """Return the engine of this process, which the door has put there."""
+    engine: Engine = runtime.extra["engine"]
+    return engine

@@ -1,4 +1,4 @@
-"""Doors of the integrations service for mappings and code tables; `service.py` opens them with its own."""
+"""Doors for mappings and code tables."""
 
 from __future__ import annotations
 

@@ -257,11 +257,12 @@ def why(
 
     with asking(Installation.here()) as door:
         document = door.get(f"{API}/orders/{why.find(door, order)}/deliveries")
-    arrived = why.has_arrived(document)
+        arrived = why.has_arrived(document)
+        reasons = () if as_json or why.latest(document) else why.never_sent(door, document["order"])
     if as_json:
         print_json({"ok": True, "arrived": arrived, **document})
     else:
-        why.show(out, document, calls=calls)
+        why.show(out, document, reasons, calls=calls)
     return 0 if arrived else 3
 
 

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
 
-from hub.demo.door import Door
+from hub.client import every
+from hub.demo.door import Door, Refused
 from hub.installation import API
 from hub.terminal import plain
 from hub.trouble import Trouble
 
-NEVER_SENT: Mapping[str, Mapping[str, str]] = {
+Words = Mapping[str, str]
+"""Language (`en`, `zh-CN`) → sentences."""
+
+NOT_TO_GO: Mapping[str, Words] = {
     "draft": {"en": "Nothing was to be sent: the order is a draft. Confirm it.",
               "zh-CN": "尚无需发送：订单还是草稿。请先确认订单。"},
-    "other": {"en": "Nothing was accepted for any system: either no active route brings orders anywhere "
-                    "(GET /api/v1/routes), or the event has not been taken in (hub parked list, hub doctor).",
-              "zh-CN": "没有任何系统接收：可能没有启用订单的路由（GET /api/v1/routes），"
-                       "或者事件尚未被接收（hub parked list、hub doctor）。"},
+    "cancelled": {"en": "Nothing was to be sent: the order was cancelled before any system had accepted it.",
+                  "zh-CN": "无需发送：订单在任何系统接收之前已取消。"},
 }
-"""What to do where there is no delivery at all, by the state of the order."""
+"""Why there is no delivery at all, by the state of the order."""
+NO_ROUTE: Words = {
+    "en": "Nothing was accepted for any system: no active route brings orders anywhere. Switch one on (hub routes "
+          "activate CONNECTION order), then bring what was confirmed before: hub runs start backfill CONNECTION order",
+    "zh-CN": "没有任何系统接收：没有启用的订单路由。请先启用（hub routes activate CONNECTION order），"
+             "再发送之前确认的订单：hub runs start backfill CONNECTION order"}
+STOPPED: Words = {
+    "en": "Nothing was accepted for {name}: the connection is stopped. Resume it (hub connections resume {name}), then "
+          "bring what was confirmed meanwhile: hub runs start backfill {name} order",
+    "zh-CN": "{name} 没有接收：连接已停止。请先恢复（hub connections resume {name}），"
+             "再发送停止期间确认的订单：hub runs start backfill {name} order"}
+NOT_THEN: Words = {
+    "en": "Nothing was accepted for {name}, which takes orders now: when this one was confirmed, the connection was "
+          "stopped or no route brought orders there. Bring it: hub runs start backfill {name} order. Only if it was "
+          "confirmed just now, look for its event first (hub parked list, hub doctor).",
+    "zh-CN": "{name} 没有接收，但现在可以接收订单：确认该订单时连接已停止，或还没有启用的订单路由。"
+             "请发送它：hub runs start backfill {name} order。"
+             "只有刚刚确认的订单，才需先查看事件是否尚未被接收（hub parked list、hub doctor）。"}
+UNKNOWN: Words = {
+    "en": "Nothing was accepted for any system: either no active route brought orders anywhere when it was confirmed, "
+          "or the event has not been taken in. Whoever may see routes and connections is told here which.",
+    "zh-CN": "没有任何系统接收：确认时没有启用的订单路由，或事件尚未被接收。有权查看路由和连接者在此可看到具体原因。"}
+"""Why an order that was confirmed has no delivery, by what brings orders anywhere now."""
 
 
 def find(door: Door, order: str) -> str:
@@ -62,8 +87,28 @@ def _stands(fate: Mapping[str, Any]) -> bool:
     return fate["state"] == "delivered" or (fate["state"] == "skipped" and fate["error_class"] is None)
 
 
-def show(out: Console, document: Mapping[str, Any], *, calls: bool = False) -> None:
-    """Print how an order stands in each system, why, and what to do; with `calls` what was sent and answered."""
+def never_sent(door: Door, order: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return why there is no delivery of an order at all, and what to do about it; by connection where it differs."""
+    if order["status"] in NOT_TO_GO:
+        return [dict(NOT_TO_GO[order["status"]])]
+    try:
+        routes = every(door, f"{API}/routes", {"entity": "order", "state": "active"})
+        sending = {one["connection_id"] for one in routes if one["direction"] != "pull"}
+        connections = [one for one in every(door, f"{API}/connections", {}) if one["id"] in sending]
+    except Refused as refused:
+        if refused.status != 403:
+            raise
+        return [dict(UNKNOWN)]
+    return [{language: sentence.format(name=shlex.quote(one["name"])) for language, sentence in
+             (STOPPED if one["desired_state"] == "stopped" else NOT_THEN).items()}
+            for one in connections] or [dict(NO_ROUTE)]
+
+
+def show(out: Console, document: Mapping[str, Any], reasons: Iterable[Words] = (), *, calls: bool = False) -> None:
+    """Print how an order stands in each system, why, and what to do; with `calls` what was sent and answered.
+
+    `reasons` say why it has gone nowhere, if it has.
+    """
     order, found = document["order"], latest(document)
     out.print(f"[bold]{order['number']}[/]  {order['status']}  {order['total']} {order['currency']}")
     for one in found:
@@ -76,8 +121,8 @@ def show(out: Console, document: Mapping[str, Any], *, calls: bool = False) -> N
             needed = one["needs"]
             out.print(f"  it needs {needed['entity']} {needed['local_id']}  delivery {needed['id']}", soft_wrap=True)
             _show_fate(out, needed, "  ")
-    if not found:
-        _say(out, NEVER_SENT.get(order["status"], NEVER_SENT["other"]).values())
+    for words in reasons:
+        _say(out, words.values())
 
 
 def _show_fate(out: Console, fate: Mapping[str, Any], indent: str = "") -> None:

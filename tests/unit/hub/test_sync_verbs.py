@@ -14,6 +14,7 @@ from hub.cli import app
 from tests.support.scripted_http import ScriptedServer, Seen, answer
 
 ERP = "019aa001-0000-7000-8000-000000000001"
+ORDER = "019aa001-0000-7000-8000-00000000000a"
 CONNECTION = {
     "id": ERP, "name": "erp", "adapter": "tryton", "desired_state": "active", "health": "ok",
     "guarantee": "effectively_once", "pause_reason": None, "paused_by": None, "pause_advice": None,
@@ -29,7 +30,7 @@ class Gateway:
     """Answers what it was told to, by method and path, and keeps what was asked."""
 
     def __init__(self, server: ScriptedServer, home: Path) -> None:
-        self.server, self.answers = server, dict[str, Any]()
+        self.server, self.answers, self.refusals = server, dict[str, Any](), dict[str, int]()
         server.script = self._script
         self._environ = {"HUB_HOME": str(home), "GATEWAY_LISTEN": server.url.removeprefix("http://"),
                          "HUB_API_KEY": "a-key"}  # fmt: skip
@@ -38,9 +39,13 @@ class Gateway:
     def on(self, asked: str, said: Mapping[str, Any]) -> None:
         self.answers[asked] = said
 
+    def refuse(self, asked: str, status: int, problem: Mapping[str, Any]) -> None:
+        self.answers[asked], self.refusals[asked] = problem, status
+
     def _script(self, seen: Seen) -> Any:
         path = seen.path.removeprefix("/api/v1").partition("?")[0]
-        return answer(body=json.dumps(self.answers[f"{seen.method} {path}"]).encode())
+        asked = f"{seen.method} {path}"
+        return answer(self.refusals.get(asked, 200), json.dumps(self.answers[asked]).encode())
 
     def hub(self, *verb: str, given: str | None = None) -> Result:
         return CliRunner().invoke(app, verb, env=self._environ, input=given)
@@ -192,6 +197,35 @@ def test_a_delivery_is_shown_with_its_calls_and_on_request_with_what_they_said(
         "upsert order 7 version 2  dead (invalid)", "  /lines: no such product",
         "  call 1, 2026-11-22T08:00:00Z: write, failed HTTP 400"]  # fmt: skip
     assert ("what was sent" in shown) == shows
+
+
+@pytest.mark.parametrize(("status", "routes", "wanted", "said"), [
+    ("draft", [], "active", "Confirm it"),
+    ("cancelled", [{"connection_id": ERP, "direction": "push"}], "active", "the order was cancelled"),
+    ("confirmed", [], "active", "no active route brings orders anywhere"),
+    ("confirmed", [{"connection_id": ERP, "direction": "pull"}], "active", "no active route brings orders anywhere"),
+    ("confirmed", [{"connection_id": ERP, "direction": "both"}], "stopped", "hub connections resume 'the ERP'"),
+    ("confirmed", [{"connection_id": ERP, "direction": "push"}], "active", "hub runs start backfill 'the ERP' order"),
+])  # fmt: skip
+def test_an_order_that_went_nowhere_says_what_of_routes_and_connections_is_so_and_the_remedy(
+    gateway: Gateway, status: str, routes: list[dict[str, str]], wanted: str, said: str
+) -> None:
+    order = {"number": "SO-1", "status": status, "total": "1.00", "currency": "CNY"}
+    gateway.on(f"GET /orders/{ORDER}/deliveries", {"order": order, "deliveries": {"items": []}, "missing": []})
+    gateway.on("GET /routes", {"items": routes, "next": None})
+    gateway.on("GET /connections", {"items": [{**CONNECTION, "name": "the ERP", "desired_state": wanted}],
+                                    "next": None})
+    shown = gateway.hub("why", ORDER)
+    assert (shown.exit_code, said in shown.output, "→ " in shown.output) == (3, True, True)
+    assert ("no active route" in shown.output) == ("no active route" in said)
+
+
+def test_an_order_that_went_nowhere_says_what_is_sure_to_whoever_may_not_see_routes(gateway: Gateway) -> None:
+    order = {"number": "SO-1", "status": "confirmed", "total": "1.00", "currency": "CNY"}
+    gateway.on(f"GET /orders/{ORDER}/deliveries", {"order": order, "deliveries": {"items": []}, "missing": []})
+    gateway.refuse("GET /routes", 403, {"code": "forbidden", "detail": "No."})
+    shown = gateway.hub("why", ORDER)
+    assert (shown.exit_code, "Whoever may see routes and connections is told" in shown.output) == (3, True)
 
 
 def test_open_conflicts_are_listed_with_their_reason_and_end_with_three(gateway: Gateway) -> None:

@@ -42,8 +42,11 @@ else
 	@$(PYTHON) -m pytest -m "not faults and not ghost" $(T)
 endif
 
-bench: bootstrap-test ## the product against the least program that does the same, side by side; then a profile
+bench: bootstrap-test ## the product against the least program that does the same, side by side; then long backlogs, and a profile
 	@$(PYTHON) -m bench all --json .hub/bench.json
+	@$(PYTHON) -m bench deliveries --database postgresql --json .hub/bench-postgresql.json
+	@$(PYTHON) -m bench backlog --json .hub/backlog.json
+	@$(PYTHON) -m bench backlog --database postgresql --json .hub/backlog-postgresql.json
 	@$(PYTHON) -m bench profile
 
 faults: bootstrap-test ## run the long suite: processes, broker and databases killed at chosen moments

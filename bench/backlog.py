@@ -31,9 +31,9 @@ def measure(database: str, many: int) -> tuple[list[Comparison], dict[str, Any]]
         settings = of_product(stage.db_uri("integrations"))
     tenth = many // 10
     made = [Comparison(f"backlog of {many}: last tenth for the first", "1/s", [rate(arrived[:tenth])],
-                       [rate(arrived[-tenth:])], "more", None, 0.9)]
+                       [rate(arrived[-tenth:])], "more", 0.9, 0.9)]
     made += [Comparison(f"{verb} {where}, of the {PAUSE_MS:g} ms it may take", "ms", [PAUSE_MS] * TURNS, took, "less",
-                        None, 1.0)
+                        1.0, 1.0)
              for where, turns in ((f"with {many} waiting", full), ("in the middle of the drain", middle))
              for verb, took in turns.items()]
     return made, {"backlog": settings}

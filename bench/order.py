@@ -123,7 +123,7 @@ def measure(database: str, delay_ms: float, rounds: int, orders: int) -> tuple[l
 
 def _comparisons(measured: list[tuple[list[Passage], list[Passage]]]) -> list[Comparison]:
     made = []
-    asked_for = {("from_ack_ms", 0.5): (4.0, 2.5), ("from_ack_ms", 0.99): (None, 5.0)}
+    asked_for = {("from_ack_ms", 0.5): (3.0, 2.5), ("from_ack_ms", 0.99): (5.0, 5.0)}
     for words, field in (("acknowledged", "from_ack_ms"), ("asked for", "from_request_ms")):
         for q in (0.50, 0.99):
             floor, ours = ([quantile([getattr(p, field) for p in side[which]], q) for side in measured]

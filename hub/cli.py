@@ -15,7 +15,7 @@ from rich.table import Table
 
 from hub import ask, chinese, conflicts, connections, deliveries, runs, sync_routes
 from hub.installation import API, ROOT, Installation
-from hub.terminal import Json, err, out, plain, print_json, print_table, verb
+from hub.terminal import Json, answer, err, out, plain, print_json, print_table, verb
 from hub.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -103,11 +103,8 @@ def down(as_json: Json = False) -> int:
     supervisor = Supervisor(Installation.here())
     stopped = supervisor.stop()
     orphans = supervisor.stop_orphans()
-    if as_json:
-        print_json({"ok": True, "stopped": stopped or orphans > 0})
-    else:
-        out.print("The hub is down." if stopped or orphans else "The hub was not running.")
-    return 0
+    ran = stopped or orphans > 0
+    return answer({"stopped": ran}, "The hub is down." if ran else "The hub was not running.", as_json=as_json)
 
 
 @app.command()
@@ -278,12 +275,8 @@ def retry(
 
     with asking(Installation.here()) as door:
         again = door.post(f"{API}/deliveries/{delivery}/retry", {"payload": "as_sent"} if as_sent else None)
-    if as_json:
-        print_json({"ok": True, **again})
-    else:
-        out.print(f"Delivery {again['id']} goes in its place.", soft_wrap=True)
-        out.print(f"将由投递 {again['id']} 代替发送。", soft_wrap=True)
-    return 0
+    return answer(again, f"Delivery {again['id']} goes in its place.", f"将由投递 {again['id']} 代替发送。",
+                  as_json=as_json)
 
 
 @config_app.command("template")
@@ -356,11 +349,7 @@ def parked_return(
     from hub import parked
 
     moved = parked.give_back(Installation.here(), queue)
-    if as_json:
-        print_json({"ok": True, "queue": queue, "returned": moved})
-    else:
-        out.print(f"{moved} returned to {queue}.", soft_wrap=True)
-    return 0
+    return answer({"queue": queue, "returned": moved}, f"{moved} returned to {queue}.", as_json=as_json)
 
 
 @adapter_app.command("new")

@@ -41,7 +41,8 @@ def asking(hub: Installation) -> Iterator[Door]:
         yield Door(hub.url, key, patience_s=PATIENCE_S)
     except Refused as refused:
         other = "hub status shows what is missing" if refused.status >= 500 else "correct what it names"
-        raise Trouble(f"the hub refused ({refused})", NEXT_STEPS.get(refused.status, other)) from refused
+        raise Trouble(f"the hub refused ({refused})", NEXT_STEPS.get(refused.status, other),
+                      refused.named) from refused
 
 
 def every(door: Door, path: str, asked: dict[str, Any], most: int | None = None) -> Iterator[dict[str, Any]]:

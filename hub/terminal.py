@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Annotated, Any, ParamSpec
 
@@ -33,14 +33,28 @@ def verb(body: Callable[P, int]) -> Callable[P, None]:
         except Trouble as trouble:
             in_chinese = chinese.of(trouble)
             if kwargs.get("as_json"):
-                print_json({"ok": False, "problem": trouble.problem, "remedy": trouble.remedy, "zh-CN": in_chinese})
+                print_json({"ok": False, "problem": trouble.problem, "remedy": trouble.remedy, "zh-CN": in_chinese,
+                            **trouble.named})
             else:
                 err.print(f"[red]hub:[/] {plain(trouble.problem)}: {plain(trouble.remedy)}", soft_wrap=True)
                 err.print(f"     {plain(in_chinese['problem'])}：{plain(in_chinese['remedy'])}", soft_wrap=True)
+                for line in _lines(trouble.named):
+                    err.print(f"  {plain(line)}", soft_wrap=True)
             code = 1
         raise typer.Exit(code)
 
     return run
+
+
+def _lines(named: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a refusal names: each field, each gap, then each other fact."""
+    details = dict(named.get("details") or {})
+    for one in (*named.get("errors", ()), *details.pop("gaps", ())):
+        where = one.get("pointer") or one.get("field", "")
+        line = f", line {one['line']}, column {one['column']}" if "line" in one else ""
+        yield f"{where}{line}: {one.get('message', '')}"
+    for name, value in details.items():
+        yield f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
 
 
 def plain(text: str) -> str:

@@ -26,7 +26,12 @@ class Refused(Exception):
         self.status = status
         self.code = str(problem.get("code", ""))
         self.problem = problem
-        super().__init__(f"{status} {self.code}: {problem.get('detail', '')} {problem.get('errors', '')}".strip())
+        super().__init__(f"{status} {self.code}: {problem.get('detail', '')}".strip())
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The fields that were refused (`errors`), and the facts of the case (`details`)."""
+        return {part: self.problem[part] for part in ("errors", "details") if self.problem.get(part)}
 
 
 class Door:

@@ -47,7 +47,8 @@ def run(hub: Installation, out: Console, *, quiet: bool) -> dict[str, Any]:
     try:
         outcomes = dict(_jobs(hub, login, tell))
     except Refused as refused:
-        raise Trouble(f"the hub refused a step of the demo ({refused})", "hub doctor looks for the reason") from refused
+        raise Trouble(f"the hub refused a step of the demo ({refused})", "hub doctor looks for the reason",
+                      refused.named) from refused
     took_s = time.monotonic() - began
     if not quiet:
         _show(out, hub, outcomes, login, took_s)

@@ -87,3 +87,21 @@ def test_each_refusal_has_its_next_step(ask: Ask, status: int, remedy: str) -> N
     told = json.loads(said.stdout)
     assert (said.exit_code, told["problem"]) == (1, f"the hub refused ({status} no: No.)")
     assert remedy in told["remedy"]
+
+
+def test_a_refusal_names_each_field_each_gap_and_each_fact(ask: Ask) -> None:
+    document = {
+        "code": "conflict", "detail": "NoPriv is not ready",
+        "errors": [{"pointer": "/options/limit", "code": "type", "message": "Not a valid integer."},
+                   {"pointer": "/text", "message": "There is no `nam`.", "line": 2, "column": 9}],
+        "details": {"gaps": [{"field": "check", "message": "It has not been checked [yet]."}], "run": "019ad",
+                    "code_check": {"records": 4, "complete": True}},
+    }
+    refusal = answer(409, json.dumps(document).encode())
+    assert ask(refusal).stderr.splitlines()[2:] == [
+        "  /options/limit: Not a valid integer.", "  /text, line 2, column 9: There is no `nam`.",
+        "  check: It has not been checked [yet].", "  run: 019ad",
+        '  code_check: {"records": 4, "complete": true}']
+    told = json.loads(ask(refusal, "--json").stdout)
+    assert (told["problem"], told["errors"], told["details"]) == (
+        "the hub refused (409 conflict: NoPriv is not ready)", document["errors"], document["details"])

@@ -1,7 +1,7 @@
 """What the gateway says to people, in English and Chinese.
 
 A problem's `title` and `detail`, and the message of every refused field, are looked up here by code or by the English
-sentence (`sentences`). A field's sentence that is not listed is answered in English with its code, never dropped.
+sentence (`sentences`). A field's sentence that is not listed is never dropped: it follows the Chinese of its code.
 """
 
 from __future__ import annotations
@@ -162,10 +162,13 @@ def detail(code: str, status: int, message: str, language: Language) -> str:
 
 
 def field_message(code: str, message: str, language: Language) -> str:
-    """Return why one field was refused."""
+    """Return why one field was refused; what no sentence of ours says is told by its code and in its own words."""
     if language == "en":
         return message
-    return sentences.in_chinese(message, sentences.OF_FIELDS) or _FIELD_CODES_ZH.get(code, message)
+    if (said := sentences.in_chinese(message, sentences.OF_FIELDS)) is not None:
+        return said
+    kind = _FIELD_CODES_ZH.get(code, "")
+    return f"{kind}（{message}）" if kind and message else kind or message
 
 
 _BY_STATUS = {

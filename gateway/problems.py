@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from werkzeug.wrappers import Response
@@ -38,13 +39,16 @@ def document(error: HubError, request_id: str, language: locale.Language = "en")
         "code": error.code,
     }
     if errors is not None:
-        problem["errors"] = [
-            {**one, "message": locale.field_message(one.get("code", ""), one.get("message", ""), language)}
-            for one in errors
-        ]
+        problem["errors"] = [_told(one, language) for one in errors]
+    if isinstance(gaps := fields.get("gaps"), list):
+        fields["gaps"] = [_told(one, language) for one in gaps]
     if fields:
         problem["details"] = fields
     return problem
+
+
+def _told(one: Mapping[str, Any], language: locale.Language) -> dict[str, Any]:
+    return {**one, "message": locale.field_message(one.get("code", ""), one.get("message", ""), language)}
 
 
 def response(error: HubError, request_id: str, language: locale.Language = "en") -> Response:

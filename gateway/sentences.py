@@ -1,7 +1,7 @@
 """The sentences of the contracts, the services and the gateway, in Chinese.
 
-Each is a pattern of the English sentence and its Chinese form; the pattern's groups are the facts of the case, and a
-fact that is a word of the hub (a state, `zero`) is translated as well.
+Each is a pattern of the English sentence and its Chinese form; the pattern's groups are the facts of the case. A fact
+that is a word of the hub (a state, `zero`), or the cause of a fault in an expression, is translated as well.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ _WORDS = {
     "prospect": "潜在客户", "active": "活跃", "dormant": "休眠", "ended": "已终止", "paused": "已暂停",
     "new": "新建", "pending": "等待客户", "resolved": "已解决", "closed": "已关闭", "tickets": "工单", "tasks": "任务",
     "stopped": "已停止", "open": "待办", "in_progress": "进行中", "done": "已办结",
+    "a boolean": "布尔值", "a number": "数字", "a text": "文本", "an array": "数组", "an object": "对象",
 }
 
 
@@ -28,8 +29,33 @@ def in_chinese(message: str, sentences: Sentences) -> str | None:
     for pattern, chinese in sentences:
         match = pattern.fullmatch(message)
         if match:
-            return chinese.format(**{name: _WORDS.get(said, said) for name, said in match.groupdict().items()})
+            return chinese.format(**{name: _fact(name, said) for name, said in match.groupdict().items()})
     return None
+
+
+def _fact(name: str, said: str) -> str:
+    return _WORDS.get(said) or (in_chinese(said, OF_EXPRESSIONS) if name == "why" else None) or said
+
+
+OF_EXPRESSIONS = _compiled((
+    (r"an expression has at most (?P<most>\d+) characters", "表达式最多 {most} 个字符"),
+    (r"it is not JMESPath: (?P<parser>.*)", "不是有效的 JMESPath：{parser}"),
+    (r"it is nested too deeply", "嵌套过深"),
+    (r"a slice cannot go in steps of 0", "切片的步长不能为 0"),
+    (r"it takes more work, or yields more, than a record needs", "计算量或结果超出了一条记录的需要"),
+    (r"(?P<place>.*) is infinite or no number, which JSON does not have", "{place} 是无穷大或不是数，JSON 无法表示"),
+    (r"the table of `code` has to be named: (?P<example>.*)", "`code` 的代码表必须直接写出名称：{example}"),
+    (r"there is no field (?P<name>.*) here: it has no fields", "此处没有字段 {name}，也没有其他字段"),
+    (r"there is no field (?P<name>.*) here: it has (?P<names>.*)", "此处没有字段 {name}；可用的有：{names}"),
+    (r"there is no field (?P<name>.*) here: .*", "此处没有字段 {name}"),
+    (r"there is no function (?P<name>.*)", "没有函数 {name}"),
+    (r"code\(\) cannot look up what is made of a sensitive field", "code() 不能查找取自敏感字段的内容"),
+    (r"the code (?P<code>.*) is not in the code table (?P<table>.*)", "代码表 {table} 中没有代码 {code}"),
+    (r"it cannot be evaluated for this record", "无法对这条记录求值"),
+    (r"(?P<function>\w+)\(\) takes (?P<expected>.*), not (?P<actual>.*)",
+     "{function}() 接受 {expected}，而不是 {actual}"),
+))
+"""Why an expression over a record cannot be used: the cause within a sentence, without its full stop."""
 
 
 OF_FIELDS = _compiled((
@@ -140,6 +166,48 @@ OF_FIELDS = _compiled((
     (r"no adapter named (?P<name>\S+) is installed; there are: (?P<names>.*)",
      "没有安装名为 {name} 的适配器；已安装：{names}。"),
     (r"adapter (?P<name>\S+) .*", "适配器 {name} 无法使用，请联系管理员。"),
+    (r"(?P<text>.*), character (?P<place>\d+): (?P<why>.*)\.", "{text} 的第 {place} 个字符：{why}。"),
+    (r"Character (?P<place>\d+): (?P<why>.*)\.", "第 {place} 个字符：{why}。"),
+    (r"`(?P<name>.*)` cannot be evaluated: (?P<why>.*)\.", "`{name}` 无法求值：{why}。"),
+    (r"The target needs `(?P<name>.*)` with every change, and nothing fills it\.",
+     "对方系统每次变更都需要 `{name}`，而没有任何一项填写它。"),
+    (r"The target takes no `(?P<name>.*)`; it takes: (?P<names>.*)\.",
+     "对方系统没有字段 `{name}`；可用的有：{names}。"),
+    (r"The target looks up codes in `(?P<name>.*)`, and (?P<text>.*) makes them of a sensitive field\.",
+     "对方系统把 `{name}` 当作代码查找，而 {text} 取自敏感字段。"),
+    (r"`(?P<name>.*)` would be (?P<kind>.*), and the target asks for (?P<asked>.*); give a `default`, .*",
+     "`{name}` 将是 {kind}，而对方系统要求 {asked}；请提供 `default`，或设为 `required`。"),
+    (r"`(?P<name>.*)` would be (?P<kind>.*), and the target asks for (?P<asked>.*)\.",
+     "`{name}` 将是 {kind}，而对方系统要求 {asked}。"),
+    (r"A mapping is `fields:` with an entry for each target field, and nothing beside it\.",
+     "映射只有 `fields:`，其下每个目标字段一项，旁边没有其他内容。"),
+    (r"A mapping has 1 to (?P<most>\d+) fields\.", "映射有 1 到 {most} 个字段。"),
+    (r"`(?P<name>.*)` goes as it is, and is not mapped\.", "`{name}` 原样发送，不能映射。"),
+    (r"A field is an expression, or has either `from` or `value`\.",
+     "字段是一个表达式，或者只有 `from` 与 `value` 之一。"),
+    (r"`(?P<name>.*)` is not known; there are: (?P<names>.*)\.", "没有 `{name}` 这一项；可用的有：{names}。"),
+    (r"`(?P<name>.*)` is true or false\.", "`{name}` 只能是 true 或 false。"),
+    (r"`from` is an expression: text, in quotes if need be\.", "`from` 是表达式文本，必要时请加引号。"),
+    (r"A text has at most (?P<most>\d+) characters\.", "文本最多 {most} 个字符。"),
+    (r"This is not YAML: (?P<parser>.*)\.", "不是有效的 YAML：{parser}。"),
+    (r"Aliases \(`\*name`\) are not read: write the value out\.", "不支持 YAML 别名（`*name`），请直接写出内容。"),
+    (r"Values lie at most (?P<most>\d+) deep\.", "嵌套最多 {most} 层。"),
+    (r"The tag (?P<name>.*) is not read\.", "不支持 YAML 标签 {name}。"),
+    (r"(?P<name>.*) stands here twice\.", "{name} 在此处出现了两次。"),
+    (r"This cannot be read as (?P<kind>.*)\.", "无法作为 {kind} 读取。"),
+    (r"This is more than a number can be\.", "数值超出了可表示的范围。"),
+    (r"A name has to be text: put it in quotes\.", "名称必须是文本，请加引号。"),
+    (r"A replay by force writes over what stands there: say why\.", "强制重放会覆盖对方的内容，请说明原因。"),
+    (r"What can be matched: (?P<names>.*)\.", "可以匹配的实体：{names}。"),
+    (r"No active route carries (?P<entity>\S+) to (?P<name>.*): activate one that pushes",
+     "没有启用中的路由把 {entity} 推送到 {name}；请先启用。"),
+    (r"No such secret has been put\.", "尚未提供这一项密钥。"),
+    (r"The connection is stopped\.", "连接已停止。"),
+    (r"The connection has not been checked since its settings or credential changed: (?P<call>.*)\.",
+     "设置或凭据修改后尚未检查连接：{call}。"),
+    (r"The last check failed\.", "上一次检查未通过。"),
+    (r"(?P<code>.*) is not in the code table (?P<table>.*): (?P<many>\d+) records of (?P<entity>\S+) use it\.",
+     "代码表 {table} 中没有代码 {code}，有 {many} 条 {entity} 记录用到它。"),
     (r"'(?P<name>[^']+)' is a required property", "缺少必填项 {name}。"),
     (r"Additional properties are not allowed \((?P<names>.*) (was|were) unexpected\)", "不允许的项：{names}。"),
 ))
@@ -162,7 +230,7 @@ OF_DETAILS = _compiled((
     (r"The team has teams below it; move them first", "团队之下还有团队，请先移走。"),
     (r"That place in the tree is out of your reach", "组织结构中的该位置超出了您的管理范围。"),
     (r"The parent has a team of this name", "上级团队之下已有同名团队。"),
-    (r"(The role|What) (?P<what>\S+)( may do)? exceeds what .* may do", "{what} 的权限超出了您自己的权限。"),
+    (r"((The role|What) )?(?P<what>\S+)( may do)? exceeds what .* may do", "{what} 的权限超出了您自己的权限。"),
     (r"One active user must keep the role admin", "至少要有一位在用用户保留 admin 角色。"),
     (r"Too many people are signing in at once", "同时登录的人过多，请稍后重试。"),
     (r"Too many failed attempts to sign in", "登录失败次数过多，请在 Retry-After 所示的秒数之后重试。"),
@@ -193,7 +261,8 @@ OF_DETAILS = _compiled((
     (r"Going back to prospect needs lifecycle_reason", "退回潜在客户时必须填写 lifecycle_reason。"),
     (r"(?P<name>.*) is (?P<state>\S+): resume it first", "{name} {state}，请先恢复。"),
     (r"No active route pulls anything over (?P<name>.*)", "{name} 没有启用中的拉取路由。"),
-    (r"(?P<name>.*) has a route for (?P<entity>\S+)", "{name} 已有 {entity} 的路由。"),
+    (r"(?P<name>.*) has a route for (?P<entity>\S+): change its direction",
+     "{name} 已有 {entity} 的路由，请修改它的方向。"),
     (r"(?P<name>.*) is not ready", "{name} 尚未就绪，缺少的内容见 details.gaps。"),
     (r"The mapping cannot work", "映射无法使用，请按 errors 中列出的每一项修改。"),
     (r"(?P<name>\S+) is a setting of this connection: .*", "{name} 是这个连接的设置，请在设置中修改并重新检查连接。"),
@@ -262,6 +331,29 @@ OF_DETAILS = _compiled((
     (r"The run would do (?P<found>\d+), not (?P<asked>\d+): look again",
      "此任务将处理 {found} 项，而不是 {asked} 项；请重新核对。"),
     (r"The run is (?P<state>\S+)", "任务已是 {state}。"),
+    (r"The adapter (?P<name>\S+) carries: (?P<entities>.*)", "适配器 {name} 支持的实体：{entities}。"),
+    (r"(?P<name>.*) cannot list every (?P<entity>\S+) that it has", "{name} 无法列出全部 {entity}，因此不能匹配。"),
+    (r"(?P<name>.*) cannot be listed whole, so nobody can tell what is missing there",
+     "{name} 无法完整列出，因此无法判断缺少什么。"),
+    (r"(?P<name>.*) cannot be used: (?P<cause>.*)", "{name} 无法使用：{cause}。"),
+    (r"Only a delivery that waits can be called off; this one is (?P<state>\S+)",
+     "只有等待中的投递才能取消；此投递为 {state}。"),
+    (r"Only a dead delivery is sent again; this one is (?P<state>\S+)",
+     "只有 dead 的投递才能重新发送；此投递为 {state}。"),
+    (r"A newer delivery of the record has come after it: .*",
+     "该记录之后已有更新的投递（details.newer），请查看那一条的结果。"),
+    (r"Another delivery of the record is open, or has come after it", "该记录有另一条投递未结束，或之后已有新的投递。"),
+    (r"This was sent again already: .*", "已经重新发送过：请重放代替它的那条投递。"),
+    (r"The hub keeps no copy of the record: .*", "本系统没有该记录的副本：修改该记录后会自动发送。"),
+    (r"The record has been deleted here: sent again, .*", "该记录已在本系统中删除：重新发送会在对方重新创建。"),
+    (r"What the delivery sent is not kept: .*",
+     "没有保存它当时发送的内容：它没有发出调用，或发出时系统尚未保存内容，或它修改的记录在对方已不存在。"),
+    (r"The target was brought a version as new: .*",
+     "对方已收到同样新或更新的版本：只有带 `force` 的重放才发送更旧的版本。"),
+    (r"A change of one of these records came in meanwhile: look again",
+     "其中一条记录在此期间有了新的变更，请重新核对。"),
+    (r"The route was changed while it was checked: switch it on again", "路由在检查期间被修改，请重新启用。"),
+    (r"A service is nobody", "服务没有用户身份。"),
     (r"Findings are decided while their run awaits approval; .*", "只有在任务等待批准时才能对其发现的内容做决定。"),
     (r"No active route carries (?P<entity>\S+) to (?P<name>.*): activate one that pushes",
      "没有启用中的路由把 {entity} 推送到 {name}；请先启用。"),

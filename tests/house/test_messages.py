@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError, fields
 
-from contracts.errors import CustomerNotKnown
-from gateway import locale
+from contracts.errors import Conflict, CustomerNotKnown
+from gateway import locale, problems, sentences
 from hub import chinese as in_chinese
 from hub import client
+from services.integrations.operations.replays import REASONS
 from tests.support.rooms import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,7 @@ class Said(ast.NodeVisitor):
                        for target in node.targets if isinstance(target, ast.Name)}
         self.visit(tree)
 
-    def _text(self, node: ast.expr | None) -> str:
+    def text(self, node: ast.expr | None) -> str:
         if isinstance(node, ast.Name):
             node = self._named.get(node.id)
         if isinstance(node, ast.Constant):
@@ -47,21 +48,21 @@ class Said(ast.NodeVisitor):
         return ""
 
     def visit_Call(self, node: ast.Call) -> None:
-        """`Invalid.of`, `refusal`, `_fault`, `ValidationError`, and a validator's `error=`."""
+        """`Invalid.of`, `refusal`, `_fault`, `Fault`, `ValidationError`, and a validator's `error=`."""
         called = ast.unparse(node.func)
-        if called in {"Invalid.of", "refusal", "_fault"} and len(node.args) == 3:
-            self.found.append((self._text(node.args[1]), self._text(node.args[2])))
+        if called in {"Invalid.of", "refusal", "_fault", "Fault"} and len(node.args) == 3:
+            self.found.append((self.text(node.args[1]), self.text(node.args[2])))
         elif called == "ValidationError" and not isinstance(node.args[0], ast.DictComp):
-            self.found.append(("", self._text(node.args[0])))
+            self.found.append(("", self.text(node.args[0])))
         elif called.startswith("validate."):
-            self.found += [("", self._text(word.value)) for word in node.keywords if word.arg == "error"]
+            self.found += [("", self.text(word.value)) for word in node.keywords if word.arg == "error"]
         self.generic_visit(node)
 
     def visit_Dict(self, node: ast.Dict) -> None:
         """`{"pointer": ..., "code": ..., "message": ...}`."""
-        told = {self._text(key): value for key, value in zip(node.keys, node.values, strict=True)}
+        told = {self.text(key): value for key, value in zip(node.keys, node.values, strict=True)}
         if {"pointer", "code", "message"} <= set(told) and isinstance(told["code"], ast.Constant):
-            self.found.append((self._text(told["code"]), self._text(told["message"])))
+            self.found.append((self.text(told["code"]), self.text(told["message"])))
         self.generic_visit(node)
 
 
@@ -69,6 +70,31 @@ class Said(ast.NodeVisitor):
 def test_every_message_in_the_code_has_its_chinese(path: Path) -> None:
     for code, message in Said(ast.parse(path.read_text(encoding="utf-8"))).found:
         assert chinese(locale.field_message(code, message, "zh-CN")), f"{code}: {message}"
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *sorted(ROOT.glob("services/*/engine/**/*.py"))],
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_why_the_present_state_does_not_allow_it_is_told_in_chinese(path: Path) -> None:
+    for said in _arguments(path, "Conflict", "AlreadyExists", "InvalidTransition", "Forbidden"):
+        assert sentences.in_chinese(said, sentences.OF_DETAILS), said
+
+
+def test_why_an_expression_cannot_be_used_is_told_in_chinese() -> None:
+    domain = ROOT / "services" / "integrations" / "domain"
+    said = list(_arguments(domain / "expressions.py", "ExpressionError", "UnknownName", "SensitiveLookup"))
+    assert len(said) > 10
+    for one in said:
+        assert sentences.in_chinese(one, sentences.OF_EXPRESSIONS), one
+    for fate in REASONS.values():
+        assert sentences.in_chinese(fate["en"], sentences.OF_DETAILS) == f"{fate['zh-CN']}。"
+
+
+def _arguments(path: Path, *errors: str) -> Iterator[str]:
+    """Yield the first argument of every such error that one file raises, where it is written out, facts as `FACT`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if (isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in errors
+                and (said := Said(ast.Module([], [])).text(node.args[0]))):
+            yield said
 
 
 class Troubles(ast.NodeVisitor):
@@ -185,5 +211,22 @@ def test_the_fact_is_told_in_chinese() -> None:
     }
     for english, expected in told.items():
         assert locale.detail("unauthenticated", 401, english, "zh-CN") == expected
+    wrong = "'nme', character 1: there is no field 'nme' here: it has name."
+    assert locale.field_message("expression", wrong, "zh-CN") == (
+        "'nme' 的第 1 个字符：此处没有字段 'nme'；可用的有：name。")
+    assert locale.field_message("pattern", "'ftp' does not match '^http'", "zh-CN") == (
+        "格式不正确。（'ftp' does not match '^http'）")
     assert locale.field_message("not_positive", "Must be greater than zero.", "zh-CN") == "必须大于零。"
     assert chinese(locale.field_message("customer_not_known", CustomerNotKnown.SENTENCE, "zh-CN"))
+
+
+def test_what_keeps_a_connection_from_being_ready_is_told_in_chinese() -> None:
+    gap = {"field": "check", "message": "The connection is stopped."}
+    told = problems.document(Conflict("ERP is not ready", gaps=[gap]), "r-1", "zh-CN")
+    assert told["details"]["gaps"] == [{"field": "check", "message": "连接已停止。"}]
+    readiness = ROOT / "services" / "integrations" / "operations" / "readiness.py"
+    said = [node for node in ast.walk(ast.parse(readiness.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and str(node.value).startswith("The ")]
+    assert len(said) > 2
+    for one in said:
+        assert chinese(locale.field_message("", str(one.value), "zh-CN")), one.value

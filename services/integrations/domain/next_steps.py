@@ -114,8 +114,8 @@ STOPPED: Words = {
     "zh-CN": "连接已停止；投递会等待，直到有人恢复连接（hub connections resume）。"}
 AWAY: Words = {
     "en": "The external system does not answer. The hub looks for it again and again, and what waits goes on by itself "
-          "when it is back, with no attempt used. Have it running again; nothing to do here.",
-    "zh-CN": "外部系统没有应答。系统会不断检查，对方恢复后等待中的投递自动继续，不消耗重试次数。"
+          "when it is back; waiting uses no further attempt. Have it running again; nothing to do here.",
+    "zh-CN": "外部系统没有应答。系统会不断检查，对方恢复后等待中的投递自动继续，等待期间不再消耗重试次数。"
              "请恢复对方系统；这里无需处理。"}
 THROTTLED: Words = {
     "en": "The external system asked for a pause. It is sent by itself when that is over. Nothing to do.",

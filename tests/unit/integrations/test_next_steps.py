@@ -92,4 +92,5 @@ def test_what_waits_for_our_own_pace_does_not_say_that_the_other_system_asked_fo
 def test_what_waits_for_a_system_that_is_away_says_that_nothing_is_to_do_here(health: str,
                                                                                 words: dict[str, str]) -> None:
     assert next_step("retry_wait", failures.TRANSIENT, Standing(health=health)) == words
+    assert "no attempt used" not in words["en"], "the call that found it away was one"
     assert next_step("dead", failures.INVALID, Standing(health=health)) == OF_THE_DEAD[failures.INVALID]

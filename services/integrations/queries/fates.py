@@ -48,7 +48,7 @@ def _told(delivery: Delivery, connection: Connection) -> dict[str, Any]:
         "id": delivery.id, "connection_id": connection.id, "connection": connection.name, "op": delivery.op,
         "entity": delivery.entity, "local_id": delivery.local_id,
         "state": delivery.state, "error_class": delivery.error_class, "reason": delivery.last_error,
-        "next_step": next_step(delivery.state, delivery.error_class, connection),
+        "next_step": next_step(delivery.state, delivery.error_class, connection, delivery.entity),
         "due_at": delivery.due_at, "created_at": delivery.created_at, "settled_at": delivery.settled_at,
     }
 

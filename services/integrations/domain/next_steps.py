@@ -86,9 +86,9 @@ OF_THE_DEAD: Mapping[str, Words] = {
 """Error class of a delivery that is given up → what to do about it."""
 
 REFUSED_ORDER: Words = {
-    "en": "The external system refused the content. A confirmed order stays as it is: correct the cause there, or in the "
-          "mapping, the codes or the settings of the connection, then send it again (hub retry). Only if the order itself "
-          "is wrong, cancel it and make a new one.",
+    "en": "The external system refused the content. A confirmed order stays as it is: correct the cause there, or in "
+          "the mapping, the codes or the settings of the connection, then send it again (hub retry). Only if the order "
+          "itself is wrong, cancel it and make a new one.",
     "zh-CN": "外部系统拒绝了内容。已确认的订单不能修改：请在对方系统，或在连接的映射、代码表或设置中更正原因，"
              "然后重新发送（hub retry）。只有订单本身有误时，才取消它并新建订单。"}
 """What to do about an order that was refused: no change of it sends it again."""

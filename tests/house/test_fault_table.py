@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 FAULTS = Path(__file__).resolve().parents[1] / "faults"
-ASKED_FOR = {1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 16, 17, 18, 19, 20, 21, 24, 25, 26, 29, 30}
+ASKED_FOR = {*range(1, 7), *range(9, 15), *range(16, 27), *range(29, 32)}
 """Rows that this version has to pass."""
 NAMED = re.compile(r"`([./\w]+\.py)::(\w+)`")
 

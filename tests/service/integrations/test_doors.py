@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -11,11 +12,22 @@ from chassis.context import Subject
 from chassis.database import new_id
 from contracts import customers
 from contracts import integrations as contract
-from contracts.errors import AlreadyExists, Conflict, Forbidden, Invalid, InvalidCursor, NotFound, StaleVersion
+from contracts.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    Invalid,
+    InvalidCursor,
+    NotFound,
+    StaleVersion,
+    Unauthenticated,
+)
 from contracts.schema import load
+from tests.service.integrations.test_webhooks import signed
 from tests.support.fake_target import GOOD_KEY, FakeTarget
 from tests.support.processes import eventually
 from tests.support.rooms import ADMIN, Rooms
+from tests.support.two_way import HOOK, message
 
 SALESPERSON = Subject(id=new_id(), kind="user", name="li", depths={"customer": {"*": "own"}})
 
@@ -180,3 +192,21 @@ def test_a_check_repeated_with_its_key_is_answered_without_asking_the_target(roo
     assert (again.value, again.replayed, len(target.calls())) == (first.value, True, calls)
     assert not room.ask(contract.CHECK_CONNECTION, {"id": connection["id"]}, key="another").replayed
 
+
+def test_a_signed_message_of_a_target_comes_in_through_the_door_and_once(room: Rooms, target: FakeTarget) -> None:
+    made = room.call(contract.CREATE_CONNECTION, {"name": f"OA {new_id()}", "adapter": "two_way",
+                                                  "config": target.config})
+    room.call(contract.PUT_CREDENTIAL, {"id": made["id"], "secrets": {"key": GOOD_KEY, "hook": HOOK}})
+    room.call(contract.CHECK_CONNECTION, {"id": made["id"]})
+    route = room.call(contract.CREATE_ROUTE, {"connection_id": made["id"], "entity": "task", "direction": "pull"})
+    room.call(contract.ACTIVATE_ROUTE, {"id": route["id"]})
+    body = message(target.put("task", "theirs", {"title": "买茶"}))
+    asked = {"connection_id": made["id"], "headers": signed(body), "body": base64.b64encode(body).decode()}
+
+    def received(**other: Any) -> Any:
+        return room.call(contract.RECEIVE_INBOUND, asked | other, subject=Subject.service("gateway"))
+
+    assert received()["known"] is False
+    assert received() == {"changes": 0, "known": True}
+    with pytest.raises(Unauthenticated):
+        received(headers=signed(body, secret="another"))

@@ -98,6 +98,7 @@ def test_too_many_requests_holds_the_whole_connection_and_uses_no_attempt(hub: H
     assert seconds_until(connection.throttled_until) <= 3.3
     assert (connection.throttled_until - refused.ended_at).total_seconds() >= 2.7
     eventually(lambda: hub.ledger(elsewhere).delivered == 2)
+    assert hub.connection(elsewhere).throttled_until is None
 
     eventually(lambda: hub.ledger(connection_id).delivered == 2)
     assert [hub.deliveries(id)[0].attempts for id in (first, second)] == [0, 0]

@@ -10,7 +10,7 @@ from contracts.schema import load, pack, page_of
 from services.integrations.models import Attempt, Connection
 from services.integrations.queries import fates
 from tests.service.integrations.conftest import CONFIRMED, Hub
-from tests.support.fake_target import FakeTarget
+from tests.support.fake_target import GOOD_KEY, FakeTarget
 from tests.support.plans import Plainly
 from tests.support.rooms import ADMIN
 
@@ -91,3 +91,16 @@ def test_an_order_whose_customer_was_refused_names_that_delivery_with_its_reason
 
 def test_a_record_that_was_never_to_go_anywhere_has_no_deliveries(hub: Hub) -> None:
     assert told(hub, new_id()) == []
+
+
+def test_no_secret_and_nobodys_phone_is_told_of_a_call(hub: Hub, target: FakeTarget) -> None:
+    hub.connect(target, "customer")
+    target.fail(method="POST", status=422, message=f"+8613800138000 is taken; key {GOOD_KEY}")
+    hub.run()
+    customer_id = hub.customer(phone="+8613800138000")
+    hub.until(customer_id, "dead")
+    [attempt] = told(hub, customer_id, previews=True)[0]["tries"]
+    shown = f"{attempt['request_preview']} {attempt['response_preview']}"
+    assert "+86138****8000" in attempt["request_preview"]
+    assert "is taken" in attempt["response_preview"]
+    assert not [one for one in ("13800138000", GOOD_KEY) if one in shown]

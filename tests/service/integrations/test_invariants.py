@@ -443,7 +443,7 @@ def test_whatever_is_not_final_is_found_again_without_anybody_saying_so(
     hub: Hub, target: FakeTarget, state: str
 ) -> None:
     hub.connect(target, "customer", "order")
-    order, customer = new_id(), hub.customer()
+    order, customer = new_id(), hub.customer(wake=False)
     hub.tell("sales.order.confirmed", order, wake=False, customer_id=customer, number="SO-1")
     _forget_in(hub, order, customer, state)
 

@@ -25,6 +25,10 @@ def test_twenty_records_refused_one_after_the_other_are_a_fault_of_the_mapping()
     assert not pauses.is_mapping_fault(refused(*((f"r{n}", n) for n in range(19))))
 
 
+def test_fifty_doubts_that_no_look_clears_up_are_for_a_person() -> None:
+    assert pauses.DOUBTS == 50
+
+
 def test_one_record_refused_a_hundred_times_is_one() -> None:
     assert len(refused(*(("r", n) for n in range(100)))) == 1
 

@@ -59,6 +59,11 @@ def test_a_target_that_asks_for_a_year_gets_a_day() -> None:
     assert decide(failures.RATE_LIMITED, 1, MIDDLE, retry_after_s=3e7).throttle_s == 86_400
 
 
+@pytest.mark.parametrize("kind", [failures.VERSION_CONFLICT, failures.ADAPTER_ERROR])
+def test_what_repeating_rarely_heals_is_tried_three_times(kind: str) -> None:
+    assert [decide(kind, failed, MIDDLE).state for failed in (1, 2, 3)] == ["retry_wait", "retry_wait", "dead"]
+
+
 def test_a_class_nobody_knows_counts_as_the_adapters_own_fault() -> None:
     assert decide("cosmic rays", 1, MIDDLE) == decide(failures.ADAPTER_ERROR, 1, MIDDLE)
     assert decide("cosmic rays", 3, MIDDLE).state == "dead"

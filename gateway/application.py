@@ -24,7 +24,7 @@ from werkzeug.wrappers import Request, Response
 
 from chassis import telemetry, tracing
 from chassis.context import Subject
-from contracts.errors import HubError, InternalError, NotFound, Unauthenticated
+from contracts.errors import HubError, InternalError, Invalid, NotFound, Unauthenticated
 from gateway import correlation, cors, exchange, limits, locale, problems
 from gateway.calls import GATEWAY, Calls
 from gateway.composition import Composition, zone_named
@@ -240,6 +240,8 @@ class Application:
             # The client is known; it is our own token that the service does not accept.
             log.error("context_token_refused", service=operation.service, reason=error.message)
             raise InternalError from error
+        except Invalid as error:
+            raise exchange.pointed(arrived.route, error) from error
         return exchange.answer(arrived, asked, answer.document, replayed=answer.replayed)
 
     def _subject(self, arrived: exchange.Arrived, caller: Calls) -> Subject:

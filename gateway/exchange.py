@@ -171,13 +171,21 @@ def _refusal(route: Route, faults: list[dict[str, str]]) -> Invalid | NotFound:
         return NotFound()
     seen: dict[str, dict[str, str]] = {}
     for fault in faults:
-        pointer = fault["pointer"]
-        if route.reads and pointer.startswith("/"):
-            pointer = "?" + pointer[1:].split("/")[0]
-        elif route.takes_changes and pointer.startswith("/changes"):
-            pointer = pointer.removeprefix("/changes")
+        pointer = _sent_at(route, fault["pointer"])
         seen.setdefault(pointer, {**fault, "pointer": pointer})
     return Invalid(_REFUSED, errors=list(seen.values()))
+
+
+def pointed(route: Route, error: Invalid) -> Invalid:
+    """Return what a service refuses with each place named as the client sent it."""
+    errors = [{**fault, "pointer": _sent_at(route, fault["pointer"])} for fault in error.fields.get("errors", ())]
+    return Invalid(error.message, **error.fields | {"errors": errors})
+
+
+def _sent_at(route: Route, pointer: str) -> str:
+    if route.reads and pointer.startswith("/"):
+        return "?" + pointer[1:].split("/")[0]
+    return pointer.removeprefix("/changes") if route.takes_changes else pointer
 
 
 def _loose(asked: Schema, data: Any, pointer: str = "") -> Iterator[dict[str, str]]:

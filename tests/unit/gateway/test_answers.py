@@ -231,6 +231,15 @@ def test_refused_changes_point_into_the_body_that_was_sent(send: Sends) -> None:
     assert {e["pointer"] for e in problem["errors"]} == {"/label", "/id"}
 
 
+def test_what_a_service_refuses_points_into_what_was_sent_too(send: Sends, services: FakeServices) -> None:
+    services.answers["change_parcel"] = errors.Invalid.of("/changes/label", "unknown", "There is no such record.")
+    problem = problem_of(send("PATCH", f"/parcels/{ID}", {"label": "a"}, If_Match='"3"'), 422, "invalid")
+    assert [e["pointer"] for e in problem["errors"]] == ["/label"]
+    services.answers["list_parcels"] = errors.Invalid.of("/sort", "invalid", "Is not sorted so.")
+    problem = problem_of(send("GET", "/parcels"), 422, "invalid")
+    assert [e["pointer"] for e in problem["errors"]] == ["?sort"]
+
+
 def test_a_body_cannot_say_another_id_or_version_than_path_and_header(send: Sends, services: FakeServices) -> None:
     problem = problem_of(send("POST", f"/parcels/{ID}/send", {"id": ID, "expected_version": 9}, If_Match='"3"'),
                          422, "invalid")

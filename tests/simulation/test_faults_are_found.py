@@ -21,7 +21,7 @@ from services.integrations.domain.deliveries import CLAIMABLE, Wait
 from services.integrations.domain.failures import Verdict
 from services.integrations.engine.flights import Flights
 from services.integrations.models import Delivery, Record
-from services.integrations.operations import bulk, claims, intake, leases, records, slots, sweeps
+from services.integrations.operations import bulk, claims, intake, leases, obstacles, records, slots, sweeps
 from services.integrations.queries import lanes
 from tests.simulation.hub import Hub
 from tests.simulation.lab import ADAPTERS, Lab
@@ -275,7 +275,7 @@ FAULTS: Mapping[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[
     "a question that is not answered ends a doubt": (
         lambda: patch.object(failures, "resolve", a_question_without_an_answer_ends_a_doubt), a_look_is_not_answered),
     "what may be at a blind target is made again": (
-        lambda: patch.object(claims, "_may_be_doubled", lambda *what: False),
+        lambda: patch.object(obstacles, "_may_be_doubled", lambda *what: False),
         a_record_changes_after_an_answer_was_lost),
     "a pause of the target uses an attempt": (
         lambda: patch.object(failures, "decide", a_pause_costs_an_attempt), an_answer_is("busy")),

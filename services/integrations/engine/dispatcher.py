@@ -40,7 +40,7 @@ log = telemetry.logger(__name__)
 
 LOOK_EVERY_S = 1.0
 """How often due rows are looked for without being told: retries that have become due, work of another process."""
-LINGER_S, ROUND_S = 0.003, 0.05
+LINGER_S, ROUND_S = 0.003, 0.08
 OVERDUE_S = 5.0
 """A call is given up so long after its deadline; the adapter's own session should have ended it before."""
 

@@ -20,8 +20,8 @@ from services.integrations.operations.outcomes import Outcome
 
 QUICK_S = 0.25
 """A connection whose calls take longer claims nothing ahead: there a turn costs nothing, and jobs would grow old."""
-ROUNDS = 4
-"""Most jobs ahead of each slot; no more than are called within about `QUICK_S`."""
+ROUNDS, ROUNDS_S = 8, 0.12
+"""Most jobs ahead of each slot, and how long they should last: a turn that settles many keeps calls waiting."""
 AHEAD_MOST_S = 1.0
 """After so long a job that is ahead is given back: what was right when it was leased may not be so any more."""
 
@@ -119,7 +119,7 @@ class Flights:
             took = self._took.get(connection_id, QUICK_S)
             if took >= QUICK_S or self._closed:
                 return 0
-            rounds = min(ROUNDS, int(QUICK_S / max(took, 0.001)))
+            rounds = max(1, min(ROUNDS, int(ROUNDS_S / max(took, 0.001))))
             return max(0, slots * rounds - len(self._ahead[connection_id]))
 
     def unanswered(self, since: float) -> list[Flight]:

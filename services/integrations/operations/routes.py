@@ -170,9 +170,18 @@ def deactivate(session: Session, request: Mapping[str, Any], *, by: Subject) -> 
     return route
 
 
-def _require_carried(spec: Any, entity: str, direction: str, pointer: str = "/direction") -> None:
+def require_entity(spec: AdapterSpec, entity: str) -> None:
+    """Refuse an entity that an adapter does not know.
+
+    Raises:
+        Invalid: which ones it knows.
+    """
     if entity not in spec.entities:
         raise Invalid.of("/entity", "unknown", f"The adapter {spec.name} carries: {', '.join(spec.entities)}.")
+
+
+def _require_carried(spec: AdapterSpec, entity: str, direction: str, pointer: str = "/direction") -> None:
+    require_entity(spec, entity)
     if direction in PULLING and entity not in spec.pulled:
         pulled = ", ".join(spec.pulled) or "nothing"
         raise Invalid.of(pointer, "unsupported", f"The adapter {spec.name} reports changes of: {pulled}.")

@@ -90,6 +90,9 @@ def test_what_is_wrong_with_a_set_up_is_named_by_its_pointer(room: Rooms, target
         "/secrets/kay unknown_field", "/secrets/key required"]
     route = {"connection_id": connection["id"], "entity": "ticket", "direction": "push"}
     assert refusals(contract.CREATE_ROUTE, route) == ["/entity unknown"]
+    for kind in ("match", "backfill", "replay", "dry_run", "reconcile"):
+        asked = {"connection_id": connection["id"], "kind": kind, "entity": "ticket"}
+        assert refusals(contract.START_RUN, asked) == ["/entity unknown"]
     pulled = route | {"entity": "order", "direction": "pull"}
     assert refusals(contract.CREATE_ROUTE, pulled) == ["/direction unsupported"]
     assert refusals(contract.CREATE_ROUTE, route | {"entity": "product"}) == ["/direction unsupported"]

@@ -15,7 +15,7 @@ from services.integrations.adapters import registry
 from services.integrations.engine.runs import backfill, dry_run, match, reconcile, replay
 from services.integrations.engine.turns import Asked, Kind
 from services.integrations.models import Connection, Run
-from services.integrations.operations import runs
+from services.integrations.operations import routes, runs
 from services.integrations.queries import runs as queries
 
 log = telemetry.logger(__name__)
@@ -40,7 +40,7 @@ def start(session: Session, connection: Connection, request: Mapping[str, Any], 
         by: id of whoever wants it.
 
     Raises:
-        Invalid: the kind is not known, or takes no such filter or option.
+        Invalid: the kind or the entity is not known, or the kind takes no such filter or option.
         Conflict: it makes no sense now, one like it is unfinished, or the connection's adapter is missing.
     """
     kind = KINDS.get(request["kind"])
@@ -49,6 +49,7 @@ def start(session: Session, connection: Connection, request: Mapping[str, Any], 
     checked = {"filter": _checked("filter", kind.Filter, request),
                "options": _checked("options", kind.Options, request)}
     try:
+        routes.require_entity(registry.load(connection.adapter).spec, request["entity"])
         plan = kind.plan(session, Asked(connection=connection, entity=request["entity"], reason=request["reason"],
                                         **checked))
     except (registry.UnknownAdapter, registry.BrokenAdapter) as error:

@@ -15,11 +15,9 @@ from marshmallow import fields, validate
 from sqlalchemy.orm import Session
 
 from chassis.sealed import keyring_of
-from contracts.errors import Conflict
 from contracts.schema import Request
 from hub_adapter.failure import Invalid
 from hub_adapter.port import AdapterSpec, Context, Remote
-from services.integrations.adapters import registry
 from services.integrations.domain import failures, finding_reasons
 from services.integrations.domain.deliveries import is_stale
 from services.integrations.domain.differences import differing, values
@@ -66,14 +64,7 @@ class _Ours:
 
 
 def plan(session: Session, asked: Asked) -> Plan:
-    """Return how the dry run begins.
-
-    Raises:
-        Conflict: the adapter does not carry the entity.
-    """
-    spec = registry.load(asked.connection.adapter).spec
-    if asked.entity not in spec.entities:
-        raise Conflict(f"The adapter {spec.name} carries: {', '.join(spec.entities)}")
+    """Return how the dry run begins."""
     named = asked.filter.get("local_ids")
     total = len(set(named)) if named else walks.count(session, asked.entity)
     return Plan(total=min(total, asked.options.get("limit", total)))

@@ -47,12 +47,12 @@ def plan(session: Session, asked: Asked) -> Plan:
 
     Raises:
         Invalid: records of the entity are known by nothing that the target could tell.
-        Conflict: the target does not have the entity, or cannot be listed whole.
+        Conflict: the target cannot be listed whole.
     """
     connection, spec = asked.connection, registry.load(asked.connection.adapter).spec
     if asked.entity not in ENTITIES:
         raise Invalid.of("/entity", "unsupported", f"What can be matched: {', '.join(ENTITIES)}.")
-    if asked.entity not in spec.entities or Capability.LIST_COMPLETE not in spec.capabilities:
+    if Capability.LIST_COMPLETE not in spec.capabilities:
         raise Conflict(f"{connection.name} cannot list every {asked.entity} that it has")
     return Plan(phase="theirs")
 

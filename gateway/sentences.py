@@ -114,6 +114,7 @@ OF_FIELDS = _compiled((
     (r"Must not lie in the future\.", "不能晚于当前时间。"),
     (r"Keep it in one of your teams\.", "请保留在您的某个团队中。"),
     (r"Is not one of your teams\.", "不是您所在的团队。"),
+    (r"The hub keeps no such (?P<entity>\S+): (?P<ids>.*)\.", "本系统没有这些 {entity} 记录：{ids}。"),
     (r"There is no such entity\. Known are: (?P<names>.*)\.", "没有这种实体；可用的有：{names}。"),
     (r"There is no such action on (?P<entity>\S+)\. Known are: (?P<names>.*)\.",
      "{entity} 没有这种操作；可用的有：{names}。"),

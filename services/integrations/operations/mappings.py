@@ -109,6 +109,7 @@ def preview(session: Session, keyring: Keyring, request: Mapping[str, Any], *, b
 
     Raises:
         NotFound: there is no such route or version in the caller's sight.
+        Invalid: of a record that is named there is no copy.
     """
     route = queries.route_of(session, request["id"], by, "operate")
     saved = queries.get(session, route.id, request["number"], by, "operate")
@@ -117,6 +118,8 @@ def preview(session: Session, keyring: Keyring, request: Mapping[str, Any], *, b
     target = target_of(connection, route)
     rows = (queries.named(session, route.entity, request["ids"]) if request["ids"]
             else queries.newest(session, route.entity, request["limit"]))
+    if request["ids"] and (strange := sorted({*request["ids"]} - {row.id for row in rows})):
+        raise Invalid.of("/ids", "unknown", f"The hub keeps no such {route.entity}: {', '.join(strange)}.")
     bound = lanes.bindings(session, {(connection.id, route.entity, row.id) for row in rows})
     shown = []
     for row, state in opened(keyring, rows):

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chassis import telemetry
+from contracts.errors import Invalid
 from hub_adapter.port import EFFECTIVELY_ONCE, AdapterSpec
 from services.integrations.adapters import registry
+from services.integrations.routing import PUSHED
 
 log = telemetry.logger(__name__)
 
 
 def listed() -> dict[str, Any]:
     """Return every adapter that can be used; one that is installed but broken is left out and logged."""
-    items = []
+    return {"items": [_shown(spec) for spec in _usable()]}
+
+
+def require_entity(asked: Mapping[str, Any]) -> None:
+    """Refuse to list by an entity that nothing brings to a target and no adapter reads.
+
+    Raises:
+        Invalid: names those that there are.
+    """
+    entity = asked.get("entity")
+    if entity is None or entity in PUSHED:
+        return
+    known = PUSHED.union(*(spec.entities for spec in _usable()))
+    if entity not in known:
+        raise Invalid.of("/entity", "unknown", f"Must be one of: {', '.join(sorted(known))}.")
+
+
+def _usable() -> Iterator[AdapterSpec]:
     for name in registry.names():
         try:
-            items.append(_shown(registry.load(name).spec))
+            yield registry.load(name).spec
         except registry.BrokenAdapter as error:
             log.error("adapter_broken", adapter=name, reason=str(error))
-    return {"items": items}
 
 
 def guarantee(spec: AdapterSpec) -> str:

@@ -14,6 +14,7 @@ from chassis.paging import Order, Page, Sealer, keyset_page, narrowed
 from contracts.errors import NotFound
 from contracts.operation import Permission
 from services.integrations.models import Conflict
+from services.integrations.queries import adapters
 from services.integrations.queries.statements import locking
 
 
@@ -41,7 +42,9 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
 
     Raises:
         InvalidCursor: the cursor is not one of this list.
+        Invalid: there is no such entity to filter by.
     """
+    adapters.require_entity(asked)
     query = sa.select(Conflict).where(visible(subject, "read"))
     query = narrowed(query, Conflict, asked, "connection_id", "entity", "local_id", "state")
     order = Order(Conflict.opened_at, Conflict.id, descending=True)

@@ -17,7 +17,7 @@ from contracts.operation import Permission
 from services.integrations.domain.deliveries import TERMINAL
 from services.integrations.domain.ledger import Ledger
 from services.integrations.models import Attempt, Delivery, LedgerRow
-from services.integrations.queries import connections
+from services.integrations.queries import adapters, connections
 
 STANDS = sa.text("delivery.state <> 'cancelled'")
 """Of a replay: nobody has called it off, which leaves what it was to replace as it was. Literal, for its index."""
@@ -110,7 +110,9 @@ def listed(session: Session, asked: Mapping[str, Any], subject: Subject, sealer:
 
     Raises:
         InvalidCursor: the cursor is not one of this list.
+        Invalid: there is no such entity to filter by.
     """
+    adapters.require_entity(asked)
     query = filtered(asked).where(visible(subject, "read")).options(undefer(Delivery.external_id))
     order = Order(Delivery.id, Delivery.id, descending=True)
     return keyset_page(session, query, order, asked, subject, sealer, name="deliveries")

@@ -311,6 +311,9 @@ def test_a_preview_shows_what_would_be_sent_under_masks_and_what_differs(hub: Hu
     assert first["changed"] == ["group", "term"], "name, phone and address go as they are"
     assert (later["body"], later["problem"]["field"]) == (None, "term")
     assert [one["local_id"] for one in previewed(number, ids=[ids[1]])] == [ids[1]]
+    with pytest.raises(Invalid, match="refused") as refused:
+        previewed(number, ids=[ids[1], "foo"])
+    assert refused.value.fields["errors"][0]["message"] == "The hub keeps no such customer: foo."
     choose(hub, connection_id, "length(email) > `3`")
     assert [one["problem"]["field"] for one in previewed(number)] == ["filter", "filter"]
     assert target.calls("POST", "PUT") == []

@@ -60,7 +60,8 @@ class GuardedAdapter(IPFilterAdapter):  # type: ignore[misc]  # the library ship
                 return super().build_connection_pool_key_attributes(request, verify, cert)  # type: ignore[no-any-return]
             except InvalidIPAddress as refused:
                 raise AddressRefused(
-                    f"{name} leads to {refused}, a private address that this connection does not allow"
+                    f"{name} leads to {refused}, a private address that this connection does not allow: name its network "
+                    "in the setting allow_private"
                 ) from None
         port = f":{host['port']}" if host.get("port") else ""
         request.headers["Host"] = f"[{name}]{port}" if ":" in name else f"{name}{port}"

@@ -152,7 +152,7 @@ def test_a_redirect_to_a_metadata_address_is_answered_and_never_asked(server: Sc
     speaking = session()
     reply = speaking.post(server.url, json={})
     assert (reply.status, reply.body, speaking.calls) == (307, b"{}", 1)
-    with pytest.raises(TryLater, match="does not allow"):
+    with pytest.raises(TryLater, match="does not allow: name its network in the setting allow_private"):
         speaking.get(reply.headers["Location"])
 
 

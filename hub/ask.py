@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hub import files
 from hub.installation import API, Installation
-from hub.terminal import print_json, verb
+from hub.terminal import pairs, print_json, verb
 from hub.trouble import Trouble
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -32,33 +30,16 @@ def api(
     """Ask the gateway anything, with your key, and print its JSON answer."""
     from hub import client
 
-    asked = [pair.partition("=") for pair in query or ()]
+    asked = pairs(query, "state=dead")
     if method.upper() not in METHODS:
         raise Trouble(f"{method!r} is no method", f"choose of: {', '.join(METHODS)}")
-    if lacking := [name for name, equals, _value in asked if not equals]:
-        raise Trouble(f"{lacking[0]!r} is no NAME=VALUE", "write it as state=dead")
     with client.asking(Installation.here()) as door:
-        said = door.ask(method.upper(), f"{API}/{path.removeprefix(API).lstrip('/')}",
-                        [(name, value) for name, _equals, value in asked], _read(body), version)
+        said = door.ask(method.upper(), f"{API}/{path.removeprefix(API).lstrip('/')}", asked, _read(body), version)
     print_json(said)
     return 0
 
 
 def _read(given: str | None) -> Any:
-    """Return the body that an option names.
-
-    Raises:
-        Trouble: it is no JSON, or its file cannot be read.
-    """
     if given is None:
         return None
-    try:
-        if given == "@-":
-            given = sys.stdin.read()
-        elif given.startswith("@"):
-            given = Path(given[1:]).read_text(encoding="utf-8")
-        return json.loads(given)
-    except OSError as error:
-        raise Trouble(f"{error.filename} cannot be read ({error.strerror})", "name a file that exists") from error
-    except ValueError as error:
-        raise Trouble(f"the body is no JSON ({error})", "write it as {\"name\": \"value\"}") from error
+    return files.document(given[1:]) if given.startswith("@") else files.parsed(given, "--body")

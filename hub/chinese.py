@@ -96,7 +96,8 @@ PROBLEMS: Mapping[str, str] = {
     "there is no connection {connection}": "没有连接 {connection}",
     "{given} is no NAME=VALUE": "{given} 不是 NAME=VALUE 的形式",
     "{given} is no method": "{given} 不是 HTTP 方法",
-    "the body is no JSON ({why})": "请求正文不是 JSON（{why}）",
+    "{given} is no JSON ({why})": "{given} 不是 JSON（{why}）",
+    "there is nothing to change": "没有要更改的内容",
     "the connection has no route for {entity}": "该连接没有 {entity} 的路由",
     # a new adapter
     "{name} is no name for an adapter": "{name} 不能用作适配器的名称",
@@ -199,6 +200,8 @@ REMEDIES: Mapping[str, str] = {
     "write it as state=dead": "请写成 state=dead 这样的形式",
     "write it as {example}": "请写成 {example} 这样的形式",
     "name a file that exists": "请指定一个存在的文件",
+    "save it as UTF-8": "请保存为 UTF-8 编码",
+    "name an option, --help shows them": "请至少给出一个选项，--help 列出所有选项",
     "GET /api/v1/deliveries says what became of it": "GET /api/v1/deliveries 说明它的结果",
     "look for it in GET /api/v1/orders": "请在 GET /api/v1/orders 中查找",
     "look its id up again; what the key may not see is not found either": "请重新查找编号；密钥无权查看的也算找不到",

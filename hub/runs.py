@@ -14,8 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from hub.installation import API, Installation
-from hub.terminal import Json, answer, err, out, plain, print_json, print_table, verb
-from hub.trouble import Trouble
+from hub.terminal import Json, answer, err, out, pairs, plain, print_json, print_table, verb
 
 if TYPE_CHECKING:
     from hub.demo.door import Door
@@ -282,10 +281,7 @@ def _shown(value: Any) -> str:
 
 def _read(given: list[str] | None) -> dict[str, Any]:
     read: dict[str, Any] = {}
-    for one in given or ():
-        name, equals, value = one.partition("=")
-        if not equals:
-            raise Trouble(f"{one!r} is no NAME=VALUE", "write it as without_matching=true")
+    for name, value in pairs(given, "without_matching=true"):
         try:
             read[name] = json.loads(value)
         except ValueError:

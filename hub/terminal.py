@@ -57,6 +57,18 @@ def _lines(named: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
 
 
+def pairs(given: list[str] | None, example: str) -> list[tuple[str, str]]:
+    """Return name and value of each option that is written NAME=VALUE.
+
+    Raises:
+        Trouble: one is not.
+    """
+    parted = [one.partition("=") for one in given or ()]
+    if lacking := [name for name, equals, _value in parted if not equals]:
+        raise Trouble(f"{lacking[0]!r} is no NAME=VALUE", f"write it as {example}")
+    return [(name, value) for name, _equals, value in parted]
+
+
 def plain(text: str) -> str:
     """Keep brackets from being read as markup."""
     return text.replace("[", r"\[")

@@ -3,58 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from hub.cli import app
-from tests.support.scripted_http import ScriptedServer, Seen, answer
+from tests.support.scripted_gateway import CONNECTION, ERP, Gateway
 
-ERP = "019aa001-0000-7000-8000-000000000001"
 ORDER = "019aa001-0000-7000-8000-00000000000a"
-CONNECTION = {
-    "id": ERP, "name": "erp", "adapter": "tryton", "desired_state": "active", "health": "ok",
-    "guarantee": "effectively_once", "pause_reason": None, "paused_by": None, "pause_advice": None,
-    "throttled_until": None, "breaker_opened_at": None, "breaker_open_until": None, "last_success_at": None,
-    "check": {"ok": True, "message": "ready", "problems": [], "checked_at": "2026-11-22T08:00:00.000000Z"},
-}  # fmt: skip
 PAUSED = {**CONNECTION, "desired_state": "paused", "health": "auth_failed", "pause_reason": "the key was refused",
           "pause_advice": {"en": "Store a good key.", "zh-CN": "请保存有效的密钥。"}}  # fmt: skip
 SUMS = {"accepted": 3, "delivered": 1, "skipped": 0, "superseded": 1, "dead": 0, "cancelled": 0, "open": 1}
-
-
-class Gateway:
-    """Answers what it was told to, by method and path, and keeps what was asked."""
-
-    def __init__(self, server: ScriptedServer, home: Path) -> None:
-        self.server, self.answers, self.refusals = server, dict[str, Any](), dict[str, int]()
-        server.script = self._script
-        self._environ = {"HUB_HOME": str(home), "GATEWAY_LISTEN": server.url.removeprefix("http://"),
-                         "HUB_API_KEY": "a-key"}  # fmt: skip
-        self.on("GET /connections", {"items": [CONNECTION], "next": None})
-
-    def on(self, asked: str, said: Mapping[str, Any]) -> None:
-        self.answers[asked] = said
-
-    def refuse(self, asked: str, status: int, problem: Mapping[str, Any]) -> None:
-        self.answers[asked], self.refusals[asked] = problem, status
-
-    def _script(self, seen: Seen) -> Any:
-        path = seen.path.removeprefix("/api/v1").partition("?")[0]
-        asked = f"{seen.method} {path}"
-        return answer(self.refusals.get(asked, 200), json.dumps(self.answers[asked]).encode())
-
-    def hub(self, *verb: str, given: str | None = None) -> Result:
-        return CliRunner().invoke(app, verb, env=self._environ, input=given)
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    with ScriptedServer() as server:
-        yield Gateway(server, tmp_path)
 
 
 def test_connections_are_listed_with_what_is_wanted_and_what_is_seen(gateway: Gateway) -> None:
@@ -285,7 +245,7 @@ def test_a_change_names_the_version_that_was_read(gateway: Gateway) -> None:
 @pytest.mark.parametrize(("verb", "problem"), [
     (("api", "BREW", "/tea"), "'BREW' is no method"),
     (("api", "GET", "/deliveries", "--query", "dead"), "'dead' is no NAME=VALUE"),
-    (("api", "POST", "/routes", "--body", "{"), "the body is no JSON"),
+    (("api", "POST", "/routes", "--body", "{"), "--body is no JSON"),
     (("api", "POST", "/routes", "--body", "@/nowhere/at/all"), "/nowhere/at/all cannot be read"),
 ])  # fmt: skip
 def test_what_cannot_be_asked_is_told_before_anything_leaves(

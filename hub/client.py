@@ -47,7 +47,7 @@ def asking(hub: Installation) -> Iterator[Door]:
 
 def every(door: Door, path: str, asked: dict[str, Any], most: int | None = None) -> Iterator[dict[str, Any]]:
     """Yield the items of a list, page by page, up to `most`; what is asked as None is not asked."""
-    asked = {name: value for name, value in asked.items() if value is not None}
+    asked = only_given(**asked)
     cursor, given = None, 0
     while most is None or given < most:
         limit = 200 if most is None else min(most - given, 200)
@@ -71,3 +71,19 @@ def connection_id(door: Door, connection: str) -> str:
     if not named:
         raise Trouble(f"there is no connection {connection!r}", "hub connections list shows them")
     return str(named[0])
+
+
+def change(door: Door, path: str, changes: dict[str, Any], version: int | None) -> dict[str, Any]:
+    """Change what stands at a path, if it is at this version still; without one, as it is now.
+
+    Raises:
+        Trouble: there is nothing to change.
+    """
+    if not changes:
+        raise Trouble("there is nothing to change", "name an option, --help shows them")
+    return door.patch(path, door.get(path)["version"] if version is None else version, changes)
+
+
+def only_given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from hub import files
 from hub.installation import API, Installation
 from hub.terminal import Json, answer, out, plain, print_json, print_table, verb
 
-app = typer.Typer(no_args_is_help=True, help="Look at connected systems, check, pause and resume them.")
+if TYPE_CHECKING:
+    from hub.demo.door import Door
+
+app = typer.Typer(no_args_is_help=True, help="Set up connected systems, look at them, check, pause and resume them.")
 
 Named = Annotated[str, typer.Argument(metavar="CONNECTION", help="Its name or id.")]
+Kind = Annotated[str | None, typer.Option(help="erp, marketing, oa, finance, webhook or other.")]
+RatePerS = Annotated[float | None, typer.Option(help="Requests a second, for each process.")]
+Burst = Annotated[int | None, typer.Option(help="How many of them at once.")]
+MaxInFlight = Annotated[int | None, typer.Option(help="Calls at a time.")]
 NOT_WELL = 3
 """Exit code of a look at a connection that does not work, or at a ledger that does not add up."""
+MADE: Mapping[str, str] = {
+    "en": "Put its credential, then have it checked: hub connections credential {name}; hub connections check {name}",
+    "zh-CN": "请保存凭据，然后检查：hub connections credential {name}；hub connections check {name}"}
+KEPT: Mapping[str, str] = {
+    "en": "Version {version} of the credential is kept. Have it checked: hub connections check {name}",
+    "zh-CN": "凭据第 {version} 版已保存。请检查：hub connections check {name}"}
 
 
 @app.command("list")
@@ -51,6 +68,72 @@ def show(connection: Named, as_json: Json = False) -> int:
     else:
         _show(one)
     return 0 if well else NOT_WELL
+
+
+@app.command()
+@verb
+def create(
+    name: Annotated[str, typer.Argument(help="What it is called here.")],
+    adapter: Annotated[str, typer.Option(help="Such as tryton; hub api GET /adapters shows all, and their settings.")],
+    config: Annotated[str, typer.Option(metavar="FILE", help="Its settings as JSON; - is standard input. No secret.")],
+    kind: Kind = None,
+    rate_per_s: RatePerS = None,
+    burst: Burst = None,
+    max_in_flight: MaxInFlight = None,
+    as_json: Json = False,
+) -> int:
+    """Set up an external system. It starts active; nothing travels until a route is."""
+    from hub import client
+
+    body = client.only_given(name=name, adapter=adapter, config=files.document(config), kind=kind,
+                             rate_per_s=rate_per_s, burst=burst, max_in_flight=max_in_flight)  # fmt: skip
+    with client.asking(Installation.here()) as door:
+        return _stands(door.post(f"{API}/connections", body), *_lines(MADE, name), as_json=as_json)
+
+
+@app.command()
+@verb
+def change(
+    connection: Named,
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="All its settings anew, as JSON; - is standard input.")
+    ] = None,
+    kind: Kind = None,
+    rate_per_s: RatePerS = None,
+    burst: Burst = None,
+    max_in_flight: MaxInFlight = None,
+    version: Annotated[int | None, typer.Option(help="Refuse if it is another by now.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Change what is given, and nothing else. A new address takes the credential away and pauses the connection."""
+    from hub import client
+
+    changes = client.only_given(name=name, config=None if config is None else files.document(config), kind=kind,
+                                rate_per_s=rate_per_s, burst=burst, max_in_flight=max_in_flight)  # fmt: skip
+    with client.asking(Installation.here()) as door:
+        path = f"{API}/connections/{client.connection_id(door, connection)}"
+        return _stands(client.change(door, path, changes, version), as_json=as_json)
+
+
+@app.command()
+@verb
+def credential(
+    connection: Named,
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="JSON, name → secret; - is standard input. Without it on a "
+                                                        "terminal each secret is asked for, unseen.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Replace the secrets with which a connection signs in. They can be written, never read."""
+    from hub import client
+
+    read = None if file is None and _on_terminal() else files.document(file or files.STDIN)
+    with client.asking(Installation.here()) as door:
+        path = f"{API}/connections/{client.connection_id(door, connection)}"
+        kept = door.put(f"{path}/credential", {"secrets": _typed(door, path) if read is None else read})
+    return answer(kept, *_lines(KEPT, connection, kept), as_json=as_json)
 
 
 @app.command()
@@ -135,11 +218,30 @@ def _told(connection: str, verb: str, body: dict[str, Any] | None = None) -> dic
         return door.post(f"{API}/connections/{client.connection_id(door, connection)}/{verb}", body)
 
 
-def _stands(one: dict[str, Any], *, as_json: bool) -> int:
+def _on_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _typed(door: Door, path: str) -> dict[str, str]:
+    """Ask a person for each secret of the adapter, without showing it; one that is left empty is none."""
+    adapter = door.get(path)["adapter"]
+    known = {one["name"]: one["secret_fields"] for one in door.get(f"{API}/adapters")["items"]}
+    typed = {name: typer.prompt(name, default="", show_default=False, hide_input=True, err=True)
+             for name in known[adapter]}  # fmt: skip
+    return {name: secret for name, secret in typed.items() if secret}
+
+
+def _lines(words: Mapping[str, str], name: str, told: Mapping[str, Any] | None = None) -> list[str]:
+    return [plain(sentence.format_map({**(told or {}), "name": shlex.quote(name)})) for sentence in words.values()]
+
+
+def _stands(one: dict[str, Any], *lines: str, as_json: bool) -> int:
     if as_json:
         print_json({"ok": True, **one})
-    else:
-        _show(one)
+        return 0
+    _show(one)
+    for line in lines:
+        out.print(f"  → {line}", soft_wrap=True)
     return 0
 
 

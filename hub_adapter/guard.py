@@ -59,9 +59,10 @@ class GuardedAdapter(IPFilterAdapter):  # type: ignore[misc]  # the library ship
             try:
                 return super().build_connection_pool_key_attributes(request, verify, cert)  # type: ignore[no-any-return]
             except InvalidIPAddress as refused:
+                may_be_opened = not any(a in closed for a in _addresses(name.strip("[]")) for closed in _METADATA)
+                advice = ": name its network in the setting allow_private" if may_be_opened else ""
                 raise AddressRefused(
-                    f"{name} leads to {refused}, a private address that this connection does not allow: name its network "
-                    "in the setting allow_private"
+                    f"{name} leads to {refused}, a private address that this connection does not allow{advice}"
                 ) from None
         port = f":{host['port']}" if host.get("port") else ""
         request.headers["Host"] = f"[{name}]{port}" if ":" in name else f"{name}{port}"

@@ -152,7 +152,7 @@ def test_a_redirect_to_a_metadata_address_is_answered_and_never_asked(server: Sc
     speaking = session()
     reply = speaking.post(server.url, json={})
     assert (reply.status, reply.body, speaking.calls) == (307, b"{}", 1)
-    with pytest.raises(TryLater, match="does not allow: name its network in the setting allow_private"):
+    with pytest.raises(TryLater, match=r"does not allow$"):
         speaking.get(reply.headers["Location"])
 
 
@@ -164,7 +164,7 @@ def test_ten_gigabytes_are_given_up_after_eight_megabytes(server: ScriptedServer
 
 
 def test_a_private_address_is_refused_unless_the_connection_allows_it(server: ScriptedServer, session: Open) -> None:
-    with pytest.raises(TryLater, match="does not allow"):
+    with pytest.raises(TryLater, match="does not allow: name its network in the setting allow_private"):
         session({"allow_private": ()}).get(server.url)
     with pytest.raises(TryLater, match="does not allow"):
         session({"allow_private": ("10.0.0.0/8",)}).get(server.url)

@@ -293,10 +293,6 @@ class Adapter(Protocol):
         """Check the signature over the raw body, then tell what it says. A forged one raises `AuthRefused`."""
         ...
 
-    def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:
-        """A hash for each bucket of records, to compare two sides without listing them."""
-        ...
-
     def classify(self, error: BaseException) -> Failure:
         """What an exception of this adapter means; `failure_of` does for most."""
         ...
@@ -328,9 +324,6 @@ class AdapterBase:
 
     def parse_webhook(self, ctx: Context, headers: Mapping[str, str], body: bytes) -> Sequence[Change]:
         raise AdapterError(f"{self.spec.name} sends no webhooks")
-
-    def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:
-        raise AdapterError(f"{self.spec.name} makes no digest of {entity}")
 
     def classify(self, error: BaseException) -> Failure:
         return failure_of(error)

@@ -33,7 +33,6 @@ class Capability(StrEnum):
     """`parse_webhook` is answered."""
     REFRESH = "refresh"
     """`refresh` is answered: what is left of a credential is traded for a fresh one."""
-    DIGEST = "digest"
 
 
 def guarantee(capabilities: frozenset[Capability]) -> str:

@@ -138,10 +138,6 @@ class RecordsAdapter(AdapterBase):
             raise AuthRefused("the stamp is too far from our time")
         return [_change(json.loads(body))]
 
-    def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:
-        told: dict[str, str] = answered(send(ctx, "GET", f"/digest/{entity}", params={"buckets": buckets}), ctx)
-        return told
-
     def refresh(self, ctx: Context) -> Refreshed:
         reply = ctx.http.post(f"{ctx.config['base_url']}/token", json={"refresh": ctx.secrets["refresh_key"]})
         return Refreshed(secrets={"key": answered(reply, ctx)["key"]})

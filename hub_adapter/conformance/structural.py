@@ -51,7 +51,6 @@ MEANINGS: Mapping[type[AdapterError], ErrorClass] = {
 ANSWERED: Mapping[Capability, str] = {
     Capability.INCREMENTAL: "changes",
     Capability.WEBHOOK: "parse_webhook",
-    Capability.DIGEST: "digest",
     Capability.REFRESH: "refresh",
 }
 """Capability → the method that answers it."""
@@ -146,8 +145,8 @@ class StructuralSuite:
 
     def test_every_call_of_the_port_is_answered(self) -> None:
         assert isinstance(self.adapter, Adapter), "a method is missing: derive from hub_adapter.port.AdapterBase"
-        for name in ("check", "get", "find", "write", "delete", "list", "changes", "parse_webhook", "digest",
-                     "expected", "classify"):  # fmt: skip
+        for name in ("check", "get", "find", "write", "delete", "list", "changes", "parse_webhook", "expected",
+                     "classify"):  # fmt: skip
             asked = list(inspect.signature(getattr(Adapter, name)).parameters)[1:]
             taken = list(inspect.signature(getattr(self.adapter, name)).parameters)[: len(asked)]
             assert taken == asked, f"{name} takes {taken}; the hub calls it with {asked}"

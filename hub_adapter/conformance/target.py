@@ -5,7 +5,6 @@
     POST   /records/<entity>      {key, body, …}            a new one; 409 where the key is taken
     PUT    /records/<entity>/<id> {body, expected?, …}      412 where another version stands
     DELETE /records/<entity>/<id>                           412 where `If-Match` names another version
-    GET    /digest/<entity>?buckets=…                       a hash for each bucket of records
     POST   /token                 {refresh}                 trades what is left of a credential for a fresh key
 """
 
@@ -129,8 +128,6 @@ class RecordsTarget(FaultyServer):
             return Answer.of({})
         if entity == "token":
             return self._trade(request.json())
-        if entity.startswith("digest/"):
-            return Answer.of(self._digest(entity.removeprefix("digest/"), int(asked["buckets"])))
         id = match["id"] if match else None
         if request.method == "GET":
             return self._get(entity, id, asked)
@@ -192,14 +189,6 @@ class RecordsTarget(FaultyServer):
         with self._lock:
             self.traded += 1
         return Answer.of({"key": self.accepted_key})
-
-    def _digest(self, entity: str, buckets: int) -> dict[str, str]:
-        told: dict[str, Any] = {}
-        for row in sorted(self.of(entity), key=lambda row: row.key):
-            bucket = int(hashlib.sha256(row.key.encode()).hexdigest(), 16) % buckets
-            seen = told.setdefault(str(bucket), hashlib.sha256())
-            seen.update(json.dumps([row.key, row.body], sort_keys=True).encode())
-        return {bucket: seen.hexdigest() for bucket, seen in told.items()}
 
     def _write(self, row: Row | None, entity: str, key: str, body: dict[str, Any], source_version: int) -> Row:
         self._serial += 1

@@ -53,7 +53,6 @@ SLOPPY = {
     "a stale version never overwrites",
     "a listing is whole while rows change",
     "a failed page is never complete",
-    "a digest changes with a record and only then",
     "deleting twice is no error",
     "a delete cut off at any step is finished by the next",
     "our own write is known by its version",

@@ -90,9 +90,6 @@ class SloppyAdapter(RecordsAdapter):
     def parse_webhook(self, ctx: Context, headers: Mapping[str, str], body: bytes) -> Sequence[Change]:
         return super().parse_webhook(ctx, RecordsTarget.signed(body), body)
 
-    def digest(self, ctx: Context, entity: str, buckets: int) -> Mapping[str, str]:
-        return {"0": ctx.clock().isoformat()}
-
     def get(self, ctx: Context, entity: str, external_id: str) -> Remote | None:
         try:
             return super().get(ctx, entity, external_id)

@@ -239,8 +239,8 @@ class TestTakesAnotherArgument(RecordsAdapter):
 
 
 @fails(StructuralSuite, "a method and its capability come together")
-class TestKeepsItsDigestToItself(RecordsAdapter):
-    spec = replace(RECORDS, capabilities=RECORDS.capabilities - {Capability.DIGEST})
+class TestKeepsItsRefreshToItself(RecordsAdapter):
+    spec = replace(RECORDS, capabilities=RECORDS.capabilities - {Capability.REFRESH})
 
 
 @fails(StructuralSuite, "a defect is told as one")

@@ -136,18 +136,6 @@ class ReadingChecks(RiggedSuite):
                 assert not scripted.times, "the listing makes fewer requests than before"
                 rig.healed()
 
-    @proves(Capability.DIGEST)
-    def test_a_digest_changes_with_a_record_and_only_then(self, rig: Rig, entity: str) -> None:
-        cmd = rig.fresh(entity)
-        written = rig.write(entity, cmd)
-        before = self.adapter.digest(rig.open(), entity, 4)
-        assert 0 < len(before) <= 4, f"4 buckets were asked for, {len(before)} are told"
-        assert dict(self.adapter.digest(rig.open(), entity, 4)) == dict(before), "two digests of one state differ"
-        rig.write(entity, follow(cmd, written, rig.revised(entity, cmd.body, "2")))
-        after = self.adapter.digest(rig.open(), entity, 4)
-        differing = [name for name in {*before, *after} if before.get(name) != after.get(name)]
-        assert len(differing) == 1, f"one record changed, and {len(differing)} buckets differ"
-
     def _pages(self, rig: Rig, entity: str, limit: int) -> Iterator[Page[Remote]]:
         cursor = None
         for _ in range(MOST_PAGES):

@@ -77,7 +77,7 @@ def test_what_was_raised_on_purpose_tells_its_class_and_the_rest_is_a_defect() -
 
 def test_the_promise_of_a_connection_follows_from_what_its_target_can_do() -> None:
     assert guarantee(frozenset({Capability.IDEMPOTENCY_KEY})) == EFFECTIVELY_ONCE
-    assert guarantee(frozenset({Capability.FIND_BY_LOCAL_KEY, Capability.DIGEST})) == EFFECTIVELY_ONCE
+    assert guarantee(frozenset({Capability.FIND_BY_LOCAL_KEY, Capability.INCREMENTAL})) == EFFECTIVELY_ONCE
     assert guarantee(frozenset({Capability.CONDITIONAL_WRITE, Capability.NATIVE_UPSERT})) == AT_LEAST_ONCE
 
 

@@ -46,22 +46,29 @@ def unindexed(column: Any) -> sa.ColumnElement[str]:
 def claimable(connection_id: str, priority: int, now: dt.datetime, limit: int) -> Asked:
     """Select ids of due deliveries, longest due first, each the first of its lane and with nothing of it in flight."""
     flying, earlier, fact = (table_of(Delivery).alias(name).c for name in ("flying", "earlier", "fact"))
-    in_flight = sa.select(1).where(_lane_of(flying, DELIVERY), one_of("flying.state", IN_FLIGHT)).exists()
+    in_flight = sa.select(1).where(_lane_of(flying, DELIVERY), one_of("flying.state", IN_FLIGHT))
     upsert_before = sa.select(1).where(
         _lane_of(earlier, DELIVERY), one_of("earlier.state", WAITING), sa.text("earlier.op = 'upsert'"),
-        unindexed(earlier.id) < DELIVERY.id).exists()
+        unindexed(earlier.id) < DELIVERY.id)
     both_facts = sa.and_(fact.op == "append", DELIVERY.op == "append")
     earlier_fact = sa.and_(unindexed(fact.id) < DELIVERY.id, fact.state != "dead")
     fact_before = sa.select(1).where(
         _lane_of(fact, DELIVERY), one_of("fact.state", (*WAITING, "dead")), sa.text("fact.op <> 'upsert'"),
-        sa.case((both_facts, _goes_before(fact)), else_=earlier_fact)).exists()
+        sa.case((both_facts, _goes_before(fact)), else_=earlier_fact))
     return (
         sa.select(DELIVERY.id)
         .where(DELIVERY.connection_id == connection_id, one_of("delivery.state", CLAIMABLE),
-               DELIVERY.priority == priority, DELIVERY.due_at <= now, ~in_flight, ~upsert_before, ~fact_before)
+               DELIVERY.priority == priority, DELIVERY.due_at <= now,
+               *map(_none, (in_flight, upsert_before, fact_before)))
         .order_by(DELIVERY.due_at, DELIVERY.id).limit(limit)
         .with_for_update(skip_locked=True, of=table_of(Delivery))
     )
+
+
+def _none(found: sa.Select[Any]) -> sa.ColumnElement[bool]:
+    # Of `NOT EXISTS` PostgreSQL makes a join; without statistics it takes the waiting to be one, and would walk along
+    # all of them for each candidate.
+    return found.limit(1).scalar_subquery().is_(None)
 
 
 def _goes_before(fact: Any) -> sa.ColumnElement[bool]:

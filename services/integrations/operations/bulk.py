@@ -93,7 +93,8 @@ class Upsert:
                  where: sa.ColumnElement[bool] | None = None) -> None:
         on: dict[str, Any] = {"index_elements": list(table.primary_key), "set_": changing, "where": where}
         self._on_sqlite = sqlite.insert(table).on_conflict_do_update(**on)
-        self._on_postgresql = postgresql.insert(table).on_conflict_do_update(**on)
+        # Returning something, SQLAlchemy writes many rows into one statement; without, it sends each by itself.
+        self._on_postgresql = postgresql.insert(table).on_conflict_do_update(**on).returning(*table.primary_key)
 
     def put(self, session: Session, rows: Rows) -> None:
         """Insert or change `rows`, mappings with the same keys."""

@@ -124,8 +124,8 @@ def _hold(session: Session, connection: Connection, state: str, reason: str | No
     held = connection.desired_state == state
     if not held or (reason is not None and reason != connection.pause_reason):
         connection.desired_state, connection.paused_by, connection.pause_reason = state, by.id, reason
-        _touch(session, connection)
         announcements.health_changed(session, connection, by)
+        _touch(session, connection)
     return connection
 
 
@@ -147,8 +147,8 @@ def resume(session: Session, request: Mapping[str, Any], *, by: Subject) -> Conn
         connection.desired_state, connection.health = "active", "ok"
         connection.pause_reason = connection.pause_code = connection.paused_by = connection.throttled_until = None
         connection.breaker, connection.refused_records = Breaker(), None
-        _touch(session, connection)
         announcements.health_changed(session, connection, by)
+        _touch(session, connection)
     elif connection.breaker_open_until is not None:
         connection.breaker = connection.breaker.checking(now_of(session))
     return connection

@@ -17,12 +17,12 @@ from chassis.database import Database, new_id, utcnow
 from chassis.outbox import OUTBOX
 from contracts.integrations import DELIVERY_SETTLED
 from hub_adapter.port import Write, Written
-from services.integrations.operations import claims, intake, locks, slots
+from services.integrations.operations import claims, connections, intake, locks, slots
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.outcomes import Outcome
 from services.integrations.operations.settlements import settle
 from services.integrations.queries import lanes, rounds
-from tests.service.integrations.conftest import Hub, on_sqlite
+from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
 
@@ -31,12 +31,12 @@ log = telemetry.logger(__name__)
 
 @contextmanager
 def counted(db: Database) -> Iterator[dict[str, int]]:
-    """Count statements and commits."""
+    """Count statements and commits. To PostgreSQL a list of values goes one by one."""
     count = {"statements": 0, "commits": 0}
 
-    def statement(_c: object, _cursor: object, text: str, *_: object) -> None:
+    def statement(_c: object, _cursor: object, text: str, values: object, *_: object) -> None:
         if not text.startswith(("BEGIN", "PRAGMA")):
-            count["statements"] += 1
+            count["statements"] += len(values) if isinstance(values, list) and not db.is_sqlite else 1
 
     def commit(_c: object) -> None:
         count["commits"] += 1
@@ -72,6 +72,23 @@ def test_a_batch_of_a_hundred_takes_as_many_statements_as_a_batch_of_one(hub: Hu
 
     assert hundred["statements"] <= one["statements"] <= 18
     log.info("counted", statements_per_turn=hundred["statements"])
+
+
+def test_pausing_and_resuming_write_their_connection_once_each(hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer")
+    written = []
+
+    def note(_connection: object, _cursor: object, text: str, *_: object) -> None:
+        if text.startswith("UPDATE connection "):
+            written.append(text)
+
+    sa.event.listen(hub.db.engine, "before_cursor_execute", note)
+    for change in (connections.pause, connections.resume):
+        with hub.db.write() as session:
+            change(session, {"id": connection_id, "reason": None}, by=ADMIN)
+    sa.event.remove(hub.db.engine, "before_cursor_execute", note)
+
+    assert len(written) == 2
 
 
 @on_sqlite

@@ -98,6 +98,8 @@ def show(
               f"[bold]{one['state']}{kind}[/]", soft_wrap=True)
     if one["last_error"]:
         out.print(f"  {plain(one['last_error'])}", soft_wrap=True)
+    if one["state"] in ("pending", "retry_wait", "in_doubt"):
+        out.print(f"  due {one['due_at'][:19]} UTC")
     for attempt in attempts:
         why.show_call(out, attempt, previews=calls)
     return 0

@@ -32,6 +32,26 @@ def test_a_connection_that_does_not_work_says_why_and_what_to_do_in_both_languag
     assert "→ 请保存有效的密钥。" in shown.output
 
 
+@pytest.mark.parametrize(("check", "said"), [
+    (None, "never checked 从未检查: hub connections check erp"),
+    ({**CONNECTION["check"], "ok": False, "message": "1 problems were found."}, "✗ checked"),
+    (CONNECTION["check"], "✓ checked"),
+])  # fmt: skip
+def test_a_connection_works_if_its_last_check_says_so(
+    gateway: Gateway, check: dict[str, Any] | None, said: str
+) -> None:
+    gateway.on(f"GET /connections/{ERP}", {**CONNECTION, "check": check})
+    shown = gateway.hub("connections", "show", "erp")
+    assert (shown.exit_code, said in shown.output) == (0 if said.startswith("✓") else 3, True)
+
+
+def test_a_check_that_passed_does_not_count_once_the_system_is_down(gateway: Gateway) -> None:
+    gateway.on(f"GET /connections/{ERP}", {**CONNECTION, "health": "open"})
+    shown = gateway.hub("connections", "show", "erp")
+    assert (shown.exit_code, "✓" in shown.output) == (3, False)
+    assert "passed its check 2026-11-22T08:00:00, and is open now" in shown.output
+
+
 def test_a_check_that_finds_a_problem_names_it_and_ends_with_three(gateway: Gateway) -> None:
     wrong = {"ok": False, "message": "not ready", "checked_at": "2026-11-22T08:00:00.000000Z",
              "problems": [{"field": "/config/web_shop", "message": "there is none"}]}  # fmt: skip
@@ -157,6 +177,15 @@ def test_a_delivery_is_shown_with_its_calls_and_on_request_with_what_they_said(
         "upsert order 7 version 2  dead (invalid)", "  /lines: no such product",
         "  call 1, 2026-11-22T08:00:00Z: write, failed HTTP 400"]  # fmt: skip
     assert ("what was sent" in shown) == shows
+
+
+def test_a_delivery_that_waits_is_shown_with_the_time_of_its_next_try(gateway: Gateway) -> None:
+    gateway.on("GET /deliveries/019ac", {
+        "op": "upsert", "entity": "order", "local_id": "7", "source_version": 2, "state": "retry_wait",
+        "error_class": "transient", "last_error": None, "due_at": "2026-11-22T08:00:00.123456Z"})  # fmt: skip
+    gateway.on("GET /deliveries/019ac/attempts", {"next": None, "items": []})
+    assert gateway.hub("deliveries", "show", "019ac").output.splitlines() == [
+        "upsert order 7 version 2  retry_wait (transient)", "  due 2026-11-22T08:00:00 UTC"]
 
 
 @pytest.mark.parametrize(("status", "routes", "wanted", "said"), [

@@ -3,8 +3,9 @@
     with ChaosProxy(("127.0.0.1", port)) as link:
         link.lose_answer_to(b"/quote ")     # that request reaches the target, its answer never comes back
         link.lose(b"/quote ")               # that request never arrives
-        link.mode = "refuse"                # connections are reset; "blackhole": taken and never answered
+        link.mode = "refuse"                # connections are reset; "blackhole": nothing passes, on open ones neither
         link.delay_s = 0.2                  # per chunk, each way
+        link.bytes_per_s = 1000             # each way
 
 Plain threads and sockets: runs the same with or without eventlet's patches.
 """
@@ -12,6 +13,7 @@ Plain threads and sockets: runs the same with or without eventlet's patches.
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import struct
 import threading
@@ -35,6 +37,7 @@ class ChaosProxy:
     mode: str = "pass"
     """pass | drop_reply (every answer is lost) | refuse | blackhole"""
     delay_s: float = 0.0
+    bytes_per_s: float = math.inf
     connections: int = 0
     cut: int = 0
     """Connections that were reset on purpose."""
@@ -95,7 +98,8 @@ class ChaosProxy:
     def _up(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
         with contextlib.suppress(*GONE):
             while data := client.recv(CHUNK):
-                time.sleep(self.delay_s)
+                if not self._carries(data):
+                    continue
                 for request in [request for request in self._unheard if request in data]:
                     self._unheard.remove(request)
                     self._reset(client)
@@ -110,13 +114,19 @@ class ChaosProxy:
     def _down(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
         with contextlib.suppress(*GONE):
             while data := server.recv(CHUNK):
-                time.sleep(self.delay_s)
+                if not self._carries(data):
+                    continue
                 if lost.is_set() or self.mode == "drop_reply":
                     self._reset(client)
                     break
                 client.sendall(data)
         _close(client)
         _close(server)
+
+    def _carries(self, data: bytes) -> bool:
+        """Take the time that the line needs for this; tell whether it arrives."""
+        time.sleep(self.delay_s + len(data) / self.bytes_per_s)
+        return self.mode != "blackhole"
 
     def _reset(self, client: socket.socket) -> None:
         self.cut += 1

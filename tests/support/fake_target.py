@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hub_adapter.client import NETWORK_PROPERTIES
-from hub_adapter.conformance.target import GOOD_KEY, Row, running
+from hub_adapter.conformance.target import GOOD_KEY, REFRESH_KEY, Row, running
 from hub_adapter.conformance.target import RecordsTarget as FakeTarget
 from hub_adapter.port import (
     AdapterBase,
@@ -22,6 +22,7 @@ from hub_adapter.port import (
     Limits,
     Page,
     Problem,
+    Refreshed,
     Remote,
     Write,
     Written,
@@ -107,6 +108,17 @@ class AskOnlyAdapter(FakeAdapter):
         "name": "fake_ask_only", "capabilities": frozenset({Capability.FIND_BY_LOCAL_KEY, Capability.INCREMENTAL})}))
 
 
+class TradingAdapter(FakeAdapter):
+    """The same target; a key that has ended is traded for the one that holds."""
+
+    spec = AdapterSpec(**(vars(FakeAdapter.spec) | {
+        "name": "fake_trading", "capabilities": FakeAdapter.spec.capabilities | {Capability.REFRESH}}))
+
+    def refresh(self, ctx: Context) -> Refreshed:
+        reply = ctx.http.post(f"{ctx.config['base_url']}/token", json={"refresh": REFRESH_KEY})
+        return Refreshed(secrets={"key": _told(reply, ctx)["key"]})
+
+
 class BlindAdapter(FakeAdapter):
     """The same target, but it can neither be asked nor told twice: what it is told twice it makes twice."""
 
@@ -172,7 +184,7 @@ def _remote(row: Mapping[str, Any]) -> Remote:
 
 ADAPTERS = {"fake": FakeAdapter, "fake_ask_only": AskOnlyAdapter, "fake_blind": BlindAdapter,
             "fake_listed": ListedAdapter, "fake_blind_listed": BlindListedAdapter,
-            "fake_telling": TellingAdapter}
+            "fake_telling": TellingAdapter, "fake_trading": TradingAdapter}
 
 
 __all__ = ["ADAPTERS", "GOOD_KEY", "FakeAdapter", "FakeTarget", "Row", "running"]

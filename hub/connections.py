@@ -60,9 +60,12 @@ def list_(
 @app.command()
 @verb
 def show(connection: Named, as_json: Json = False) -> int:
-    """Show one connection, why it is paused, and what its last check found. Exit code 3 when it does not work."""
+    """Show one connection, why it is paused, and what its last check found. Exit code 3 when it does not work.
+
+    That is also one that was never checked, or whose last check failed.
+    """
     one = _asked(connection)
-    well = one["desired_state"] == "active" and one["health"] == "ok"
+    well = one["desired_state"] == "active" and one["health"] == "ok" and one["check"] and one["check"]["ok"]
     if as_json:
         print_json({"ok": True, **one})
     else:
@@ -257,7 +260,12 @@ def _show(one: dict[str, Any]) -> None:
     for name in ("throttled_until", "breaker_opened_at", "breaker_open_until", "last_success_at"):
         if one[name]:
             out.print(f"  {name.replace('_', ' ')} {one[name]}")
-    if one["check"]:
+    if one["check"] is None:
+        out.print(f"  never checked 从未检查: hub connections check {plain(shlex.quote(one['name']))}", soft_wrap=True)
+    elif one["check"]["ok"] and one["health"] != "ok":
+        out.print(f"  passed its check {one['check']['checked_at'][:19]}, and is {one['health']} now "
+                  f"曾通过检查，现为 {one['health']}", soft_wrap=True)  # fmt: skip
+    else:
         _show_check(one["check"])
 
 

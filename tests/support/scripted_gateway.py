@@ -13,11 +13,12 @@ from hub.cli import app
 from tests.support.scripted_http import ScriptedServer, Seen, answer
 
 ERP = "019aa001-0000-7000-8000-000000000001"
+CHECK = {"ok": True, "message": "ready", "problems": [], "checked_at": "2026-11-22T08:00:00.000000Z"}
 CONNECTION = {
     "id": ERP, "name": "erp", "adapter": "tryton", "desired_state": "active", "health": "ok",
     "guarantee": "effectively_once", "pause_reason": None, "paused_by": None, "pause_advice": None,
     "throttled_until": None, "breaker_opened_at": None, "breaker_open_until": None, "last_success_at": None,
-    "check": {"ok": True, "message": "ready", "problems": [], "checked_at": "2026-11-22T08:00:00.000000Z"},
+    "check": CHECK,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A backfill and a dry run as somebody runs them: over HTTP, and with `hub runs`."""
+"""Runs as somebody runs them: started over HTTP or with `hub runs`, looked through, approved, and at their end."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.processes import eventually
 class Site:
     """A hub whose administrator has joined a system that nobody has told of any customer."""
 
-    def __init__(self, hub: Hub, target: FakeTarget) -> None:
+    def __init__(self, hub: Hub, target: FakeTarget, adapter: str) -> None:
         self.hub, self.target, self.admin = hub, target, administrator(hub)
         self.name = f"runs {uuid.uuid4().hex[:8]}"
         self.customer = self.made("/customers", {"name": self.name, "wechat_id": self.name})["id"]
         eventually(self._is_known)
-        self.connection = self.made("/connections", {"name": self.name, "adapter": "fake",
+        self.connection = self.made("/connections", {"name": self.name, "adapter": adapter,
                                                      "config": target.config})["id"]
         self.admin.ask("PUT", f"/connections/{self.connection}/credential", {"secrets": {"key": GOOD_KEY}})
         assert self.admin.ask("POST", f"/connections/{self.connection}/check").json()["ok"]
@@ -58,10 +58,11 @@ class Site:
 
 
 @pytest.fixture
-def site(all_rooms: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(all_rooms: Hub, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A site whose target is spoken to by the fake adapter, or by the one that the test asks for."""
     monkeypatch.setattr(runs, "LOOK_EVERY_S", 0.1)
     for target in fake_target.running():
-        made = Site(all_rooms, target)
+        made = Site(all_rooms, target, getattr(request, "param", "fake"))
         yield made
         assert made.admin.ask("POST", f"/routes/{made.route}/deactivate").status_code == 200
         assert made.admin.ask("POST", f"/connections/{made.connection}/pause").status_code == 200
@@ -93,6 +94,31 @@ def test_a_backfill_started_over_http_brings_what_was_there_before_the_connectio
     code, told = site.verb("cancel", ended["id"])
     assert (code, told["ok"]) == (1, False)
     assert [run["id"] for run in site.verb("list", "--connection", site.name)[1]["runs"]] == [ended["id"], dry["id"]]
+
+
+@pytest.mark.parametrize("site", ["fake_listed"], indirect=True)
+def test_a_matching_is_looked_through_and_approved_with_its_count_before_anything_is_bound(site: Site) -> None:
+    theirs = site.target.put("customer", "K-1", {"name": site.name})
+    code, run = site.verb("start", "match", site.name, "customer", "--watch")
+    assert (code, run["state"], run["counts"]["doubtful"]) == (0, "awaiting_approval", 1)
+    _code, found = site.verb("findings", run["id"], "--kind", "doubtful")
+    [finding] = found["findings"]
+    assert (finding["local_id"], finding["candidates"]) == (site.customer, [theirs.id])
+    assert site.verb("decide", run["id"], finding["id"], "link")[0] == 0
+    _code, asking = site.verb("watch", run["id"])
+    assert asking["to_confirm"] == run["to_confirm"] + 1
+
+    code, refused = site.verb("approve", run["id"], "--count", str(run["to_confirm"]))
+    assert (code, refused["ok"]) == (1, False)
+    assert site.verb("approve", run["id"], "--count", str(asking["to_confirm"]))[0] == 0
+    code, ended = site.verb("watch", run["id"])
+    assert (code, ended["state"], ended["counts"]["linked"]) == (0, "completed", 1)
+
+    path, name = f"/customers/{site.customer}", f"{site.name} moved"
+    changed = site.admin.ask("PATCH", path, {"name": name}, If_Match=site.admin.ask("GET", path).headers["ETag"])
+    assert changed.status_code == 200
+    eventually(lambda: site.target.rows[theirs.id].body["name"] == name)
+    assert site.customer not in [row.key for row in site.target.of("customer")], "it was made a second time"
 
 
 def test_whoever_may_not_operate_runs_neither_starts_nor_sees_them(site: Site) -> None:

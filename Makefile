@@ -23,7 +23,7 @@ demo: bootstrap ## show every job both ways with real systems, and an ERP that g
 up: bootstrap ## start the hub on this machine: broker, services, gateway
 	@$(HUB) up
 
-down: ## stop what `make up` started
+down: ## stop what `make up` or `make demo` started, sandboxes too
 	@if [ -x $(PYTHON) ]; then $(HUB) down; else echo "nothing was started from here"; fi
 
 status: bootstrap ## show every process: state, since when, ready, memory

@@ -141,22 +141,7 @@ def findings(
         print_json({"ok": True, "findings": found})
         return 0
     for one in found:
-        of = " ".join(filter(None, (one["local_id"], one["external_id"] and f"there 对方 {one['external_id']}")))
-        decided = f" → {one['decision']}" if one["decision"] else ""
-        out.print(f"[bold]{one['kind']}[/] {plain(of)}{decided} [dim]{one['id']} version {one['version']}[/]",
-                  soft_wrap=True)  # fmt: skip
-        detail = one["detail"] or {}
-        named = AS_SENT if "as_sent" in detail else SIDES
-        for name in one["fields"]:
-            sides = [f"{plain(_shown((detail.get(side) or {}).get(name)))} {title}" for side, title in named.items()]
-            out.print(f"    {name}: {', '.join(sides)}", soft_wrap=True)
-        for sentence in _sentences(detail.get("reason")):
-            out.print(f"    {plain(sentence)}", soft_wrap=True)
-        if detail.get("too_common"):
-            common = ", ".join(detail["too_common"])
-            out.print(f"    too many have the same 太多记录相同，不作依据: {common}", soft_wrap=True)
-        if one["candidates"]:
-            out.print(f"    may be there 候选: {plain(', '.join(one['candidates']))}", soft_wrap=True)
+        _show_finding(one)
     return 0
 
 
@@ -236,6 +221,31 @@ def _watched(door: Door, run: dict[str, Any], *, as_json: bool) -> int:
     else:
         _sum_up(run)
     return NOT_DONE if run["state"] in ("failed", "cancelled") else 0
+
+
+def _show_finding(one: Mapping[str, Any]) -> None:
+    of = " ".join(filter(None, (one["local_id"], one["external_id"] and f"there 对方 {one['external_id']}")))
+    decided = f" → {one['decision']}" if one["decision"] else ""
+    out.print(f"[bold]{one['kind']}[/] {plain(of)}{decided} [dim]{one['id']} version {one['version']}[/]",
+              soft_wrap=True)  # fmt: skip
+    detail = one["detail"] or {}
+    for name in one["fields"]:
+        sides = [f"{plain(value)} {title}" for side, title in (AS_SENT if "as_sent" in detail else SIDES).items()
+                 for value in _values(detail.get(side), name)]
+        out.print(f"    {name}: {', '.join(sides)}", soft_wrap=True)
+    for sentence in _sentences(detail.get("reason")):
+        out.print(f"    {plain(sentence)}", soft_wrap=True)
+    if detail.get("too_common"):
+        common = ", ".join(detail["too_common"])
+        out.print(f"    too many have the same 太多记录相同，不作依据: {common}", soft_wrap=True)
+    if one["candidates"]:
+        out.print(f"    may be there 候选: {plain(', '.join(one['candidates']))}", soft_wrap=True)
+
+
+def _values(side: Mapping[str, Any] | list[Mapping[str, Any]] | None, name: str) -> Iterable[str]:
+    """Yield what stands in a field on one side: in a match, of each candidate there."""
+    for record in side if isinstance(side, list) else (side or {},):
+        yield _shown(record.get(name))
 
 
 def _sum_up(run: dict[str, Any]) -> None:

@@ -132,6 +132,18 @@ def test_findings_show_the_version_to_decide_on_and_both_sides(tmp_path: Path) -
     ]
 
 
+def test_a_doubtful_match_shows_the_field_of_each_candidate_there(tmp_path: Path) -> None:
+    found = {"id": "019ac", "version": 1, "kind": "doubtful", "local_id": "7", "external_id": None, "decision": None,
+             "fields": ["tax_number"], "candidates": ["11", "12"],
+             "detail": {"ours": {"tax_number": "91"}, "theirs": [{"id": "11", "tax_number": "92"}, {"id": "12"}]}}
+    page = json.dumps({"items": [found], "next": None}).encode()
+    with ScriptedServer(lambda seen: answer(body=page)) as gateway:
+        environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
+                   "HUB_API_KEY": "a-key"}
+        said = CliRunner().invoke(app, ["runs", "findings", "RUN"], env=environ)
+    assert "    tax_number: 91 here 我方, 92 there 对方, nothing 无 there 对方" in said.output.splitlines()
+
+
 def test_a_replay_shows_what_was_sent_against_what_would_be_sent_now_and_why_some_stay_away(tmp_path: Path) -> None:
     common: dict[str, Any] = {"version": 1, "external_id": None, "decision": None, "candidates": []}
     outdated = {**common, "id": "019ac", "kind": "outdated", "local_id": "7", "fields": ["name"],

@@ -51,6 +51,10 @@ STILL: Mapping[str, str] = {
 SIDES: Mapping[str, str] = {"ours": "here 我方", "theirs": "there 对方"}
 AS_SENT: Mapping[str, str] = {"as_sent": "as it was sent 原发送内容", "current": "as it is now 当前内容"}
 """The sides of a finding's `detail`, and what they are called."""
+NAMES = ("number", "name", "title", "code", "sku")
+"""Fields by which people know a record, the first that it has."""
+DIFFERENCES = ("missing_remote", "missing_local", "mismatch", "duplicate_remote", "stale_binding")
+"""What a reconciliation counts of records that do not stand as they should."""
 
 app = typer.Typer(no_args_is_help=True, help="Match, backfill, reconcile or rehearse a whole entity of a connection.")
 
@@ -137,9 +141,11 @@ def findings(
     asked = {name: value for name, value in {"kind": kind, "state": state}.items() if value is not None}
     with client.asking(Installation.here()) as door:
         found = list(client.every(door, f"{API}/runs/{run}/findings", asked, most))
+        whole = door.get(f"{API}/runs/{run}")
     if as_json:
         print_json({"ok": True, "findings": found})
         return 0
+    out.print(_headed(whole), soft_wrap=True)
     for one in found:
         _show_finding(one)
     return 0
@@ -224,11 +230,12 @@ def _watched(door: Door, run: dict[str, Any], *, as_json: bool) -> int:
 
 
 def _show_finding(one: Mapping[str, Any]) -> None:
-    of = " ".join(filter(None, (one["local_id"], one["external_id"] and f"there 对方 {one['external_id']}")))
+    detail = one["detail"] or {}
+    of = " ".join(filter(None, (_name(detail), one["local_id"],
+                                one["external_id"] and f"there 对方 {one['external_id']}")))
     decided = f" → {one['decision']}" if one["decision"] else ""
     out.print(f"[bold]{one['kind']}[/] {plain(of)}{decided} [dim]{one['id']} version {one['version']}[/]",
               soft_wrap=True)  # fmt: skip
-    detail = one["detail"] or {}
     for name in one["fields"]:
         sides = [f"{plain(value)} {title}" for side, title in (AS_SENT if "as_sent" in detail else SIDES).items()
                  for value in _values(detail.get(side), name)]
@@ -242,6 +249,13 @@ def _show_finding(one: Mapping[str, Any]) -> None:
         out.print(f"    may be there 候选: {plain(', '.join(one['candidates']))}", soft_wrap=True)
 
 
+def _name(detail: Mapping[str, Any]) -> str:
+    """Return by what people know a record, as far as a side of its finding tells; masked where that is."""
+    sides = [side for side in map(detail.get, (*AS_SENT, *SIDES)) if isinstance(side, Mapping)]
+    known = (side[name] for name in NAMES for side in sides if side.get(name))
+    return next((_shown(one) for one in known), "")
+
+
 def _values(side: Mapping[str, Any] | list[Mapping[str, Any]] | None, name: str) -> Iterable[str]:
     """Yield what stands in a field on one side: in a match, of each candidate there."""
     for record in side if isinstance(side, list) else (side or {},):
@@ -250,7 +264,7 @@ def _values(side: Mapping[str, Any] | list[Mapping[str, Any]] | None, name: str)
 
 def _sum_up(run: dict[str, Any]) -> None:
     """Print how far a run is, and what to do about it in both languages."""
-    out.print(f"{run['kind']} {run['entity']}  {run['state']}  {_counts(run)}".rstrip(), soft_wrap=True)
+    out.print(_headed(run), soft_wrap=True)
     if run["error"]:
         out.print(plain(run["error"]), soft_wrap=True)
     _say(out, WHAT_NOW[run["state"]], run)
@@ -276,8 +290,15 @@ def _percent(run: dict[str, Any]) -> str:
     return "" if run["percent"] is None else f"{run['percent']:.0f} %"
 
 
+def _headed(run: dict[str, Any]) -> str:
+    return f"{run['kind']} {run['entity']}  {run['state']}  {_counts(run)}".rstrip()
+
+
 def _counts(run: dict[str, Any]) -> str:
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(run["counts"].items()))
+    counts = [f"{count} {name.replace('_', ' ')}" for name, count in sorted(run["counts"].items())]
+    if run["kind"] == "reconcile" and run["state"] == "completed" and not any(map(run["counts"].get, DIFFERENCES)):
+        counts.append("0 differ")
+    return ", ".join(counts)
 
 
 def _sentences(reason: Mapping[str, str] | str | None) -> Iterable[str]:
@@ -286,7 +307,10 @@ def _sentences(reason: Mapping[str, str] | str | None) -> Iterable[str]:
 
 
 def _shown(value: Any) -> str:
-    return "nothing 无" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return "nothing 无"
+    texts = value if isinstance(value, list) and value else [value]
+    return ", ".join(texts) if all(isinstance(one, str) for one in texts) else json.dumps(value, ensure_ascii=False)
 
 
 def _read(given: list[str] | None) -> dict[str, Any]:

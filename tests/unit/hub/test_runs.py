@@ -15,6 +15,7 @@ from contracts.runs import STATES
 from hub import runs
 from hub.cli import app
 from hub.demo.door import Door
+from tests.support.scripted_gateway import Gateway
 from tests.support.scripted_http import ScriptedServer, answer
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -117,15 +118,34 @@ def test_a_decision_is_one_request_for_the_version_that_was_looked_at(
     assert asked.headers["if-match"] == f'"{version}"'
 
 
+def told_of(home: Path, run: Mapping[str, Any], *found: Mapping[str, Any]) -> list[str]:
+    """What `hub runs findings` prints of these, by the line."""
+    with ScriptedServer() as server:
+        gateway = Gateway(server, home)
+        gateway.on("GET /runs/RUN/findings", {"items": found, "next": None})
+        gateway.on("GET /runs/RUN", run)
+        return gateway.hub("runs", "findings", "RUN").output.splitlines()
+
+
+@pytest.mark.parametrize(("counts", "said"), [
+    ({"compared": 9}, "reconcile customer  completed  9 compared, 0 differ"),
+    ({"compared": 9, "mismatch": 2}, "reconcile customer  completed  9 compared, 2 mismatch")])
+def test_a_reconciliation_that_found_nothing_says_so(tmp_path: Path, counts: dict[str, int], said: str) -> None:
+    assert told_of(tmp_path, run("completed") | {"kind": "reconcile", "counts": counts}) == [said]
+
+
+def test_a_finding_is_told_by_what_people_know_its_record_by(tmp_path: Path) -> None:
+    found = {"id": "019ac", "version": 1, "kind": "new", "local_id": "7", "external_id": None, "decision": "create",
+             "fields": [], "candidates": [], "detail": {"ours": {"tax_number": ["91"], "name": ["示例"]}, "theirs": []}}
+    assert told_of(tmp_path, run("completed"), found)[1:] == ["new 示例 7 → create 019ac version 1"]
+
+
 def test_findings_show_the_version_to_decide_on_and_both_sides(tmp_path: Path) -> None:
     found = {"id": "019ac", "version": 2, "kind": "doubtful", "local_id": "7", "external_id": None, "decision": None,
              "fields": ["phone"], "detail": {"ours": {"phone": "1"}, "theirs": {}}, "candidates": ["4711"]}
-    page = json.dumps({"items": [found], "next": None}).encode()
-    with ScriptedServer(lambda seen: answer(body=page)) as gateway:
-        environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
-                   "HUB_API_KEY": "a-key"}
-        said = CliRunner().invoke(app, ["runs", "findings", "RUN"], env=environ)
-    assert said.output.splitlines() == [
+    said = told_of(tmp_path, run("completed"), found)
+    assert said == [
+        "match customer  completed  0 seen",
         "doubtful 7 019ac version 2",
         "    phone: 1 here 我方, nothing 无 there 对方",
         "    may be there 候选: 4711",
@@ -136,12 +156,8 @@ def test_a_doubtful_match_shows_the_field_of_each_candidate_there(tmp_path: Path
     found = {"id": "019ac", "version": 1, "kind": "doubtful", "local_id": "7", "external_id": None, "decision": None,
              "fields": ["tax_number"], "candidates": ["11", "12"],
              "detail": {"ours": {"tax_number": "91"}, "theirs": [{"id": "11", "tax_number": "92"}, {"id": "12"}]}}
-    page = json.dumps({"items": [found], "next": None}).encode()
-    with ScriptedServer(lambda seen: answer(body=page)) as gateway:
-        environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
-                   "HUB_API_KEY": "a-key"}
-        said = CliRunner().invoke(app, ["runs", "findings", "RUN"], env=environ)
-    assert "    tax_number: 91 here 我方, 92 there 对方, nothing 无 there 对方" in said.output.splitlines()
+    said = told_of(tmp_path, run("completed"), found)
+    assert "    tax_number: 91 here 我方, 92 there 对方, nothing 无 there 对方" in said
 
 
 def test_a_replay_shows_what_was_sent_against_what_would_be_sent_now_and_why_some_stay_away(tmp_path: Path) -> None:
@@ -150,13 +166,10 @@ def test_a_replay_shows_what_was_sent_against_what_would_be_sent_now_and_why_som
                 "detail": {"as_sent": {"name": "v1"}, "current": {"name": "v2"}}}
     refused = {**common, "id": "019ad", "kind": "refused", "local_id": "8", "fields": [],
                "detail": {"reason": {"en": "What the delivery sent is not kept", "zh-CN": "没有保存"}}}
-    page = json.dumps({"items": [outdated, refused], "next": None}).encode()
-    with ScriptedServer(lambda seen: answer(body=page)) as gateway:
-        environ = {"HUB_HOME": str(tmp_path), "GATEWAY_LISTEN": gateway.url.removeprefix("http://"),
-                   "HUB_API_KEY": "a-key"}
-        said = CliRunner().invoke(app, ["runs", "findings", "RUN"], env=environ)
-    assert said.output.splitlines() == [
-        "outdated 7 019ac version 1",
+    said = told_of(tmp_path, run("completed"), outdated, refused)
+    assert said == [
+        "match customer  completed  0 seen",
+        "outdated v1 7 019ac version 1",
         "    name: v1 as it was sent 原发送内容, v2 as it is now 当前内容",
         "refused 8 019ad version 1",
         "    What the delivery sent is not kept",

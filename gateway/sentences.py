@@ -207,6 +207,8 @@ OF_FIELDS = _compiled((
     (r"The connection has not been checked since its settings or credential changed: (?P<call>.*)\.",
      "设置或凭据修改后尚未检查连接：{call}。"),
     (r"The last check failed\.", "上一次检查未通过。"),
+    (r"(?P<many>\d+) problems? (was|were) found\.", "发现 {many} 个问题。"),
+    (r"The target could not be asked \((?P<kind>\S+)\)\.", "无法向对方系统查询（{kind}）。"),
     (r"(?P<code>.*) is not in the code table (?P<table>.*): (?P<many>\d+) records of (?P<entity>\S+) use it\.",
      "代码表 {table} 中没有代码 {code}，有 {many} 条 {entity} 记录用到它。"),
     (r"'(?P<name>[^']+)' is a required property", "缺少必填项 {name}。"),

@@ -165,7 +165,8 @@ def checked(session: Session, connection_id: str, setup_version: int, result: Ch
             at: dt.datetime) -> dict[str, Any]:
     """Keep what a check found, and return it. It counts for the settings and credential it was made with."""
     connection = session.get_one(Connection, connection_id, with_for_update={"key_share": True})
-    message = "The target can be worked with." if result.ok else f"{len(result.problems)} problems were found."
+    found = "1 problem was" if len(result.problems) == 1 else f"{len(result.problems)} problems were"
+    message = "The target can be worked with." if result.ok else f"{found} found."
     if result.error_class is not None:
         message = f"The target could not be asked ({result.error_class})."
     connection.checked_version, connection.checked_at = setup_version, at

@@ -124,6 +124,7 @@ def test_settings_that_cannot_be_used_are_a_problem_of_the_check_and_of_the_curs
 
     assert not check["ok"]
     assert "8.8.8.0/24 is not a private network" in check["problems"][0]["message"]
+    assert check["message"] == "1 problem was found."
     eventually(lambda: "8.8.8.0/24" in (hub.rows(Cursor)[0].last_error or ""))
     assert hub.rows(Cursor)[0].lease_until is None
 

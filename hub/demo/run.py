@@ -76,7 +76,8 @@ def _show(out: Console, hub: Installation, outcomes: dict[str, Outcome], login: 
     out.print()
     out.print(table)
     out.print(f"\nDone in {took_s:.0f} s; it stays running. [bold]make down[/] stops it.")
-    for name, place in (("hub", ".venv/bin/hub  (its verbs: hub/README.md)"), ("gateway", f"{hub.url}/api/v1"), ("API docs", f"{hub.url}/docs"),
+    for name, place in (("hub", ".venv/bin/hub  (its verbs: hub/README.md)"),
+                        ("gateway", f"{hub.url}/api/v1"), ("API docs", f"{hub.url}/docs"),
                         ("ERP", f"{Erp.of(hub).url}  (Tryton's API; its own client is not part of the sandbox)"),
                         ("calendar", f"{Calendar.of(hub).place}  (password in {hub.home}/sandbox/radicale/seed.json)")):
         out.print(f"  {name:9} {place}", soft_wrap=True)

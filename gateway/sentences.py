@@ -1,7 +1,7 @@
 """The sentences of the contracts, the services and the gateway, in Chinese.
 
 Each is a pattern of the English sentence and its Chinese form; the pattern's groups are the facts of the case. A fact
-that is a word of the hub (a state, `zero`), or the cause of a fault in an expression, is translated as well.
+that is a word of the hub (a state, `zero`) or a sentence itself (`why`, `fault`) is translated as well.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def in_chinese(message: str, sentences: Sentences) -> str | None:
 
 
 def _fact(name: str, said: str) -> str:
-    return _WORDS.get(said) or (in_chinese(said, OF_EXPRESSIONS) if name == "why" else None) or said
+    inside = {"why": OF_EXPRESSIONS, "fault": OF_FIELDS}.get(name, ())
+    return _WORDS.get(said) or in_chinese(said, inside) or said
 
 
 OF_EXPRESSIONS = _compiled((
@@ -202,6 +203,8 @@ OF_FIELDS = _compiled((
     (r"What can be matched: (?P<names>.*)\.", "可以匹配的实体：{names}。"),
     (r"No active route carries (?P<entity>\S+) to (?P<name>.*): activate one that pushes",
      "没有启用中的路由把 {entity} 推送到 {name}；请先启用。"),
+    (r"the mapping was saved when this was not refused, line (?P<line>\d+): (?P<fault>.*) Save it anew .*",
+     "映射保存时尚不拒绝此项，第 {line} 行：{fault}请更正后重新保存，并启用新版本。"),
     (r"No such secret has been put\.", "尚未提供这一项密钥。"),
     (r"The connection is stopped\.", "连接已停止。"),
     (r"The connection has not been checked since its settings or credential changed: (?P<call>.*)\.",

@@ -224,6 +224,9 @@ def test_what_keeps_a_connection_from_being_ready_is_told_in_chinese() -> None:
     gap = {"field": "check", "message": "The connection is stopped."}
     told = problems.document(Conflict("ERP is not ready", gaps=[gap]), "r-1", "zh-CN")
     assert told["details"]["gaps"] == [{"field": "check", "message": "连接已停止。"}]
+    once = "the mapping was saved when this was not refused, line 3: `term` is true or false. Save it anew without that"
+    assert locale.field_message("", once, "zh-CN").startswith(
+        "映射保存时尚不拒绝此项，第 3 行：`term` 只能是 true 或 false。请")
     readiness = ROOT / "services" / "integrations" / "operations" / "readiness.py"
     said = [node for node in ast.walk(ast.parse(readiness.read_text(encoding="utf-8")))
             if isinstance(node, ast.Constant) and str(node.value).startswith("The ")]

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -91,6 +92,19 @@ def test_a_full_pool_is_unavailable_and_no_deadlock(postgres_uri: str) -> None:
     with db.read() as session:
         assert session.execute(sa.text("SELECT 1")).scalar() == 1
     db.close()
+
+
+def test_a_service_whose_connections_are_all_in_use_says_so_and_goes_on(lab_on_postgres: Lab) -> None:
+    lab = lab_on_postgres
+    pool = lab.start().runtime.db.engine.pool
+    with ExitStack() as held:
+        for _ in range(pool.size()):  # type: ignore[attr-defined]
+            held.enter_context(closing(pool.connect()))
+        pool._timeout = 0.3  # type: ignore[attr-defined]
+        with pytest.raises(errors.Unavailable, match="in use"):
+            lab.add("turned away", timeout_s=10)
+    lab.add("after")
+    assert lab.notes() == ["after"]
 
 
 WRITER = """

@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from hub import ask, chinese, conflicts, connections, deliveries, runs, sync_routes
+from hub import accounts, ask, chinese, code_tables, conflicts, connections, deliveries, mappings, runs, sync_routes
 from hub.installation import API, ROOT, Installation
 from hub.terminal import Json, answer, err, out, plain, print_json, print_table, verb
 from hub.trouble import Trouble
@@ -33,6 +33,9 @@ app.add_typer(adapter_app, name="adapter")
 app.add_typer(runs.app, name="runs")
 app.add_typer(connections.app, name="connections")
 app.add_typer(sync_routes.app, name="routes")
+app.add_typer(mappings.app, name="mappings")
+app.add_typer(code_tables.app, name="codes")
+app.add_typer(accounts.app, name="accounts")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(conflicts.app, name="conflicts")
 app.command("api")(ask.api)

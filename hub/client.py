@@ -73,6 +73,21 @@ def connection_id(door: Door, connection: str) -> str:
     return str(named[0])
 
 
+def user_id(door: Door, user: str) -> str:
+    """Return the id of the user with this user name or id.
+
+    Raises:
+        Trouble: there is none within reach of whoever asks.
+    """
+    try:
+        return str(uuid.UUID(user))
+    except ValueError:
+        named = door.get(f"{API}/users", username=user)["items"]
+    if not named:
+        raise Trouble(f"there is no user {user!r}", "look the user name up in GET /api/v1/users")
+    return str(named[0]["id"])
+
+
 def change(door: Door, path: str, changes: dict[str, Any], version: int | None) -> dict[str, Any]:
     """Change what stands at a path, if it is at this version still; without one, as it is now.
 

@@ -125,11 +125,6 @@ _FIELD_CODES_ZH = {
     "exclusiveMinimum": "数值过小。", "exclusiveMaximum": "数值过大。", "minItems": "项数过少。",
     "maxItems": "项数过多。",
     "uniqueItems": "不能有重复项。", "additionalProperties": "未知字段。", "dependentRequired": "缺少与之配套的字段。",
-    "syntax": "不是有效的 YAML。", "alias": "不支持 YAML 别名，请直接写出内容。", "tag": "不支持 YAML 标签。",
-    "twice": "名称重复。", "name": "名称必须是文本，请加引号。", "too_long": "内容过长。", "too_deep": "嵌套过深。",
-    "shape": "映射的结构不正确。", "expression": "表达式无法使用。", "not_mapped": "此字段原样发送，不能映射。",
-    "unknown_source": "本系统的记录没有这个字段。", "unknown_target": "对方系统没有这个字段。",
-    "sensitive": "代码会被显示，不能取自敏感字段。",
     "anyOf": "不符合任何一种允许的形式。", "oneOf": "不符合任何一种允许的形式。",
 }
 """Where the sentence comes from outside, such as an adapter's JSON Schema: code, or keyword, → Chinese."""

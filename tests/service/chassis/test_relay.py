@@ -50,6 +50,9 @@ def test_an_event_that_may_have_no_listener_counts_as_sent(lab: Lab) -> None:
         outbox.record(session, contract.GOSSIP, subject=new_id(), version=1,
                       data={"id": "x", "version": 1, "text": "?"}, by=container.runtime.extra.get("by", _BY))
     eventually(lambda: not lab.unsent())
+    with container.runtime.db.read() as session:
+        [sent_at] = session.scalars(select(OUTBOX.c.sent_at))
+    assert sent_at is not None
 
 
 class _BY:

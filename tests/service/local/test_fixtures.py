@@ -10,7 +10,7 @@ import sqlalchemy.exc
 from amqp.exceptions import ConnectionForced
 from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
 from tests.support.broker import QUEUE_SETTLES_S, Management, Vhost
 from tests.support.postgres import Postgres
@@ -60,6 +60,7 @@ def test_connections_are_closed_from_the_brokers_side(vhost: Vhost, broker: Mana
 
 def test_a_database_is_fresh_on_both_engines(db_uri: str) -> None:
     engine = create_engine(db_uri)
+    assert inspect(engine).get_table_names() == []
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE only_here (id INTEGER PRIMARY KEY)"))
         connection.execute(text("INSERT INTO only_here VALUES (1)"))

@@ -54,20 +54,25 @@ def test_every_operation_tells_the_problems_that_any_request_can_meet(document: 
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    for reference in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)):
+    references = re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))
+    assert references
+    for reference in references:
         at: Any = document
         for step in reference.split("/"):
             at = at[step]
 
 
 def test_patterns_are_written_for_json_schema(document: dict[str, Any]) -> None:
-    for pattern in re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(document)):
+    patterns = re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(document))
+    assert patterns
+    for pattern in patterns:
         assert r"\\Z" not in pattern
         assert "(?P<" not in pattern
 
 
 def test_the_examples_pass_the_schemas_of_their_operations() -> None:
     told = {route.operation.name: route for route in ROUTES}
+    assert examples._BY_OPERATION
     for name, body in examples._BY_OPERATION.items():
         operation_schema: type[Schema] = told[name].operation.request
         shaped = {"id": ID, "expected_version": 1, "changes": body} if told[name].takes_changes else body

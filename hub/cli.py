@@ -114,11 +114,14 @@ def down(as_json: Json = False) -> int:
 @verb
 def status(as_json: Json = False) -> int:
     """Show every process: state, since when, ready or what it lacks, memory. Exit code 3 when the hub is down."""
-    rows = _rows(Installation.here())
+    hub = Installation.here()
+    rows = _rows(hub)
     if as_json:
-        print_json({"running": bool(rows), "programs": rows})
+        print_json({"running": bool(rows), "home": hub.home, "programs": rows})
     elif not rows:
-        out.print("The hub is down: hub up starts it.")
+        home = plain(str(hub.home))
+        out.print(f"The hub of {home} is down: hub up starts it. HUB_HOME names another one's folder.\n"
+                  f"{home} 中的系统没有运行：hub up 会启动它。其他系统的目录由 HUB_HOME 指定。", soft_wrap=True)
     else:
         table = Table("process", "pid", "state", "since (UTC)", "ready", "memory", box=None, pad_edge=False)
         for row in rows:

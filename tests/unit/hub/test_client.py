@@ -105,3 +105,9 @@ def test_a_refusal_names_each_field_each_gap_and_each_fact(ask: Ask) -> None:
     told = json.loads(ask(refusal, "--json").stdout)
     assert (told["problem"], told["errors"], told["details"]) == (
         "the hub refused (409 conflict: NoPriv is not ready)", document["errors"], document["details"])
+
+
+def test_a_hub_that_is_down_is_named_by_its_folder(tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["status"], env={"HUB_HOME": str(tmp_path)})
+    assert (said.exit_code, said.output.splitlines()[0]) == (
+        3, f"The hub of {tmp_path} is down: hub up starts it. HUB_HOME names another one's folder.")

@@ -42,6 +42,7 @@ def test_a_new_package_passes_the_half_of_the_kit_that_needs_no_system(tmp_path:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "pay_desk 0.1.0: " in done.stdout
     assert "earned: at least once" in done.stdout
+    assert "asked of: no entity; not of: customer" in done.stdout, "it says what the other half has to show"
 
 
 def test_one_of_ours_lies_beside_the_others_with_its_tests_and_passes_the_linter(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from chassis.database import new_id, utcnow
 from services.integrations.engine import checks
-from services.integrations.models import Connection, Finding, Run
+from services.integrations.models import Connection, Delivery, Finding, Run
 from services.integrations.operations import connections, credentials, intake, runs
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.processes import eventually
@@ -62,6 +62,14 @@ class Reconciled:
         rows = self.hub.rows(Finding, Finding.run_id == run.id, Finding.local_id.in_(self.ids))
         assert len({row.local_id for row in rows}) == len(rows)
         return {row.local_id: row for row in rows}
+
+    def require_quiet(self) -> None:
+        """Reconcile once more: nothing of ours is found, nothing of anybody's waits for a word, and nothing is sent."""
+        before = len(self.hub.rows(Delivery))
+        again = self.run()
+        assert (again.state, self.found(again)) == ("completed", {})
+        assert again.counts.get("to_confirm", 0) == 0
+        assert len(self.hub.rows(Delivery)) == before
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from chassis import telemetry
@@ -74,6 +75,12 @@ def _accept(event: Heard, kind: EventType) -> None:
         after_commit(event.session, lambda: engine_of(event.runtime).wake(woken))
 
 
+def _making_way(call: Call) -> AbstractContextManager[None]:
+    """Let whoever may hold the connection that is asked for have its row soon."""
+    connection = connections.get(call.session, call.request["id"], call.subject, "operate")
+    return engine_of(call.runtime).dispatcher.making_way(connection.id)
+
+
 class IntegrationsService(MappingDoors, RunDoors, Service):
     """Answers for connections, routes and deliveries; hears what travels."""
 
@@ -120,12 +127,14 @@ class IntegrationsService(MappingDoors, RunDoors, Service):
     @exposes(contract.PAUSE_CONNECTION)
     def pause_connection(self, call: Call) -> models.Connection:
         """Stop calling."""
-        return connection_operations.pause(call.session, call.request, by=call.subject)
+        with _making_way(call):
+            return connection_operations.pause(call.session, call.request, by=call.subject)
 
     @exposes(contract.STOP_CONNECTION)
     def stop_connection(self, call: Call) -> models.Connection:
         """Take a connection out of use."""
-        return connection_operations.stop(call.session, call.request, by=call.subject)
+        with _making_way(call):
+            return connection_operations.stop(call.session, call.request, by=call.subject)
 
     @exposes(contract.RESUME_CONNECTION)
     def resume_connection(self, call: Call) -> models.Connection:

@@ -12,7 +12,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from sqlalchemy.orm import Session
@@ -40,7 +41,9 @@ log = telemetry.logger(__name__)
 
 LOOK_EVERY_S = 1.0
 """How often due rows are looked for without being told: retries that have become due, work of another process."""
-LINGER_S, ROUND_S = 0.003, 0.08
+LINGER_S, ROUND_S = 0.003, 0.06
+WAY_S = 1.0
+"""Most time that a connection makes way for whoever is about to hold it."""
 OVERDUE_S = 5.0
 """A call is given up so long after its deadline; the adapter's own session should have ended it before."""
 
@@ -70,6 +73,19 @@ class Dispatcher:
         with self._changed:
             self._hot.update(connection_ids)
             self._changed.notify()
+
+    @contextmanager
+    def making_way(self, connection_id: str) -> Iterator[None]:
+        """Begin no call of a connection while somebody waits for its row, to hold it; not for longer than `WAY_S`.
+
+        On PostgreSQL a turn has the row until it ends, and it ends the later, the more calls go on meanwhile.
+        """
+        self._flights.make_way(connection_id, self._elapsed() + WAY_S)
+        try:
+            yield
+        finally:
+            self._flights.go_on(connection_id)
+            self.wake([connection_id])
 
     def run(self) -> None:
         """Work until `stop`, and until the last call is settled."""
@@ -162,7 +178,7 @@ class Dispatcher:
         for connection, room in open_:
             id, room = connection.id, max(0, min(room - passed[connection.id], free))
             target = self._target(session, connection) if free > 0 else None
-            if target is None:
+            if target is None or self._flights.makes_way(id, self._elapsed()):
                 continue
             turns = target.pace.turns()
             room = min(room, turns)

@@ -20,7 +20,7 @@ from services.integrations.operations.outcomes import Outcome
 
 QUICK_S = 0.25
 """A connection whose calls take longer claims nothing ahead: there a turn costs nothing, and jobs would grow old."""
-ROUNDS, ROUNDS_S = 8, 0.12
+ROUNDS, ROUNDS_S = 6, 0.12
 """Most jobs ahead of each slot, and how long they should last: a turn that settles many keeps calls waiting."""
 AHEAD_MOST_S = 1.0
 """After so long a job that is ahead is given back: what was right when it was leased may not be so any more."""
@@ -82,6 +82,7 @@ class Flights:
         self._idle: defaultdict[str, list[float]] = defaultdict(list)
         self._warned: set[str] = set()
         self._took: dict[str, float] = {}
+        self._ways: dict[str, float] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -133,6 +134,21 @@ class Flights:
         with self._changed:
             return [flight for flight in self._all.values() if flight.claimed < before]
 
+    def makes_way(self, connection_id: str, now: float) -> bool:
+        """Tell whether no call of a connection may begin for the moment."""
+        return now < self._ways.get(connection_id, now)
+
+    def make_way(self, connection_id: str, until: float) -> None:
+        """Begin no call of a connection until then, or `go_on`; what is ahead of it waits again."""
+        with self._changed:
+            self._ways[connection_id] = until
+            self._give_back([connection_id])
+
+    def go_on(self, connection_id: str) -> None:
+        """Let calls of a connection begin again."""
+        with self._changed:
+            self._ways.pop(connection_id, None)
+
     # --- a turn -------------------------------------------------------------------------------------------------------
 
     def gathered(self) -> Back:
@@ -176,7 +192,8 @@ class Flights:
             for flight in ahead:
                 self._ahead[flight.job.connection_id].append(flight)
             connections = {flight.job.connection_id for flight in ahead}
-            self._give_back(connections if self._closed else connections & self._warned)
+            barred = {id for id in connections if self._closed or id in self._warned or self.makes_way(id, now)}
+            self._give_back(barred)
             late = [self._next(id, until, now) for id in connections for until in self._idle.pop(id, ())]
             return [*on, *(flight for flight in late if flight is not None)]
 
@@ -230,7 +247,7 @@ class Flights:
     def _next(self, connection_id: str, slot_until: float, now: float) -> Flight | None:
         """Return the next job that may go, and give it a slot; none if that would not last for its call."""
         queue = self._ahead[connection_id]
-        while queue and now + self._call_s <= slot_until:
+        while queue and now + self._call_s <= slot_until and not self.makes_way(connection_id, now):
             flight = queue.popleft()
             if now - flight.claimed < AHEAD_MOST_S and now + self._call_s <= flight.valid_until:
                 self._back.passed.append(flight.job)

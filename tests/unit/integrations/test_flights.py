@@ -48,3 +48,20 @@ def test_a_slot_that_came_free_while_nothing_was_ahead_is_held_until_a_turn_has_
     assert flights.on_slots() == {"erp": SLOTS}
     flights.settled(flights.gathered())
     assert flights.on_slots() == {}
+
+
+def test_a_connection_that_makes_way_passes_no_slot_on_until_it_goes_on_or_its_time_is_over() -> None:
+    flights = Flights(threading.Condition(), call_s=30.0)
+    held, timed = (flights.begin([flight(f"on {n}")], [flight(f"ahead {n}")], 0.0)[0] for n in range(2))
+    flights.make_way("erp", until=1.0)
+
+    assert come_back(flights, held) is None
+    assert len(flights.gathered().unmade) == 2
+    assert flights.begin([], [flight("claimed meanwhile")], 0.5) == []
+    assert len(flights.gathered().unmade) == 1
+
+    assert not flights.makes_way("erp", 1.0)
+    flights.go_on("erp")
+    following = flight("following")
+    flights.begin([], [following], 0.6)
+    assert come_back(flights, timed) is following

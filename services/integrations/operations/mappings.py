@@ -130,7 +130,8 @@ def preview(session: Session, keyring: Keyring, request: Mapping[str, Any], *, b
         # What is shown is made of a record under its masks; what differs is told of the true one.
         masked, _problem = _filled(then, route.entity, veils.veiled(route.entity, state), stands)
         shown.append({"local_id": row.id, "version": row.version, "bound": stands, "problem": problem,
-                      "body": None if problem else masked, "changed": _differing(body or {}, before or {}, target)})
+                      "body": None if problem else masked,
+                      "changed": [] if problem else _differing(body or {}, before or {}, target)})
     return {"route_id": route.id, "number": saved.number, "compared_with": route.mapping_version, "records": shown}
 
 

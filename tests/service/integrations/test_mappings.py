@@ -309,7 +309,7 @@ def test_a_preview_shows_what_would_be_sent_under_masks_and_what_differs(hub: Hu
     assert first["body"] == {"name": "客户", "phone": "+86138****8000", "term": 30, "group": "fair",
                              "address": {"street": "***", "city": "上海"}}
     assert first["changed"] == ["group", "term"], "name, phone and address go as they are"
-    assert (later["body"], later["problem"]["field"]) == (None, "term")
+    assert (later["body"], later["problem"]["field"], later["changed"]) == (None, "term", [])
     assert [one["local_id"] for one in previewed(number, ids=[ids[1]])] == [ids[1]]
     with pytest.raises(Invalid, match="refused") as refused:
         previewed(number, ids=[ids[1], "foo"])

@@ -19,8 +19,10 @@ from requests_hardened.ip_filter_adapter import IPFilterAdapter
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_METADATA = tuple(ipaddress.ip_network(net) for net in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128"))
-"""Where clouds keep their credentials; no allow-list opens these."""
+_METADATA = tuple(
+    ipaddress.ip_network(net) for net in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "::ffff:0:0/96")
+)
+"""Where clouds keep their credentials, and IPv4 in other clothes, which may lead there; no allow-list opens these."""
 
 
 class AddressRefused(InvalidIPAddress):  # type: ignore[misc]  # the library ships no types
@@ -59,7 +61,9 @@ class GuardedAdapter(IPFilterAdapter):  # type: ignore[misc]  # the library ship
             try:
                 return super().build_connection_pool_key_attributes(request, verify, cert)  # type: ignore[no-any-return]
             except InvalidIPAddress as refused:
-                may_be_opened = not any(a in closed for a in _addresses(name.strip("[]")) for closed in _METADATA)
+                may_be_opened = all(
+                    a.is_private and not any(a in closed for closed in _METADATA) for a in _addresses(name.strip("[]"))
+                )
                 advice = ": name its network in the setting allow_private" if may_be_opened else ""
                 raise AddressRefused(
                     f"{name} leads to {refused}, a private address that this connection does not allow{advice}"

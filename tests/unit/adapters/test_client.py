@@ -184,10 +184,18 @@ def test_what_is_no_address_is_told_and_leaves_nothing_in_doubt(
     assert (exchanges[0].url, exchanges[0].status) == (url, None)
 
 
-@pytest.mark.parametrize("network", ["0.0.0.0/0", "8.8.8.0/24", "169.254.169.254/32", "fe80::/64", "no network"])
+@pytest.mark.parametrize(
+    "network", ["0.0.0.0/0", "8.8.8.0/24", "169.254.169.254/32", "fe80::/64", "::ffff:169.254.0.0/112", "no network"]
+)
 def test_an_allowance_opens_neither_the_world_nor_the_metadata_service(network: str) -> None:
     with pytest.raises(ValueError, match=r"private|link-local|does not appear"):
         HttpPolicy(allow_private=(network,))
+
+
+def test_no_setting_is_named_for_what_none_opens(session: Open) -> None:
+    for host in ("100.64.1.1", "[::ffff:169.254.169.254]"):
+        with pytest.raises(TryLater, match=r"does not allow$"):
+            session().get(f"http://{host}:9/")
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[::ffff:10.0.0.1]", "0.0.0.0", "[::1]", "2130706433"])  # noqa: S104

@@ -15,7 +15,7 @@ from hub_adapter.port import Remote
 from services.integrations.adapters import registry
 from services.integrations.domain.bindings import create_key
 from services.integrations.models import Binding, Connection
-from services.integrations.operations import dependents
+from services.integrations.operations import dependents, routes
 from services.integrations.queries import connections, lanes
 
 log = telemetry.logger(__name__)
@@ -26,10 +26,13 @@ def require_carried(connection: Connection, entity: str) -> None:
 
     Raises:
         Invalid: with those that it knows.
+        Conflict: this installation does not have the adapter, or it is broken.
     """
-    spec = registry.load(connection.adapter).spec
-    if entity not in spec.entities:
-        raise Invalid.of("/entity", "unknown", f"The adapter {spec.name} carries: {', '.join(spec.entities)}.")
+    try:
+        spec = registry.load(connection.adapter).spec
+    except (registry.UnknownAdapter, registry.BrokenAdapter) as error:
+        raise Conflict(f"{connection.name} cannot be used: {error}") from error
+    routes.require_entity(spec, entity)
 
 
 def required(remote: Remote | None) -> Remote:

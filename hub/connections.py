@@ -230,7 +230,7 @@ def _typed(door: Door, path: str) -> dict[str, str]:
     adapter = door.get(path)["adapter"]
     known = {one["name"]: one["secret_fields"] for one in door.get(f"{API}/adapters")["items"]}
     typed = {name: typer.prompt(name, default="", show_default=False, hide_input=True, err=True)
-             for name in known[adapter]}  # fmt: skip
+             for name in known.get(adapter, ())}  # fmt: skip
     return {name: secret for name, secret in typed.items() if secret}
 
 

@@ -31,3 +31,5 @@ class ConformanceSuite(OnceChecks, FailureChecks, ReadingChecks, HearingChecks, 
             raise NotShown("only some of the suite's checks were run")
         unproven = sorted(self.adapter.spec.capabilities - report.proven)
         assert not unproven, f"declared and not proven: {unproven}"
+        declared = self.adapter.spec.guarantee
+        assert report.earned == declared, f"declared: {declared}; earned: {report.earned}"

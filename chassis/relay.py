@@ -164,7 +164,7 @@ class Relay:
                 self.connected = False
                 log.warning("relay_interrupted", error=type(error).__name__)
                 pause = 0.2 if self._carried else min(pause * 1.5, 2.0)
-                self._sleep(pause)
+                self._rest(pause)
         with suppress(Unavailable):
             self._mark()
 
@@ -263,6 +263,14 @@ class Relay:
             self._swept = bool(swept)
             rows += swept
         return rows
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, whatever there is to carry: there is no broker to carry it to."""
+        until = time.monotonic() + seconds
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            self._wake = Event()
+            with AtMost(left):
+                self._wake.wait()
 
     def _sleep(self, seconds: float) -> None:
         if not self._offered and not self._stopping:

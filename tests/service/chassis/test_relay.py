@@ -6,13 +6,14 @@ import datetime as dt
 import json
 import time
 from contextlib import suppress
+from itertools import pairwise
 
 import eventlet
 import pytest
 from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
-from chassis import idempotency, inbox, outbox
+from chassis import broker, idempotency, inbox, outbox
 from chassis.database import Database, new_id, utcnow
 from chassis.outbox import OUTBOX
 from chassis.relay import Relay
@@ -57,6 +58,27 @@ def test_an_event_that_may_have_no_listener_counts_as_sent(lab: Lab) -> None:
 
 class _BY:
     id = "test"
+
+
+def test_with_events_at_hand_and_no_broker_a_relay_tries_again_a_few_times_a_second(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    def away(_uri: str) -> None:
+        tries.append(time.monotonic())
+        raise OSError("there is no broker")
+
+    monkeypatch.setattr(broker, "connected", away)
+    settings = lab.settings()
+    relay = Relay(Database(settings.db_uri), settings.amqp_uri, "lab")
+    relay.offer([outbox.Pending(new_id(), "lab.events", "note.added", True, "{}")])
+    running = eventlet.spawn(relay.run)
+    eventually(lambda: len(tries) > 2)
+    relay.stop()
+    running.wait()
+    between = [later - earlier for earlier, later in pairwise(tries)]
+    assert min(between) > 0.1
 
 
 def test_two_relays_on_one_database_send_every_event_and_no_other_ids(lab_on: Lab) -> None:

@@ -65,6 +65,8 @@ class Dispatcher:
         self._flights = Flights(self._changed, settings.call_deadline_s)
         self._doubts: set[str] = set()
         self._background: set[str] = set()
+        self._claiming: list[Job] = []
+        self._unsure: list[Job] = []
         self._stopping = False
         self._look_at = self._renewed = 0.0
 
@@ -130,12 +132,14 @@ class Dispatcher:
             Unavailable: the database is away; what has come back is kept for the next turn.
         """
         back, (hot, doubts) = self._flights.gathered(), self._wanted()
-        if not (back.over or hot or doubts):
+        if not (back.over or hot or doubts or self._unsure):
             return
         claimed = self._elapsed()
         try:
             on, ahead = self._transact(back, hot, doubts)
         except Unavailable:
+            # The commit may have been made, and only the word of it been lost: else these would wait out their leases.
+            self._unsure += self._claiming
             self._flights.keep(back)
             self.wake(hot)
             raise
@@ -152,8 +156,11 @@ class Dispatcher:
             failpoint("engine.before_settle")
         now = self._clock()
         lease = Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
+        unsure, self._claiming = self._unsure, []
         with self._db.write() as session:
-            known = locks.lock(session, hot | doubts | {job.connection_id for job in back.over})
+            known = locks.lock(session, hot | doubts | {job.connection_id for job in back.over + unsure})
+            held = claims.renew(session, self._owner, [job.lease for job in unsure], lease.until) if unsure else set()
+            hot |= unmade.give_back(session, [job for job in unsure if job.lease in held], now)
             hot |= self._write_down(session, back, now)
             # In one order, so that the same turn is the same turn again: schedules are replayed by their seed.
             open_ = slots.room(session, [known[id] for id in sorted(hot | doubts) if id in known], now)
@@ -162,6 +169,8 @@ class Dispatcher:
                                         now, self._background)
             on, ahead = _parted(fresh, {id: on for id, on, _more in wanted})
             slots.place(session, on=back.passed, ahead=ahead)
+            self._claiming = looks + fresh
+        self._unsure = []
         self._flights.give_back(id for id, one in known.items() if not slots.may_run_ahead(one, now))
         self._note_throttled(known.values(), now)
         with self._changed:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import eventlet
 from kombu import Connection, Queue
 from kombu.message import Message
 from nameko.rpc import Rpc, RpcConsumer
@@ -28,7 +29,7 @@ TOKEN, REQUEST_ID, KEY, TIMEOUT_MS, TRACEPARENT = (
     "hub-token", "hub-request-id", "hub-key", "hub-timeout-ms", "traceparent")
 """Message headers of a request."""
 
-REPLY_WITHIN_S = 5.0
+REPLY_WITHIN_S, REPLY_AGAIN_S = 5.0, 0.1
 PARK_WITHIN_S = 5.0
 
 
@@ -40,6 +41,11 @@ class Asked:
     headers: Mapping[str, Any]
     redelivered: bool
     arrived_at: float
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], message: Message) -> Asked:
+        """Return what a message asks that has arrived now."""
+        return cls(body, message.headers or {}, bool(message.delivery_info.get("redelivered")), time.monotonic())
 
     @property
     def request_id(self) -> str:
@@ -88,6 +94,11 @@ class RequestConsumer(RpcConsumer):
         """Declare the parking queue before a message can need it."""
         broker.parking_queue(self.queue, keep_ms=broker.PARKED_FOR_MS)(connection.default_channel).declare()
 
+    def start(self) -> None:
+        """Open what answers will go out by: a busy broker may take longer for it than a caller waits."""
+        super().start()
+        eventlet.spawn_n(self._replies.prepare)
+
     def handle_message(self, body: Any, message: Message) -> None:
         """Give the request to its method, or park it: a stock consumer dies of one without `reply_to`."""
         if not message.properties.get("reply_to") or not isinstance(body, Mapping) \
@@ -97,14 +108,14 @@ class RequestConsumer(RpcConsumer):
         method = message.delivery_info["routing_key"].rpartition(".")[2]
         provider = next((p for p in self._providers if p.method_name == method), None)
         if provider is None:
-            self.reply(message, {"error": BadRequest(f"There is no operation {method}").to_wire()})
+            unknown = {"error": BadRequest(f"There is no operation {method}").to_wire()}
+            eventlet.spawn_n(self.reply, Asked.of(body, message), message, unknown)
             return
         if _name_of(message) in self._running:
             # The connection broke under a request that still runs here; that run answers it.
             self.queue_consumer.ack_message(message)
             return
-        headers = message.headers or {}
-        asked = Asked(body, headers, bool(message.delivery_info.get("redelivered")), time.monotonic())
+        asked = Asked.of(body, message)
         self._running.add(_name_of(message))
         try:
             provider.take(asked, message)
@@ -112,17 +123,28 @@ class RequestConsumer(RpcConsumer):
             self._running.discard(_name_of(message))
             raise
 
-    def reply(self, message: Message, payload: Mapping[str, Any]) -> None:
-        """Send the answer, transient and unconfirmed, then acknowledge the request."""
+    def reply(self, asked: Asked, message: Message, payload: Mapping[str, Any]) -> None:
+        """Send the answer, transient and unconfirmed, then acknowledge the request.
+
+        A broker that does not take it is asked again for as long as the caller waits: nobody else will answer.
+        """
+        stopping = self.container.config[RUNTIME].stopping
+        while (error := self._send(message, payload)) is not None:
+            if asked.late or not isinstance(error, BrokerAway) or stopping.wait(REPLY_AGAIN_S):
+                log.warning("reply_lost", error=type(error).__name__)
+                break
+        self._running.discard(_name_of(message))
+        self.queue_consumer.ack_message(message)
+
+    def _send(self, message: Message, payload: Mapping[str, Any]) -> Exception | None:
         properties = message.properties
         try:
             self._replies.publish(json.dumps(payload).encode(), exchange=broker.RPC_EXCHANGE.name,
                                   routing_key=properties["reply_to"], within_s=REPLY_WITHIN_S, delivery_mode=1,
                                   correlation_id=properties.get("correlation_id") or "")
         except (BrokerAway, TypeError, ValueError) as error:
-            log.warning("reply_lost", error=type(error).__name__)
-        self._running.discard(_name_of(message))
-        self.queue_consumer.ack_message(message)
+            return error
+        return None
 
     def park(self, message: Message, reason: str) -> None:
         """Move a malformed request aside without its token.
@@ -165,11 +187,11 @@ class Exposed(Rpc):
 
         Also while draining: given back, it would reach another process marked as redelivered and be answered "retry".
         """
-        self.container.spawn_worker(self, (asked,), {}, handle_result=partial(self.settle, message))
+        self.container.spawn_worker(self, (asked,), {}, handle_result=partial(self.settle, asked, message))
 
-    def settle(self, message: Message, _worker: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+    def settle(self, asked: Asked, message: Message, _worker: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
         """Send what the door returned."""
         if exc_info is not None:
             result = {"error": InternalError().to_wire()}
-        self.rpc_consumer.reply(message, result)
+        self.rpc_consumer.reply(asked, message, result)
         return result, None

@@ -12,6 +12,8 @@ import eventlet
 import pytest
 from nameko.standalone.rpc import ClusterRpcProxy
 
+from chassis.answering import Exposed
+from chassis.publishing import BrokerAway
 from contracts import errors
 from tests.service.chassis import stock
 from tests.service.chassis.laboratory import HAPPENED, Lab, eventually, measured
@@ -57,6 +59,26 @@ def test_a_killed_broker_is_unavailable_within_two_seconds_and_all_heals(lab: La
 
 
 @pytest.mark.faults
+def test_an_answer_that_the_broker_does_not_take_is_sent_again_while_its_caller_waits(
+        lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = next(each.rpc_consumer for each in lab.start().entrypoints if isinstance(each, Exposed))
+    publish, refused = consumer._replies.publish, [BrokerAway("it opens no connection")] * 3
+
+    def busy(*args: Any, **options: Any) -> None:
+        if refused:
+            raise refused.pop()
+        publish(*args, **options)
+
+    monkeypatch.setattr(consumer._replies, "publish", busy)
+    assert lab.wait(timeout_s=10)["pid"]
+    refused.extend([BrokerAway("it opens no connection")] * 1000)
+    with pytest.raises(errors.DeadlineExceeded):
+        lab.wait(timeout_s=1)
+    eventually(lambda: not consumer._running)
+    assert len(refused) > 900, "nobody answers a caller that has gone"
+    assert lab.runs("wait") == 2
+
+
 def test_a_call_in_flight_when_the_broker_dies_is_told_within_two_seconds(lab: Lab) -> None:
     lab.start()
     lab.wait()

@@ -17,7 +17,7 @@ from services.integrations.domain import runs
 from services.integrations.domain.deliveries import CLAIMABLE, IN_FLIGHT, WAITING
 from services.integrations.models import Attempt, Binding, Conflict, Connection, Cursor, Delivery, Record, Route, Run
 from services.integrations.models.base import one_of
-from services.integrations.queries.statements import built_once, keys_of, one_of_keys, table_of
+from services.integrations.queries.statements import built_once, keys_of, of_keys, table_of
 
 Asked: TypeAlias = "sa.Select[*tuple[Any, ...]]"
 """A query that is not run yet, so that a test can look at its plan."""
@@ -28,6 +28,12 @@ V = TypeVar("V")
 ATTEMPT, BINDING, CONFLICT, CONNECTION, CURSOR, DELIVERY, RECORD, ROUTE, RUN = (
     table_of(model).c for model in (Attempt, Binding, Conflict, Connection, Cursor, Delivery, Record, Route, Run))
 """The columns of the tables, not of the models: what is asked a hundred times a second needs no objects."""
+_UPSERTS = sa.and_(one_of("delivery.state", WAITING), sa.text("delivery.op = 'upsert'"))
+_FACTS = sa.and_(one_of("delivery.state", (*WAITING, "dead")), sa.text("delivery.op <> 'upsert'"),
+                 DELIVERY.state != "dead")
+_WITH = {"in flight": sa.and_(one_of("delivery.state", IN_FLIGHT)), "upserts waiting": _UPSERTS,
+         "facts waiting": _FACTS}
+"""What may be open in a lane, each in the words of its index."""
 EVENTS, BACKGROUND = PRIORITIES = (0, 1)
 """The levels in use, first served first. A query per level keeps each a plain walk along its index."""
 
@@ -147,8 +153,8 @@ def blocked_due(now: dt.datetime, limit: int, of: Collection[str] | None = None)
     return found if of is None else _locked_of(found, of)
 
 
-def _in_lanes(columns: Any, given: Sequence[Any], *, apart: bool) -> sa.ColumnElement[bool]:
-    return one_of_keys((columns.connection_id, columns.entity, columns.local_id), given, apart=apart)
+def _in_lanes(query: Asked, columns: Any, given: Sequence[Any], *, apart: bool) -> Asked:
+    return of_keys(query, (columns.connection_id, columns.entity, columns.local_id), given, apart=apart)
 
 
 def bindings(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:
@@ -165,8 +171,8 @@ def _bindings(connection_ids: Any, entities: Any, ids: Any, *, apart: bool) -> A
     disputed = sa.select(CONFLICT.fields).where(
         CONFLICT.connection_id == BINDING.connection_id, CONFLICT.entity == BINDING.entity,
         CONFLICT.external_id == BINDING.external_id, sa.text("conflict.state = 'open'")).scalar_subquery()
-    return sa.select(*BINDING, disputed.label("disputed")).where(
-        _in_lanes(BINDING, (connection_ids, entities, ids), apart=apart))
+    found = sa.select(*BINDING, disputed.label("disputed"))
+    return _in_lanes(found, BINDING, (connection_ids, entities, ids), apart=apart)
 
 
 def _those_of(keys: Collection[K], found: Iterable[tuple[K, V]]) -> dict[K, V]:
@@ -186,10 +192,10 @@ def bound_elsewhere(session: Session, keys: Collection[Lane]) -> dict[Lane, str]
 @built_once
 def _bound_to(connection_ids: Any, entities: Any, external_ids: Any, *, apart: bool) -> Asked:
     named = (BINDING.connection_id, BINDING.entity, BINDING.external_id)
-    found = sa.select(*named, BINDING.local_id).where(
-        one_of_keys(named, (connection_ids, entities, external_ids), apart=apart))
-    # PostgreSQL may need to hear it for the index; SQLite would rather walk along all that have one.
-    return found if apart else found.where(BINDING.external_id.is_not(None))
+    found = sa.select(*named, BINDING.local_id)
+    if not apart:  # PostgreSQL may need to hear it for the index; SQLite would rather walk along all that have one
+        found = found.where(BINDING.external_id.is_not(None))
+    return of_keys(found, named, (connection_ids, entities, external_ids), apart=apart)
 
 
 def records(session: Session, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Any]:
@@ -203,7 +209,7 @@ def records(session: Session, keys: Collection[tuple[str, str]]) -> dict[tuple[s
 
 @built_once
 def _records(entities: Any, ids: Any, *, apart: bool) -> Asked:
-    return sa.select(*RECORD).where(one_of_keys((RECORD.entity, RECORD.id), (entities, ids), apart=apart))
+    return of_keys(sa.select(*RECORD), (RECORD.entity, RECORD.id), (entities, ids), apart=apart)
 
 
 def waiting_upserts(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any]:
@@ -217,14 +223,13 @@ def waiting_upserts(session: Session, lanes: Collection[Lane]) -> dict[Lane, Any
 
 @built_once
 def _waiting_upserts(connection_ids: Any, entities: Any, ids: Any, *, apart: bool) -> Asked:
-    return (
+    found = (
         sa.select(DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id, DELIVERY.state,
                   DELIVERY.attempts, DELIVERY.deferrals, DELIVERY.due_at, DELIVERY.blocked_entity, DELIVERY.blocked_id,
                   DELIVERY.deadline_at)
-        .where(_in_lanes(DELIVERY, (connection_ids, entities, ids), apart=apart),
-               one_of("delivery.state", WAITING), sa.text("delivery.op = 'upsert'"))
-        .with_for_update()
+        .where(_UPSERTS).with_for_update()
     )
+    return _in_lanes(found, DELIVERY, (connection_ids, entities, ids), apart=apart)
 
 
 def waiting_deletes(session: Session, lanes: Collection[Lane]) -> dict[Lane, str]:
@@ -238,13 +243,11 @@ def waiting_deletes(session: Session, lanes: Collection[Lane]) -> dict[Lane, str
 
 @built_once
 def _waiting_deletes(connection_ids: Any, entities: Any, ids: Any, *, apart: bool) -> Asked:
-    return (
+    found = (
         sa.select(DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id)
-        .where(_in_lanes(DELIVERY, (connection_ids, entities, ids), apart=apart),
-               one_of("delivery.state", (*WAITING, "dead")),
-               sa.text("delivery.op <> 'upsert'"), DELIVERY.op == "delete", DELIVERY.state != "dead")
-        .with_for_update()
+        .where(_FACTS, DELIVERY.op == "delete").with_for_update()
     )
+    return _in_lanes(found, DELIVERY, (connection_ids, entities, ids), apart=apart)
 
 
 def blocked_on(session: Session, keys: Collection[Lane], *, locked: bool = False) -> list[Any]:
@@ -262,33 +265,40 @@ def _blocked_on(connection_ids: Any, entities: Any, ids: Any, *, apart: bool, lo
     found = sa.select(
         DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id, DELIVERY.source_version,
         DELIVERY.blocked_entity, DELIVERY.blocked_id,
-    ).where(sa.text("delivery.state = 'blocked'"), one_of_keys(
-        (DELIVERY.connection_id, DELIVERY.blocked_entity, DELIVERY.blocked_id), (connection_ids, entities, ids),
-        apart=apart))
-    return found.with_for_update() if locked else found
+    ).where(sa.text("delivery.state = 'blocked'"))
+    return of_keys(found.with_for_update() if locked else found,
+                   (DELIVERY.connection_id, DELIVERY.blocked_entity, DELIVERY.blocked_id),
+                   (connection_ids, entities, ids), apart=apart)
 
 
 def open_lanes(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which something is open."""
-    return in_flight(session, lanes) | waiting(session, lanes)  # an index each
+    return _those_with(session, lanes, ("in flight", "upserts waiting", "facts waiting"))
 
 
 def in_flight(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which a call is on its way or in doubt."""
-    return _those_with(session, lanes, IN_FLIGHT)
+    return _those_with(session, lanes, ("in flight",))
 
 
 def waiting(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which something waits to be sent."""
-    return _those_with(session, lanes, WAITING)
+    return _those_with(session, lanes, ("upserts waiting", "facts waiting"))
 
 
-def _those_with(session: Session, lanes: Collection[Lane], states: tuple[str, ...]) -> set[Lane]:
+def _those_with(session: Session, lanes: Collection[Lane], ways: tuple[str, ...]) -> set[Lane]:
     if not lanes:
         return set()
     given, apart = keys_of(session, lanes)
-    rows = session.execute(*_lanes_in(*given, apart=apart, states=states))
+    rows = session.execute(*_lanes_with(*given, apart=apart, ways=ways))
     return {(row[0], row[1], row[2]) for row in rows} & set(lanes)
+
+
+@built_once
+def _lanes_with(connection_ids: Any, entities: Any, ids: Any, *, apart: bool, ways: tuple[str, ...]) -> Any:
+    lane = sa.select(DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id)
+    found = [_in_lanes(lane.where(_WITH[way]), DELIVERY, (connection_ids, entities, ids), apart=apart) for way in ways]
+    return sa.union_all(*found) if len(found) > 1 else found[0]
 
 
 def creations(session: Session, connection_id: str, entity: str) -> list[dt.datetime]:
@@ -307,12 +317,6 @@ def _creations(connection_id: str, entity: str) -> Asked:
         .where(DELIVERY.connection_id == connection_id, DELIVERY.entity == entity,
                one_of("delivery.state", IN_FLIGHT), DELIVERY.op == "upsert", ~named)
     )
-
-
-@built_once
-def _lanes_in(connection_ids: Any, entities: Any, ids: Any, *, apart: bool, states: tuple[str, ...]) -> Asked:
-    return (sa.select(DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id)
-            .where(_in_lanes(DELIVERY, (connection_ids, entities, ids), apart=apart), one_of("delivery.state", states)))
 
 
 def concerned(session: Session, entity: str, local_id: str, *, routed: bool, awaited: bool) -> list[str]:

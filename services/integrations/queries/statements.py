@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from functools import cache, wraps
+from operator import eq
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast
 
 import sqlalchemy as sa
@@ -49,23 +50,25 @@ def table_of(model: Any) -> sa.Table:
     return cast("sa.Table", model.__table__)
 
 
-def one_of_keys(columns: Sequence[sa.ColumnElement[Any]], given: Sequence[Any], *,
-                apart: bool) -> sa.ColumnElement[bool]:
-    """Return the condition that `columns` are one of the keys that `keys_of` gives.
+def of_keys(query: sa.Select[*Ts], columns: Sequence[sa.ColumnElement[Any]], given: Sequence[Any], *,
+            apart: bool) -> sa.Select[*Ts]:
+    """Return `query` of those rows alone whose `columns` are one of the keys that `keys_of` gives.
 
     For `(a, b) IN ...` SQLite finds no index, so there it is `a IN ... AND b IN ...`, and what other pairs of the same
-    values find is left to the caller. PostgreSQL joins the keys: as long as it has no statistics, of a new table or of
-    one that was restored, it takes the rows that share `a` to be one, and would walk along all of them.
+    values find is left to the caller. PostgreSQL looks each key up by itself, and `OFFSET` keeps it from making a join
+    of that: as long as it has no statistics, of a new table or of one that was restored, it takes all that waits to be
+    six rows, and would walk along a million of them.
     """
     if apart:
-        return sa.and_(*(column.in_(values) for column, values in zip(columns, given, strict=True)))
-    rows = sa.func.unnest(*(sa.cast(values, ARRAY(sa.Text)) for values in given)).table_valued(
+        return query.where(*(column.in_(values) for column, values in zip(columns, given, strict=True)))
+    keys = sa.func.unnest(*(sa.cast(values, ARRAY(sa.Text)) for values in given)).table_valued(
         *(str(column.key) for column in columns)).render_derived()
-    return sa.tuple_(*columns).in_(sa.select(*rows.c))
+    found = query.where(*map(eq, columns, keys.c)).offset(sa.literal_column("0")).lateral()
+    return cast("sa.Select[*Ts]", sa.select(*found.c).select_from(keys.join(found, sa.true())))
 
 
 def keys_of(session: Session, keys: Collection[tuple[str, ...]]) -> tuple[list[list[str]], bool]:
     """Return the values of each column of some keys, and whether they are looked up apart."""
     apart = len(keys) == 1 or session.get_bind().dialect.name == "sqlite"  # of one key every column is plainly equal
-    columns = zip(*keys, strict=True)
+    columns = zip(*sorted(keys), strict=True)  # so that no two lock each other's rows crosswise
     return [sorted(set(values)) if apart else list(values) for values in columns], apart

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from chassis.database import Database, new_id, utcnow
-from services.integrations.models import Binding
+from services.integrations.models import Binding, Delivery
 from services.integrations.operations import claims, connections, intake, locks, slots, sweeps
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.outcomes import Failed, Outcome
@@ -134,3 +134,24 @@ def test_a_claim_walks_along_no_backlog_that_postgresql_has_not_counted_yet(hub:
         spent.append(sum(count))
 
     assert spent[1] <= spent[0] * MOST_GROWTH + AT_ONCE
+
+
+LOOK_UPS = (lanes.waiting_upserts, lanes.waiting_deletes, lanes.blocked_on, lanes.in_flight, lanes.waiting,
+            lanes.open_lanes, lanes.bindings)
+
+
+def test_a_look_at_some_lanes_walks_along_no_backlog_that_postgresql_has_not_counted_yet(
+        hub: Hub, target: FakeTarget) -> None:
+    connection_id = hub.connect(target, "customer", max_in_flight=AT_ONCE)
+    spent: dict[str, list[int]] = {}
+    for many in (FEW, MANY):
+        let_wait(hub, connection_id, many, counted=False)
+        with hub.db.read() as session:
+            some = [(connection_id, "customer", id) for id in session.scalars(
+                sa.select(Delivery.local_id).order_by(Delivery.local_id).limit(AT_ONCE))]
+        for look in LOOK_UPS:
+            with effort(hub.db) as count, hub.db.write() as session:
+                look(session, some)
+            spent.setdefault(look.__name__, []).append(sum(count))
+
+    assert {name: both for name, both in spent.items() if both[1] > both[0] * MOST_GROWTH + AT_ONCE} == {}

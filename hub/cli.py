@@ -256,10 +256,10 @@ def why(
 ) -> int:
     """Say why an order has not arrived in other systems, and what to do. Exit code 3 unless it has in all of them."""
     from hub import why
-    from hub.client import asking
+    from hub.client import asking, order_id
 
     with asking(Installation.here()) as door:
-        document = door.get(f"{API}/orders/{why.find(door, order)}/deliveries")
+        document = door.get(f"{API}/orders/{order_id(door, order)}/deliveries")
         arrived = why.has_arrived(document)
         reasons = () if as_json or why.latest(document) else why.never_sent(door, document["order"])
     if as_json:

@@ -64,13 +64,9 @@ def connection_id(door: Door, connection: str) -> str:
     Raises:
         Trouble: there is none within reach of whoever asks.
     """
-    try:
-        return str(uuid.UUID(connection))
-    except ValueError:
-        named = [one["id"] for one in every(door, f"{API}/connections", {}) if one["name"] == connection]
-    if not named:
-        raise Trouble(f"there is no connection {connection!r}", "hub connections list shows them")
-    return str(named[0])
+    named = (one for one in every(door, f"{API}/connections", {}) if one["name"] == connection)
+    missing = Trouble(f"there is no connection {connection!r}", "hub connections list shows them")
+    return _id_of(connection, named, missing)
 
 
 def user_id(door: Door, user: str) -> str:
@@ -79,13 +75,30 @@ def user_id(door: Door, user: str) -> str:
     Raises:
         Trouble: there is none within reach of whoever asks.
     """
+    named = every(door, f"{API}/users", {"username": user})
+    return _id_of(user, named, Trouble(f"there is no user {user!r}", "look the user name up in GET /api/v1/users"))
+
+
+def order_id(door: Door, order: str) -> str:
+    """Return the id of the order with this number or id.
+
+    Raises:
+        Trouble: there is none within reach of whoever asks.
+    """
+    named = every(door, f"{API}/orders", {"number": order})
+    return _id_of(order, named, Trouble(f"there is no order {order!r}, or it is out of your reach",
+                                        "look for it in GET /api/v1/orders"))
+
+
+def _id_of(given: str, named: Iterator[dict[str, Any]], missing: Trouble) -> str:
+    """Return what was given if it is an id, else that of the first that is `named` so, which is asked for only then."""
     try:
-        return str(uuid.UUID(user))
+        return str(uuid.UUID(given))
     except ValueError:
-        named = door.get(f"{API}/users", username=user)["items"]
-    if not named:
-        raise Trouble(f"there is no user {user!r}", "look the user name up in GET /api/v1/users")
-    return str(named[0]["id"])
+        found = next(named, None)
+    if found is None:
+        raise missing
+    return str(found["id"])
 
 
 def change(door: Door, path: str, changes: dict[str, Any], version: int | None) -> dict[str, Any]:

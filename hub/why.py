@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -47,21 +46,6 @@ UNKNOWN: Words = {
           "or the event has not been taken in. Whoever may see routes and connections is told here which.",
     "zh-CN": "没有任何系统接收：确认时没有启用的订单路由，或事件尚未被接收。有权查看路由和连接者在此可看到具体原因。"}
 """Why an order that was confirmed has no delivery, by what brings orders anywhere now."""
-
-
-def find(door: Door, order: str) -> str:
-    """Return the id of the order with this number or id.
-
-    Raises:
-        Trouble: there is none within reach of whoever asks.
-    """
-    try:
-        return str(uuid.UUID(order))
-    except ValueError:
-        found = door.get(f"{API}/orders", number=order)["items"]
-    if not found:
-        raise Trouble(f"there is no order {order!r}, or it is out of your reach", "look for it in GET /api/v1/orders")
-    return str(found[0]["id"])
 
 
 def latest(document: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -119,6 +119,7 @@ MEANINGS: dict[str, str] = {
 _FIELD_CODES_ZH = {
     "unknown_field": "未知字段。", "required": "缺少必填字段。", "null": "不能为 null。", "unknown": "没有对应的记录。",
     "repeated": "不能重复出现。", "broken": "无法使用。", "not_allowed": "不允许这样设置。",
+    "unsupported": "不支持这样设置。",
     "type": "类型不正确。", "enum": "不是允许的值。", "const": "不是允许的值。", "pattern": "格式不正确。",
     "format": "格式不正确。",
     "minLength": "内容过短。", "maxLength": "内容过长。", "minimum": "数值过小。", "maximum": "数值过大。",

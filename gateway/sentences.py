@@ -159,6 +159,8 @@ OF_FIELDS = _compiled((
      "{entity} 中，本系统与 {adapter} 都可能修改的字段：{names}。"),
     (r"Only over a route of the direction both the hub hears .*",
      "只有方向为 both 的路由才能得知对方系统的修改：否则该字段由本系统决定。"),
+    (r"there is no such kind of finding: (?P<names>.*)", "没有这种差异类型：{names}。"),
+    (r"(?P<kind>\w+): one of (?P<choices>.*), not (?P<wanted>.*)", "{kind}：必须是 {choices} 之一，而不是 {wanted}。"),
     (r"(\S+: )?No (?P<entity>\S+) is made here of this one: .*",
      "本系统不会据此新建 {entity}：请在对方系统中删除，或选择 quarantine。"),
     (r"(\S+: )?Of what other systems say of this (?P<entity>\S+) is taken over: (?P<names>.*)\. Change .*",

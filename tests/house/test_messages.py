@@ -19,8 +19,9 @@ from services.integrations.operations.replays import REASONS
 from tests.support.rooms import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted([*ROOT.glob("contracts/*.py"), *ROOT.glob("services/*/domain/*.py"),
-                  *ROOT.glob("services/*/operations/*.py"), *ROOT.glob("services/*/queries/*.py"),
+FLOORS = ("domain", "doors", "engine", "operations", "queries")
+SOURCES = sorted([*ROOT.glob("contracts/*.py"),
+                  *(path for floor in FLOORS for path in ROOT.glob(f"services/*/{floor}/**/*.py")),
                   ROOT / "gateway" / "exchange.py", ROOT / "gateway" / "limits.py"])
 FACT = "7"
 
@@ -72,11 +73,19 @@ def test_every_message_in_the_code_has_its_chinese(path: Path) -> None:
         assert chinese(locale.field_message(code, message, "zh-CN")), f"{code}: {message}"
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *sorted(ROOT.glob("services/*/engine/**/*.py"))],
+@pytest.mark.parametrize("path", SOURCES,
                          ids=lambda path: str(path.relative_to(ROOT)))
 def test_why_the_present_state_does_not_allow_it_is_told_in_chinese(path: Path) -> None:
     for said in _arguments(path, "Conflict", "AlreadyExists", "InvalidTransition", "Forbidden"):
         assert sentences.in_chinese(said, sentences.OF_DETAILS), said
+
+
+def test_why_a_policy_cannot_be_followed_is_told_in_chinese() -> None:
+    said = [one for one in _arguments(ROOT / "services/integrations/domain/reconciliation.py", "WrongPolicy") if one]
+    assert len(said) == 3
+    for one in said:
+        filled = one.replace(f"{FACT}: {FACT}", f"{FACT}: No order is made here of this one: delete it there")
+        assert sentences.in_chinese(filled, sentences.OF_FIELDS), one
 
 
 def test_why_an_expression_cannot_be_used_is_told_in_chinese() -> None:

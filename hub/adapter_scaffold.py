@@ -114,9 +114,9 @@ def _steps(folder: Path) -> tuple[Step, ...]:
     return (
         _kit_passes(f"{python} -m pytest -p hub_adapter.conformance.plugin {place}"),
         _write_the_rest(folder / "README.md"),
-        {"en": f"Install it for the hub: {install}. GET /api/v1/adapters lists it then; a later version is loaded "
+        {"en": f"Install it for the hub: {install}. hub adapter list shows it then; a later version is loaded "
                "at the next hub down, hub up.",
-         "zh-CN": f"安装到 hub：{install}。之后 GET /api/v1/adapters 会列出它；"
+         "zh-CN": f"安装到 hub：{install}。之后 hub adapter list 会列出它；"
                   "更新的版本在下次 hub down、hub up 时载入。"},
     )
 

@@ -13,8 +13,20 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from hub import accounts, ask, chinese, code_tables, conflicts, connections, deliveries, mappings, runs, sync_routes
-from hub.installation import API, ROOT, Installation
+from hub import (
+    accounts,
+    adapters,
+    ask,
+    chinese,
+    code_tables,
+    conflicts,
+    connections,
+    deliveries,
+    mappings,
+    runs,
+    sync_routes,
+)
+from hub.installation import API, Installation
 from hub.terminal import Json, answer, err, out, plain, print_json, print_table, verb
 from hub.trouble import Trouble
 
@@ -28,8 +40,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at the settings of the
 app.add_typer(config_app, name="config")
 parked_app = typer.Typer(no_args_is_help=True, help="Events that no handler could take.")
 app.add_typer(parked_app, name="parked")
-adapter_app = typer.Typer(no_args_is_help=True, help="Join another system to the hub.")
-app.add_typer(adapter_app, name="adapter")
+app.add_typer(adapters.app, name="adapter")
 app.add_typer(runs.app, name="runs")
 app.add_typer(connections.app, name="connections")
 app.add_typer(sync_routes.app, name="routes")
@@ -356,24 +367,3 @@ def parked_return(
 
     moved = parked.give_back(Installation.here(), queue)
     return answer({"queue": queue, "returned": moved}, f"{moved} returned to {queue}.", as_json=as_json)
-
-
-@adapter_app.command("new")
-@verb
-def adapter_new(
-    name: Annotated[str, typer.Argument(help="As a connection will name it, such as cards.")],
-    into: Annotated[Path | None, typer.Option("--into", help="The folder to put it in; by default this one.")] = None,
-    ours: Annotated[bool, typer.Option("--ours", help="Beside the hub's own adapters, not as a package.")] = False,
-    as_json: Json = False,
-) -> int:
-    """Make the folder of a new adapter, a package of its own that passes the first half of the conformance kit."""
-    from hub import adapter_scaffold
-
-    made = adapter_scaffold.make(name, into or (ROOT if ours else Path()), ours=ours)
-    if as_json:
-        print_json({"ok": True, **asdict(made)})
-        return 0
-    out.print(f"Made {made.folder}", soft_wrap=True)
-    for number, step in enumerate(made.steps, 1):
-        out.print(f"\n{number}. {plain(step['en'])}\n   {plain(step['zh-CN'])}", soft_wrap=True)
-    return 0

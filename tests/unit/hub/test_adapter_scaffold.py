@@ -109,7 +109,7 @@ def test_the_commands_told_hold_the_whole_path_and_survive_a_shell(
     said = CliRunner().invoke(app, ["adapter", "new", "cards", *into, "--json"])
     kit, _, install = (step["en"].partition(": ")[2] for step in json.loads(said.output)["steps"])
     folder = str(here / "crm-hub-cards")
-    assert shlex.split(install.partition(". GET")[0])[1:] == ["-m", "pip", "install", "--no-deps", folder]
+    assert shlex.split(install.partition(". hub adapter")[0])[1:] == ["-m", "pip", "install", "--no-deps", folder]
     assert shlex.split(kit)[-1] == folder
 
 

@@ -91,6 +91,6 @@ def test_after_two_days_of_outage_each_record_arrives_once_in_its_newest_version
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(120)
 def test_two_thousand_records_survive_two_days_of_outage(hub: Hub) -> None:
     brought_once_in_its_newest_version(hub, 2000)

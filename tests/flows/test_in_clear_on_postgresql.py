@@ -1,4 +1,4 @@
-"""A phone number and an email address go every way through a hub on PostgreSQL, and lie in clear nowhere.
+"""A phone number, an email address and a credential go every way through a hub on PostgreSQL, in clear nowhere.
 
 The flow on SQLite is in test_one_order.py. Here the refused, the dead, the parked and the failed are on the way as
 well, and PostgreSQL logs the statements that fail, as it does unless told otherwise.
@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+import requests
 from eventlet import GreenPool
 
 from tests.service.gateway.running import Hub
@@ -29,7 +30,7 @@ from tests.support.processes import Processes, eventually
 from tests.support.rooms import SERVICES
 
 PHONE, EMAIL = "+8613794613258", "Ping.Lantz@planted.example"
-SIGNS = spellings(PHONE, EMAIL)
+SIGNS = spellings(PHONE, EMAIL, GOOD_KEY)
 REACHABLE = {"phone": PHONE, "email": EMAIL}
 PARKED = "evt.integrations.customer_created.customers.customer.created.v1.dead"
 
@@ -43,6 +44,8 @@ class Site:
     broker: Management
     vhost: Vhost
     target: FakeTarget
+    place: str = ""
+    """Where the connection to that system is told of."""
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -110,15 +113,19 @@ def travel(site: Site) -> None:
 def connect(site: Site) -> None:
     body = {"name": "Fake", "adapter": "fake", "config": site.target.config}
     connection = site.hub.post("/connections", body).json()
-    place = f"/connections/{connection['id']}"
-    put = site.hub.http.put(f"{site.hub.url}/api/v1{place}/credential", json={"secrets": {"key": GOOD_KEY}}, timeout=20)
-    put.raise_for_status()
+    site.place = place = f"/connections/{connection['id']}"
+    put_credential(site).raise_for_status()
     assert site.hub.post(f"{place}/check").json()["ok"]
     if site.hub.get(place).json()["desired_state"] != "active":
         site.hub.post(f"{place}/resume").raise_for_status()
     for entity in ("customer", "order"):
         route = site.hub.post("/routes", {"connection_id": connection["id"], "entity": entity, "direction": "push"})
         site.hub.post(f"/routes/{route.json()['id']}/activate").raise_for_status()
+
+
+def put_credential(site: Site) -> requests.Response:
+    return site.hub.http.put(f"{site.hub.url}/api/v1{site.place}/credential", json={"secrets": {"key": GOOD_KEY}},
+                             timeout=20)
 
 
 def made(site: Site, name: str) -> dict[str, Any]:
@@ -163,7 +170,7 @@ def be_refused(site: Site) -> None:
 
 def die_at_the_target(site: Site) -> None:
     """Let the target refuse a customer, and repeat in its words what it was given."""
-    said = f'phone "{PHONE}" ({PHONE[1:]}, {PHONE[3:]}) of {EMAIL} <{EMAIL.lower()}> is taken'
+    said = f'phone "{PHONE}" ({PHONE[1:]}, {PHONE[3:]}) of {EMAIL} <{EMAIL.lower()}> is taken; key {GOOD_KEY}'
     site.target.fail(method="POST", status=422, message=said)
     refused = made(site, "Refused")
 
@@ -192,10 +199,11 @@ def be_parked(site: Site) -> None:
 def fail_in_the_database(site: Site, known: str) -> None:
     """Let the statements that carry the values run into a lock: PostgreSQL logs each with what is in it."""
     hub, unlucky = site.hub, GreenPool()
-    with site.locked("customers", "customer"):
+    with site.locked("customers", "customer"), site.locked("integrations", "credential", mode="SHARE"):
         asked = [unlucky.spawn(hub.post, "/customers", {"name": "x", **REACHABLE}),
                  unlucky.spawn(hub.get, "/customers", params={"phone": PHONE}),
-                 unlucky.spawn(hub.get, "/customers", params={"email": EMAIL})]
+                 unlucky.spawn(hub.get, "/customers", params={"email": EMAIL}),
+                 unlucky.spawn(put_credential, site)]
         assert [one.wait().status_code for one in asked] == [503] * len(asked)
     with site.locked("identity", "user_account"):
         for username in (PHONE, EMAIL):
@@ -214,15 +222,16 @@ def test_what_was_planted_went_the_whole_way(site: Site) -> None:
     assert (arrived["Locked"]["phone"], arrived["Locked"]["email"]) == (PHONE, EMAIL.lower())
     told = site.postgres.log()
     for statement in ("INSERT INTO customer", "INSERT INTO contact", "INSERT INTO record", "FROM user_account",
-                                "customer.phone_index =", "customer.email_index =", "INSERT INTO user_account"):
+                      "customer.phone_index =", "customer.email_index =", "INSERT INTO user_account",
+                      "UPDATE credential"):
         assert statement in told.partition("STATEMENT")[2], statement
 
 
-def test_a_planted_phone_and_email_are_found_in_clear_in_no_file_of_the_hub(site: Site) -> None:
+def test_what_was_planted_is_found_in_clear_in_no_file_of_the_hub(site: Site) -> None:
     assert site.found() == {}
 
 
-def test_a_planted_phone_and_email_are_found_in_clear_in_no_row(site: Site) -> None:
+def test_what_was_planted_is_found_in_clear_in_no_row(site: Site) -> None:
     """Beside the files, because PostgreSQL compresses long values."""
     kept = []
     for room in SERVICES:
@@ -236,6 +245,13 @@ def test_a_planted_phone_and_email_are_found_in_clear_in_no_row(site: Site) -> N
     assert shown == []
 
 
+def test_a_credential_is_told_to_nobody_who_asks_for_its_connection(site: Site) -> None:
+    answers = [put_credential(site), *(site.hub.get(path) for path in (site.place, "/connections", "/deliveries"))]
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    assert [answer.url for answer in answers if GOOD_KEY in answer.text] == []
+    assert site.hub.get(f"{site.place}/credential").status_code == 405
+
+
 def plant_row(site: Site, text: str, *, deleted: bool = False) -> None:
     with contextlib.closing(site.open("sales")) as connection, connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE IF NOT EXISTS planted (text bytea)")
@@ -247,21 +263,23 @@ def plant_row(site: Site, text: str, *, deleted: bool = False) -> None:
 
 def plant_statement(site: Site) -> None:
     with pytest.raises(psycopg2.errors.UndefinedTable):
-        site.postgres.execute("SELECT * FROM nobody WHERE phone = %s", (PHONE,))
+        site.postgres.execute("SELECT * FROM nobody WHERE phone = %s AND key = %s", (PHONE, GOOD_KEY))
 
 
 def plant_message(site: Site) -> None:
-    site.broker.publish(site.vhost.name, "customers.events", "customer.created", EMAIL, delivery_mode=2)
+    site.broker.publish(site.vhost.name, "customers.events", "customer.created", f"{EMAIL} {GOOD_KEY}",
+                        delivery_mode=2)
 
 
 PLANTS: dict[str, Callable[[Site], object]] = {
     "row": lambda site: plant_row(site, PHONE),
+    "row of a key": lambda site: plant_row(site, GOOD_KEY),
     "row in base64": lambda site: plant_row(site, base64.b64encode(EMAIL.encode()).decode()),
     "row in UTF-16": lambda site: plant_row(site, EMAIL.encode("utf-16-le").decode("latin-1")),
     "row that was deleted": lambda site: plant_row(site, PHONE.replace("+86", "").encode().hex(), deleted=True),
     "statement that failed": plant_statement,
     "message": plant_message,
-    "log of a process": lambda site: (site.hub.home / "planted.log").write_text("called 137-9461-3258"),
+    "log of a process": lambda site: (site.hub.home / "planted.log").write_text(f"137-9461-3258 {GOOD_KEY}"),
 }
 
 
@@ -273,6 +291,7 @@ def test_the_search_finds_what_lies_there_in_clear(site: Site) -> None:
     wanted = {("base", "13794613258 utf-8"), ("base", "Ping.Lantz base64+0"), ("base", "Ping.Lantz utf-16"),
               ("pg_wal", "13794613258 hex"), ("server.log", "13794613258 utf-8"), ("broker", "Ping.Lantz utf-8"),
               ("planted.log", "137-9461-3258 utf-8")}
+    wanted |= {(part, f"{GOOD_KEY} utf-8") for part in ("base", "pg_wal", "server.log", "broker", "planted.log")}
     assert wanted <= found
 
 

@@ -41,11 +41,24 @@ class Asked:
     headers: Mapping[str, Any]
     redelivered: bool
     arrived_at: float
+    patience_s: float
 
     @classmethod
-    def of(cls, body: Mapping[str, Any], message: Message) -> Asked:
-        """Return what a message asks that has arrived now."""
-        return cls(body, message.headers or {}, bool(message.delivery_info.get("redelivered")), time.monotonic())
+    def of(cls, body: Any, message: Message) -> Asked:
+        """Return what a message asks that has arrived now.
+
+        Raises:
+            ValueError: it is no request, with what it lacks.
+        """
+        headers = message.headers or {}
+        if not message.properties.get("reply_to") or not isinstance(body, Mapping) \
+                or not isinstance(body.get("request"), Mapping):
+            raise ValueError("it has no reply_to, or its body is not {request: {..}}")
+        try:
+            patience_s = int(headers.get(TIMEOUT_MS, 30_000)) / 1000
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"its {TIMEOUT_MS} is no whole number") from None
+        return cls(body, headers, bool(message.delivery_info.get("redelivered")), time.monotonic(), patience_s)
 
     @property
     def request_id(self) -> str:
@@ -60,7 +73,7 @@ class Asked:
     @property
     def late(self) -> bool:
         """Whether the caller has stopped waiting. Measured here, so that no two clocks need agree."""
-        return (time.monotonic() - self.arrived_at) * 1000 > float(self.headers.get(TIMEOUT_MS, 30_000))
+        return time.monotonic() - self.arrived_at > self.patience_s
 
 
 class RequestConsumer(RpcConsumer):
@@ -101,21 +114,20 @@ class RequestConsumer(RpcConsumer):
 
     def handle_message(self, body: Any, message: Message) -> None:
         """Give the request to its method, or park it: a stock consumer dies of one without `reply_to`."""
-        if not message.properties.get("reply_to") or not isinstance(body, Mapping) \
-                or not isinstance(body.get("request"), Mapping):
-            self.park(message, "it has no reply_to, or its body is not {request: {..}}")
+        try:
+            asked = Asked.of(body, message)
+        except ValueError as error:
+            self.park(message, str(error))
             return
         method = message.delivery_info["routing_key"].rpartition(".")[2]
         provider = next((p for p in self._providers if p.method_name == method), None)
         if provider is None:
-            unknown = {"error": BadRequest(f"There is no operation {method}").to_wire()}
-            eventlet.spawn_n(self.reply, Asked.of(body, message), message, unknown)
+            self.reply(asked, message, {"error": BadRequest(f"There is no operation {method}").to_wire()})
             return
         if _name_of(message) in self._running:
             # The connection broke under a request that still runs here; that run answers it.
             self.queue_consumer.ack_message(message)
             return
-        asked = Asked.of(body, message)
         self._running.add(_name_of(message))
         try:
             provider.take(asked, message)
@@ -128,11 +140,11 @@ class RequestConsumer(RpcConsumer):
 
         A broker that does not take it is asked again for as long as the caller waits: nobody else will answer.
         """
-        stopping = self.container.config[RUNTIME].stopping
         while (error := self._send(message, payload)) is not None:
-            if asked.late or not isinstance(error, BrokerAway) or stopping.wait(REPLY_AGAIN_S):
+            if asked.late or not isinstance(error, BrokerAway):
                 log.warning("reply_lost", error=type(error).__name__)
                 break
+            time.sleep(REPLY_AGAIN_S)
         self._running.discard(_name_of(message))
         self.queue_consumer.ack_message(message)
 

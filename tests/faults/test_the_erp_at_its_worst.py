@@ -123,7 +123,7 @@ def test_a_worker_stopped_past_its_lease_changes_nothing_in_the_erp_when_it_wake
     before = a_customer()
     customer = tell(hub, before)
     eventually(lambda: hub.states(customer) == ["leased"], 30)
-    pause_between_transactions(sleeper, hub)
+    pause_between_transactions(sleeper, hub.db)
     link.delay_s = 0.0
 
     start(**short)

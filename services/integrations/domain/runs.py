@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -31,17 +32,21 @@ DECISIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def percent(counts: Mapping[str, int], total: int | None, state: str) -> float | None:
-    """Return how much of a run is done, from 0 to 100; None if nobody can tell how much there is."""
+    """Return how much of a run is done, from 0 to 100; None if nobody can tell how much there is.
+
+    That is so too of one that goes on when all has been looked at: what it still links, asks or mends is not counted.
+    """
+    seen = counts.get(SEEN, 0)
     if state == "completed":
         return 100.0
-    if total is None:
+    if total is None or seen >= total:
         return None
-    return round(min(100.0 * counts.get(SEEN, 0) / total, 100.0), 1) if total else 0.0
+    return math.floor(1000 * seen / total) / 10
 
 
-def seconds_left(counts: Mapping[str, int], total: int | None, elapsed_s: float) -> int | None:
-    """Return how long a run will take on, at the pace it has had; None if nobody can tell."""
+def seconds_left(counts: Mapping[str, int], total: int | None, worked_s: float | None) -> int | None:
+    """Return how long a run will take on, at the pace at which it has looked so far; None if nobody can tell."""
     seen = counts.get(SEEN, 0)
-    if total is None or not seen:
+    if total is None or not worked_s or not 0 < seen < total:
         return None
-    return round(max(total - seen, 0) * elapsed_s / seen)
+    return math.ceil((total - seen) * worked_s / seen)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis.database import Id, Json, UtcDateTime, new_id, utcnow
+from chassis.database import Id, Json, UtcDateTime, new_id
 from services.integrations.domain import runs
 from services.integrations.models.base import Base, one_of, partial
 
@@ -34,6 +34,9 @@ class Run(Base):
     position: Mapped[dict[str, Any]] = mapped_column(Json, comment="where the next page begins")
     counts: Mapped[dict[str, int]] = mapped_column(Json)
     total: Mapped[int | None] = mapped_column(comment="how many records it will look at, as far as can be told")
+    worked_s: Mapped[float | None] = mapped_column(
+        sa.Float, default=0.0, comment="at work since `total` is known, with the waits between its pages; NULL where "
+                                       "nobody has measured it")
     reason: Mapped[str] = mapped_column(sa.String(500), default="")
     created_by: Mapped[str] = mapped_column(sa.String(80))
     approved_by: Mapped[str | None] = mapped_column(sa.String(80))
@@ -66,7 +69,5 @@ class Run(Base):
 
     @property
     def seconds_left(self) -> int | None:
-        """How long it will take on, at the pace it has had; None if nobody can tell."""
-        if self.state != "running" or self.started_at is None:
-            return None
-        return runs.seconds_left(self.counts, self.total, (utcnow() - self.started_at).total_seconds())
+        """How long it will take on, at the pace that it has at work; None if nobody can tell."""
+        return runs.seconds_left(self.counts, self.total, self.worked_s) if self.state == "running" else None

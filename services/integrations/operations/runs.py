@@ -53,7 +53,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A run that is ours to go on with, as it was when it was leased; `position` is where the next page begins."""
+    """A run that is ours to go on with, as it was when it was leased; `position` is where the next page begins.
+
+    `since` is when it was leased, or its page before was recorded: what goes by from then on is work.
+    """
 
     id: str
     connection_id: str
@@ -68,6 +71,7 @@ class Taken:
     created_by: str
     approved_by: str | None
     fence: int
+    since: dt.datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +140,7 @@ _due = built_once(lanes.runs_due)
 def claim(session: Session, limit: int, lease: Lease, now: dt.datetime) -> list[Taken]:
     """Lease up to `limit` runs that are due."""
     rows = session.execute(*_leasing(now, limit, lease.owner, lease.until)).all()
-    return [_taken(row) for row in rows]
+    return [_taken(row, now) for row in rows]
 
 
 @built_once
@@ -160,6 +164,8 @@ def record(session: Session, taken: Taken, step: Step, now: dt.datetime, lease_u
     run.counts = _sum(_sum(_sum(run.counts, step.counts), added), {TO_CONFIRM: to_confirm} if to_confirm else {})
     run.position = dict(step.position) if step.position is not None else run.position
     run.phase = step.phase if step.phase is not None else run.phase
+    if run.total is not None and run.worked_s is not None:
+        run.worked_s += (now - taken.since).total_seconds() + step.wait_s
     run.total = step.total if step.total is not None else run.total
     run.failures, run.error = 0, step.error and step.error[:1000]
     run.due_at, run.lease_until = now + dt.timedelta(seconds=step.wait_s), lease_until
@@ -171,7 +177,7 @@ def record(session: Session, taken: Taken, step: Step, now: dt.datetime, lease_u
     if step.then != "go_on":
         run.lease_owner = run.lease_until = None
     session.flush()
-    return _taken(run) if step.then == "go_on" else None
+    return _taken(run, now) if step.then == "go_on" else None
 
 
 def let_go(session: Session, taken: Taken) -> None:
@@ -256,8 +262,8 @@ def later(run: Run, now: dt.datetime) -> dt.datetime | None:
     return now + dt.timedelta(hours=every_h) if every_h else None
 
 
-def _taken(row: Any) -> Taken:
-    return Taken(**{name: getattr(row, name) for name in Taken.__dataclass_fields__})
+def _taken(row: Any, now: dt.datetime) -> Taken:
+    return Taken(since=now, **{name: getattr(row, name) for name in Taken.__dataclass_fields__ if name != "since"})
 
 
 def _sum(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

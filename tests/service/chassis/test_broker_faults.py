@@ -58,7 +58,6 @@ def test_a_killed_broker_is_unavailable_within_two_seconds_and_all_heals(lab: La
     assert len(set(ear.ids())) == 2
 
 
-@pytest.mark.faults
 def test_an_answer_that_the_broker_does_not_take_is_sent_again_while_its_caller_waits(
         lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     consumer = next(each.rpc_consumer for each in lab.start().entrypoints if isinstance(each, Exposed))
@@ -79,6 +78,7 @@ def test_an_answer_that_the_broker_does_not_take_is_sent_again_while_its_caller_
     assert lab.runs("wait") == 2
 
 
+@pytest.mark.faults
 def test_a_call_in_flight_when_the_broker_dies_is_told_within_two_seconds(lab: Lab) -> None:
     lab.start()
     lab.wait()

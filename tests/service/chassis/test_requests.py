@@ -48,7 +48,8 @@ def test_a_request_without_reply_to_ends_plain_nameko_and_is_parked_by_the_chass
     ("[1, 2]", {"reply_to": "x"}),
     ('{"request": 7}', {"reply_to": "x"}),
     ("cos\nsystem\n", {"reply_to": "x", "content_type": "application/x-python-serialize"}),
-], ids=["bytes", "list", "no-mapping", "pickle"])
+    ('{"request": {}}', {"reply_to": "x", "headers": {"hub-timeout-ms": "soon"}}),
+], ids=["bytes", "list", "no-mapping", "pickle", "patience"])
 def test_a_request_that_cannot_be_read_is_parked_and_the_next_is_answered(
         lab: Lab, payload: str, properties: dict[str, Any]) -> None:
     lab.start()

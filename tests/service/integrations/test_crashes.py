@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.database import new_id, utcnow
+from chassis.database import Database, new_id, utcnow
 from contracts.errors import Unavailable
 from services.integrations.engine.runs import backfill
 from services.integrations.models import Binding, Delivery
@@ -108,12 +108,12 @@ def test_a_kill_with_deliveries_claimed_ahead_leaves_one_record_of_each(
     assert hub.ledger(connection_id).balanced
 
 
-def pause_between_transactions(sleeper: Process, hub: Hub) -> None:
+def pause_between_transactions(sleeper: Process, db: Database) -> None:
     """Stop a process, but not amid a transaction: SQLite's one lock would stay with it, and nobody could go on."""
     while True:
         sleeper.pause()
         try:
-            with hub.db.write():
+            with db.write():
                 return
         except Unavailable:
             sleeper.resume()
@@ -128,7 +128,7 @@ def test_a_worker_stopped_past_its_lease_is_refused_by_the_fence_when_it_wakes(
     target.fail(method="POST", delay_s=1.0)
     id = hub.customer()
     eventually(lambda: bool(target.calls("POST")), 20)
-    pause_between_transactions(sleeper, hub)
+    pause_between_transactions(sleeper, hub.db)
 
     start(**short)
     hub.until(id, "delivered", timeout_s=40)

@@ -50,7 +50,9 @@ def test_rows_that_others_refer_to_survive_a_table_made_anew(db_uri: str) -> Non
             # Its processes end after the migration has run.
             for row in ROWS_OF_THE_RELEASE_BEFORE:
                 session.execute(text(row), {"now": utcnow().isoformat(sep=" ")})
-            assert session.get_one(Run, "r").counts == {"seen": 3, "to_confirm": 2}, "a run that asked goes on asking"
+            asking = session.get_one(Run, "r")
+            assert asking.counts == {"seen": 3, "to_confirm": 2}, "a run that asked goes on asking"
+            assert asking.worked_s is None, "nobody has measured its work"
             joined = text("SELECT name, version FROM connection JOIN ledger ON connection_id = id")
             found = session.execute(joined).one()
         assert tuple(found) == ("C", 3)

@@ -11,13 +11,23 @@ from services.integrations.domain.veils import veiled
 
 
 @pytest.mark.parametrize(("counts", "total", "percent", "seconds"), [
-    ({"seen": 250}, 1000, 25.0, 30), ({"seen": 1200}, 1000, 100.0, 0), ({}, 1000, 0.0, None),
-    ({"seen": 5}, None, None, None), ({}, 0, 0.0, None),
+    ({"seen": 250}, 1000, 25.0, 30), ({"seen": 9_999}, 10_000, 99.9, 1), ({}, 1000, 0.0, None),
+    ({"seen": 5}, None, None, None),
 ])
 def test_progress_is_told_as_far_as_it_is_known(counts: dict[str, int], total: int | None, percent: float | None,
                                                 seconds: int | None) -> None:
     assert runs.percent(counts, total, "running") == percent
-    assert runs.seconds_left(counts, total, elapsed_s=10.0) == seconds
+    assert runs.seconds_left(counts, total, worked_s=10.0) == seconds
+
+
+@pytest.mark.parametrize("seen", [1000, 1200])
+def test_a_run_that_goes_on_when_all_was_looked_at_is_neither_done_nor_about_to_be(seen: int) -> None:
+    assert runs.percent({"seen": seen}, 1000, "running") is None
+    assert runs.seconds_left({"seen": seen}, 1000, worked_s=10.0) is None
+
+
+def test_a_run_whose_work_nobody_has_measured_tells_no_time() -> None:
+    assert runs.seconds_left({"seen": 250}, 1000, worked_s=None) is None
 
 
 def test_what_is_completed_is_done_whatever_it_had_expected() -> None:

@@ -77,7 +77,7 @@ def _ours(turn: Turn, of: Matching) -> Step:
         page = session.execute(*queries.unbound(of.connection_id, of.entity, _after(turn), RECORDS)).all()
         keyring = keyring_of(session)
     if not page:
-        return Step(phase="pairing", position={}, total=turn.run.counts.get("ours", 0))
+        return Step(phase="pairing", position={})
     noted = matching.noted_ours(keyring, of, page)
     return Step(position={"after": page[-1].id}, effect=partial(_noted, "ours", of, noted))
 
@@ -90,7 +90,7 @@ def _pairing(turn: Turn, of: Matching) -> Step:
     with turn.db.read() as session:
         last: str | None = session.scalar(queries.last_of_stretch(of.run_id, _after(turn), HASHES))
     if last is None:
-        return Step(phase="judging", position={})
+        return Step(phase="judging", position={}, total=turn.run.counts.get("ours", 0))
 
     return Step(position={"after": last}, effect=partial(_paired, of, _after(turn), last))
 

@@ -88,12 +88,13 @@ def _counted(turn: Turn) -> Step:
     fates = _fates(turn, page)
     left_out = sum(fate != "accepted" for fate in fates.values())
     counts = {TO_CONFIRM: len(page) - left_out} | ({"left_out": left_out} if left_out else {})
-    told: dict[str, Any] = {"counts": counts, "total": (run.total or 0) + len(page),
+    told: dict[str, Any] = {"counts": counts,
                             "findings": [] if "after" in run.position else _sample(turn, page, fates)}
     if len(page) == PAGE:
         return Step(position={**run.position, "after": page[-1].id}, **told)
     many = run.counts.get(TO_CONFIRM, 0) + counts[TO_CONFIRM]
-    return Step(then="ask" if many else "done", phase="sending", position={"upto": run.position["upto"]}, **told)
+    return Step(then="ask" if many else "done", phase="sending", position={"upto": run.position["upto"]},
+                total=many + run.counts.get("left_out", 0) + left_out, **told)
 
 
 def _fates(turn: Turn, page: Sequence[Delivery]) -> Mapping[str, Fate]:

@@ -110,7 +110,7 @@ def list_(
         return 0
     table = Table("run", "kind", "entity", "state", "done", "counts", "since (UTC)", box=None, pad_edge=False)
     for run in items:
-        table.add_row(run["id"], run["kind"], run["entity"], run["state"], _percent(run), _counts(run),
+        table.add_row(run["id"], run["kind"], run["entity"], run["state"], _percent(run) or run["phase"], _counts(run),
                       run["created_at"][:19])  # fmt: skip
     print_table(table)
     return 0
@@ -201,7 +201,7 @@ def _told(path: str, body: dict[str, Any] | None, *, as_json: bool) -> int:
 
 
 def _watched(door: Door, run: dict[str, Any], *, as_json: bool) -> int:
-    """Follow a run with a progress line on a terminal, else with a line for each state."""
+    """Follow a run with a progress line on a terminal, else with a line for each state and phase."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
     quiet = as_json or not err.is_terminal
     say_still_at = time.monotonic() + STILL_S
@@ -213,7 +213,7 @@ def _watched(door: Door, run: dict[str, Any], *, as_json: bool) -> int:
             before = run
             time.sleep(LOOK_EVERY_S)
             run = door.get(f"{API}/runs/{run['id']}")
-            if quiet and not as_json and run["state"] != before["state"]:
+            if quiet and not as_json and any(run[name] != before[name] for name in ("state", "phase")):
                 err.print(f"{run['state']} {_progress(run)}", soft_wrap=True)
             if run["error"] and run["error"] != before["error"] and not as_json:
                 err.print(plain(run["error"]), soft_wrap=True)
@@ -281,13 +281,14 @@ def _standing(run: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _progress(run: dict[str, Any]) -> str:
+    """Tell the phase, and how much of all is done; where nobody knows how much there is, what was counted."""
     left = "" if run["seconds_left"] is None else f", ~{run['seconds_left']} s"
-    of = "" if run["total"] is None else f"/{run['total']}"
-    return f"{run['counts'].get('seen', 0)}{of}{left}"
+    done = f"{_percent(run)}, {run['counts'].get('seen', 0)}/{run['total']}{left}" if _percent(run) else _counts(run)
+    return f"{run['phase'] or ''} {done}".strip()
 
 
 def _percent(run: dict[str, Any]) -> str:
-    return "" if run["percent"] is None else f"{run['percent']:.0f} %"
+    return "" if run["percent"] is None else f"{math.floor(run['percent'])} %"
 
 
 def _headed(run: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from contracts.runs import STATES
@@ -21,10 +23,10 @@ from tests.support.scripted_http import ScriptedServer, answer
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-def run(state: str = "running", *, seen: int = 0) -> dict[str, Any]:
+def run(state: str = "running", *, seen: int = 0, **told: Any) -> dict[str, Any]:
     return {"id": "019ab0c2", "connection_id": "019aa001", "kind": "match", "entity": "customer", "state": state,
             "phase": None, "counts": {"seen": seen}, "total": 9, "percent": None, "seconds_left": None,
-            "to_confirm": 797, "error": None}  # fmt: skip
+            "to_confirm": 797, "error": None, "created_at": "2026-11-22T08:00:00.000000Z", **told}  # fmt: skip
 
 
 class Clock:
@@ -85,6 +87,41 @@ def test_a_run_that_stands_again_says_so_again(
 ) -> None:
     watched(monkeypatch, [*[run()] * 70, *[run(seen=1)] * 70, run("completed")])
     assert capsys.readouterr().err.count("hub connections show 019aa001") == 4
+
+
+HALF_WAY = run(seen=250, phase="judging", total=1000, percent=25.9, seconds_left=30)
+LISTING = run(phase="theirs", total=None, counts={"theirs": 1200})
+LINKING = run(phase="linking", counts={"linked": 4, "seen": 9})
+
+
+@pytest.mark.parametrize(("stands", "line"), [
+    (HALF_WAY, "judging 25 %, 250/1000, ~30 s"), (LISTING, "theirs 1200 theirs"),
+    (LINKING, "linking 4 linked, 9 seen")])
+def test_the_line_of_a_terminal_tells_how_far_a_run_is_or_what_it_has_looked_at(
+    monkeypatch: pytest.MonkeyPatch, stands: dict[str, Any], line: str
+) -> None:
+    drawn = io.StringIO()
+    monkeypatch.setattr(runs, "err", Console(file=drawn, force_terminal=True, width=120, highlight=False))
+    assert watched(monkeypatch, [stands, run("completed")]) == 0
+    assert f" {line}" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.getvalue())
+
+
+def test_where_there_is_no_terminal_each_state_and_phase_has_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched(monkeypatch, [LISTING, LISTING, HALF_WAY, LINKING, run("completed", seen=9, percent=100.0)])
+    assert capsys.readouterr().err.splitlines() == [
+        "running theirs 1200 theirs", "running judging 25 %, 250/1000, ~30 s", "running linking 4 linked, 9 seen",
+        "completed 100 %, 9/9"]
+
+
+def test_the_list_of_runs_shows_a_percentage_or_the_phase(tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        gateway = Gateway(server, tmp_path)
+        gateway.on("GET /runs", {"items": [HALF_WAY, LINKING], "next": None})
+        _head, half_way, linking = gateway.hub("runs", "list").output.splitlines()
+    assert re.split(r" {2,}", half_way)[4] == "25 %"
+    assert re.split(r" {2,}", linking)[4] == "linking"
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -16,7 +16,7 @@ import requests
 
 from hub_adapter.conformance.system import Sample, System
 from hub_adapter.port import Context, Write
-from services.integrations.adapters.tryton_marketing.adapter import TrytonMarketingAdapter
+from services.integrations.adapters.tryton_marketing.adapter import ENTITIES, TrytonMarketingAdapter
 from tests.adapters.conftest import Lend
 from tests.support.erp import Erp, kept_environment, running_erp
 
@@ -116,13 +116,13 @@ def system(erp: Erp, people: People) -> System:
     return System(
         config={name: erp.config()[name] for name in kept} | {"mailing_list": erp.seed["mailing_list"]},
         secrets={"rest_key": erp.rest_key},
-        samples={"contact": Sample(make=new_contact)},
+        samples={entity: Sample(make=new_person) for entity in ENTITIES},
         count=lambda entity, cmd: len(people.rows(email=cmd.body["email"])),
         nowhere="999999999",
     )
 
 
-def new_contact() -> Write:
+def new_person() -> Write:
     """Somebody with consent and an address that is on no list yet."""
     id = str(uuid.uuid4())
     consent = {"email": {"state": "granted", "at": "2020-01-01T00:00:00.000Z"}}

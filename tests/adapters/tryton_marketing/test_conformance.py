@@ -7,5 +7,6 @@ from services.integrations.adapters.tryton_marketing.adapter import TrytonMarket
 
 
 class TestTrytonMarketing(ConformanceSuite):
+    """A row there is an address and whether mail goes to it: no text, amount or time to try, and nothing optional."""
+
     adapter = TrytonMarketingAdapter()
-    entities = ("contact",)

@@ -49,6 +49,15 @@ class Site:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
+    def changed(self, path: str, body: dict[str, Any]) -> None:
+        version = self.admin.ask("GET", path).json()["version"]
+        assert self.admin.ask("PATCH", path, body, If_Match=f'"{version}"').status_code == 200
+
+    def deliveries(self, state: str) -> list[str]:
+        """Whose deliveries to this system are in a state."""
+        path = f"/deliveries?connection_id={self.connection}&state={state}"
+        return sorted(one["local_id"] for one in self.admin.ask("GET", path).json()["items"])
+
     def verb(self, *arguments: str) -> Any:
         """Run `hub runs` as this administrator; return its exit code and its document."""
         environ = {"HUB_HOME": str(self.hub.home), "GATEWAY_LISTEN": self.hub.url.removeprefix("http://"),
@@ -114,11 +123,67 @@ def test_a_matching_is_looked_through_and_approved_with_its_count_before_anythin
     code, ended = site.verb("watch", run["id"])
     assert (code, ended["state"], ended["counts"]["linked"]) == (0, "completed", 1)
 
-    path, name = f"/customers/{site.customer}", f"{site.name} moved"
-    changed = site.admin.ask("PATCH", path, {"name": name}, If_Match=site.admin.ask("GET", path).headers["ETag"])
-    assert changed.status_code == 200
+    name = f"{site.name} moved"
+    site.changed(f"/customers/{site.customer}", {"name": name})
     eventually(lambda: site.target.rows[theirs.id].body["name"] == name)
     assert site.customer not in [row.key for row in site.target.of("customer")], "it was made a second time"
+
+
+def test_a_replay_tells_how_far_it_is_while_its_connection_pauses_and_is_called_off_asking_or_sending(
+    site: Site
+) -> None:
+    connection = f"/connections/{site.connection}"
+    site.target.fail(method="POST", status=422, times=2)
+    dead = sorted(site.made("/customers", {"name": site.name, "wechat_id": f"{site.name} {n}"})["id"] for n in "ab")
+    eventually(lambda: site.deliveries("dead") == dead)
+    site.changed(connection, {"rate_per_s": 0.4})  # a replay takes a quarter of it: one in ten seconds
+
+    code, asking = site.verb("start", "replay", site.name, "customer", "--filter", "error_class=invalid", "--watch")
+    assert (code, asking["state"], asking["to_confirm"]) == (0, "awaiting_approval", 2)
+    assert site.verb("cancel", asking["id"])[1]["state"] == "cancelled"
+    assert site.deliveries("dead") == dead
+
+    body = {"kind": "replay", "entity": "customer", "filter": {"error_class": "invalid"}}
+    run = f"/runs/{site.made(f'{connection}/runs', body)['id']}"
+    eventually(lambda: site.admin.ask("GET", run).json()["state"] == "awaiting_approval")
+    approved = site.admin.ask("POST", f"{run}/approve", {"count": 2}, Idempotency_Key=str(uuid.uuid4()))
+    assert approved.status_code == 200
+    eventually(lambda: site.admin.ask("GET", run).json()["counts"].get("seen") == 1)
+    assert site.admin.ask("POST", f"{connection}/pause").status_code == 200
+    half_way = site.admin.ask("GET", run).json()
+    assert (half_way["state"], half_way["percent"], half_way["seconds_left"] >= 10) == ("running", 50.0, True)
+    called_off = site.admin.ask("POST", f"{run}/cancel", Idempotency_Key=str(uuid.uuid4())).json()
+    assert (called_off["state"], called_off["seconds_left"]) == ("cancelled", None)
+    assert site.admin.ask("POST", f"{connection}/resume").status_code == 200
+    eventually(lambda: site.deliveries("delivered") == dead[:1])
+
+    site.changed(connection, {"rate_per_s": 1000})
+    _code, rest = site.verb("start", "replay", site.name, "customer", "--watch")
+    assert site.verb("approve", rest["id"], "--count", "1")[0] == 0
+    assert site.verb("watch", rest["id"])[1]["counts"]["accepted"] == 1
+    eventually(lambda: site.deliveries("delivered") == dead)
+
+
+@pytest.mark.parametrize("site", ["fake_listed"], indirect=True)
+def test_a_reconciliation_mends_what_a_person_confirms_and_finds_nothing_the_next_time(site: Site) -> None:
+    start = ("start", "backfill", site.name, "customer", "--option", "without_matching=true", "--reason", "new there")
+    assert site.verb(*start, "--watch")[1]["state"] == "completed"
+    eventually(lambda: site.admin.ask("GET", f"/connections/{site.connection}/ledger").json()["open"] == 0)
+    [there] = [row for row in site.target.of("customer") if row.key == site.customer]
+    site.target.put("customer", site.customer, {**there.body, "name": "theirs"})
+
+    code, asking = site.verb("start", "reconcile", site.name, "customer", "--watch")
+    assert (code, asking["state"], asking["to_confirm"]) == (0, "awaiting_approval", 1)
+    [finding] = site.verb("findings", asking["id"])[1]["findings"]
+    assert (finding["kind"], finding["local_id"], finding["fields"]) == ("mismatch", site.customer, ["name"])
+    assert (finding["detail"]["ours"], finding["detail"]["theirs"]) == ({"name": site.name}, {"name": "theirs"})
+    assert site.verb("approve", asking["id"], "--count", "1")[0] == 0
+    assert site.verb("watch", asking["id"])[1]["counts"]["repair"] == 1
+    eventually(lambda: site.target.rows[there.id].body["name"] == site.name)
+
+    eventually(lambda: site.admin.ask("GET", f"/connections/{site.connection}/ledger").json()["open"] == 0)
+    code, quiet = site.verb("start", "reconcile", site.name, "customer", "--watch")
+    assert (code, quiet["state"], quiet["counts"].get("mismatch", 0)) == (0, "completed", 0)
 
 
 def test_whoever_may_not_operate_runs_neither_starts_nor_sees_them(site: Site) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from hub_adapter.conformance.system import Sample, System
 from hub_adapter.port import Context, Write
-from services.integrations.adapters.ghost.adapter import GhostAdapter
+from services.integrations.adapters.ghost.adapter import ENTITIES, GhostAdapter
 from tests.adapters.conftest import Lend
 from tests.support.ghost import Newsletter, running_newsletter
 
@@ -41,14 +41,14 @@ def system(ghost: Newsletter) -> System:
     return System(
         config=ghost.config(),
         secrets=ghost.secrets,
-        samples={"contact": Sample(make=new_contact, texts={"name": 191}, optional=("name",))},
+        samples={entity: Sample(make=new_person, texts={"name": 191}, optional=("name",)) for entity in ENTITIES},
         count=count,
         nowhere="0" * 24,
         webhook=lambda entity, external_id, age_s: ghost.message(external_id, age_s),
     )
 
 
-def new_contact() -> Write:
+def new_person() -> Write:
     """Somebody with consent and an address that nobody has yet."""
     id = str(uuid.uuid4())
     consent = {"email": {"state": "granted", "at": "2020-01-01T00:00:00.000Z"}}

@@ -8,4 +8,3 @@ from services.integrations.adapters.ghost.adapter import GhostAdapter
 
 class TestGhost(ConformanceSuite):
     adapter = GhostAdapter()
-    entities = ("contact",)

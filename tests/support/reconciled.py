@@ -73,9 +73,9 @@ class Reconciled:
 
 
 @contextmanager
-def reconciled(home: Path, adapter: str, entity: str, config: Mapping[str, Any], secrets: Mapping[str, str]
-               ) -> Iterator[Reconciled]:
-    """Connect a hub to a system, with a route that pushes, and run it."""
+def reconciled(home: Path, adapter: str, entity: str, config: Mapping[str, Any], secrets: Mapping[str, str],
+               direction: str = "push") -> Iterator[Reconciled]:
+    """Connect a hub to a system, with one route, and run it."""
     hub = Hub(home, f"sqlite:///{home / 'hub.sqlite'}")
     try:
         with hub.db.write() as session:
@@ -85,7 +85,7 @@ def reconciled(home: Path, adapter: str, entity: str, config: Mapping[str, Any],
         checks.check(hub.db, hub.keyring, connection_id, 20, by=ADMIN)
         with hub.db.read() as session:
             assert session.get_one(Connection, connection_id).check_ok
-        hub.route(connection_id, entity)
+        hub.route(connection_id, entity, direction)
         hub.run()
         hub.start(hub.engine.runner)
         yield Reconciled(hub, connection_id, entity)

@@ -164,7 +164,7 @@ def test_an_order_is_read_without_its_deliveries_while_nobody_can_tell_of_them(a
     assert seller.ask("GET", f"/orders/{new_id()}/deliveries").status_code == 404
 
 
-def ordered(hub: Hub, client: Client) -> dict[str, Any]:
+def ordered(hub: Hub, client: Client, **more: Any) -> dict[str, Any]:
     """Order something, once there is something to sell and sales has heard of the customer."""
     sku, now = f"S-{uuid4().hex[:8]}", utcnow()
     with Session(sa.create_engine(f"sqlite:///{hub.home}/db/sales.sqlite", poolclass=sa.NullPool)) as session:
@@ -173,7 +173,7 @@ def ordered(hub: Hub, client: Client) -> dict[str, Any]:
                             connection_id=new_id(), external_id=sku, created_at=now, updated_at=now))
         session.commit()
     body = {"customer_id": made(client, "/customers", CUSTOMER)["id"], "currency": "CNY",
-            "lines": [{"sku": sku, "quantity": "1"}]}
+            "lines": [{"sku": sku, "quantity": "1"}], **more}
     answers = []
 
     def accepted() -> bool:

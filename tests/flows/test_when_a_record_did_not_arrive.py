@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner
 
+from chassis.database import utcnow
 from hub.cli import app
 from tests.flows.people import administrator
 from tests.flows.test_brought_together import made, ordered
@@ -24,6 +27,8 @@ GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
 GUIDE = (GUIDES / "when-a-record-did-not-arrive.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = [line.partition("#")[0].split() for line in BLOCK.findall(GUIDE)[0].splitlines()]
+REQUESTS = BLOCK.findall(GUIDE)[1].splitlines()
+PHONE, STREET = "+8613800138000", "南京路 1 号"
 
 
 def remedy(told: str) -> str:
@@ -73,8 +78,14 @@ class Site:
         done = CliRunner().invoke(app, list(arguments), env=environ)
         return done.exit_code, done.output
 
-    def order(self, *, confirmed: bool = True) -> dict[str, Any]:
-        order = ordered(self.hub, self.admin)
+    def shell(self, line: str, **names: str) -> Any:
+        """Run one line of the guide with what it calls by name; return the document that was answered."""
+        environ = {"PATH": os.environ["PATH"], "HUB": self.hub.url, "HUB_API_KEY": self.key, **names}
+        done = subprocess.run(["bash", "-c", line], env=environ, capture_output=True, check=True, timeout=30)
+        return json.loads(done.stdout)
+
+    def order(self, *, confirmed: bool = True, **more: Any) -> dict[str, Any]:
+        order = ordered(self.hub, self.admin, **more)
         return self.ask("POST", f"/orders/{order['id']}/confirm") if confirmed else order
 
     def told(self, order: dict[str, Any], words: str) -> dict[str, Any]:
@@ -113,13 +124,30 @@ def test_three_commands_lead_from_the_number_of_a_refused_order_to_its_arrival(s
     delivery = site.told(order, "dead (invalid)  the target answered 422: no product SKU-9")
     names = {"SO-2026-000012": order["number"], "DELIVERY": delivery["id"]}
     why, retry, again = [[names.get(word, word) for word in command[1:]] for command in COMMANDS]
-    assert "no product SKU-9" in site.run(*why, "--calls")[1].partition("call 1")[2]
+    assert "no product SKU-9" in site.run(*why, "--calls")[1].partition("  call ")[2]
     assert "hub retry DELIVERY" in remedy("dead (invalid)")
     assert site.run(*retry)[0] == 0
     site.arrives(order)
     assert site.run(*again)[0] == 0
     assert site.run(*retry)[0] == 0, "sent again once, however often it is asked"
     assert len(site.ask("GET", f"/orders/{order['id']}/deliveries")["deliveries"]["items"]) == 2
+
+
+def test_three_requests_do_the_same_over_http_and_show_nobodys_number_and_no_secret(site: Site) -> None:
+    site.target.fail(method="POST", entity="order", status=422, message=f"{PHONE} is unknown; key {GOOD_KEY}")
+    order = site.order(ship_to={"recipient": "Li Na", "phone": PHONE, "street": STREET, "city": "上海"})
+    site.told(order, "is unknown")
+    number, deliveries, retry = REQUESTS
+    [found] = site.shell(number, NUMBER=order["number"])["items"]
+    [fate] = site.shell(deliveries, ORDER=found["id"])["deliveries"]["items"]
+    [call] = fate["tries"]
+    for sent in ('"phone": "+86138****8000"', '"street": "***"', '"city": "上海"'):
+        assert sent in call["request_preview"]
+    assert "+86138****8000 is unknown; key [redacted]" in call["response_preview"]
+    shown = json.dumps(fate, ensure_ascii=False)
+    assert [one for one in (PHONE[3:], STREET, GOOD_KEY) if one in shown] == []
+    assert site.shell(retry, DELIVERY=fate["id"])["local_id"] == order["id"]
+    site.arrives(order)
 
 
 def test_an_order_whose_customer_was_refused_shows_both_and_both_are_sent_again(site: Site) -> None:
@@ -184,6 +212,62 @@ def test_an_order_confirmed_while_its_connection_was_stopped_is_brought_as_the_a
         assert site.run(*command.replace("CONNECTION", site.connection).split())[0] == 0
     eventually(lambda: site.run("why", order["number"])[0] == 0, 60, every_s=0.2)
     assert [row.key for row in site.target.of("order")].count(order["id"]) == 1
+
+
+def test_a_terminal_tells_what_waits_what_was_called_off_and_what_the_system_does_not_let_go(site: Site) -> None:
+    def says(*command: str, code: int = 0) -> str:
+        told = site.run(*command)
+        assert told[0] == code, told[1]
+        return told[1]
+
+    site.ask("POST", f"/connections/{site.connection}/pause")
+    order = site.order()
+    id = site.told(order, "pending")["id"]
+    waiting = ("deliveries", "list", "--connection", site.connection, "--state", "pending", "--entity", "order")
+    assert says(*waiting).splitlines()[1].split()[:5] == [id, "order", order["id"], "upsert", "pending"]
+    assert says("deliveries", "cancel", id) == f"upsert order {order['id']}  cancelled\n"
+    assert says("deliveries", "show", id).splitlines()[0].endswith("  cancelled")
+    assert id not in says(*waiting)
+
+    def accounts(accepted: int, delivered: int, dead: int, left: int) -> bool:
+        return says("connections", "ledger", site.connection).splitlines() == [
+            f"accepted {accepted} = {delivered} delivered + 0 skipped + 0 superseded + {dead} dead + 1 cancelled + "
+            f"{left} open", "adds up 账目相符"]
+
+    eventually(lambda: accounts(accepted=2, delivered=0, dead=0, left=1))
+    site.ask("POST", f"/connections/{site.connection}/resume")
+
+    order = site.order()
+    site.arrives(order)
+    conflicts = ("conflicts", "list", "--connection", site.connection)
+    assert says(*conflicts) == ""
+    site.target.fail(method="DELETE", entity="order", status=422, message="its goods are picked")
+    site.ask("POST", f"/orders/{order['id']}/cancel", {"reason": "changed"})
+    eventually(lambda: site.run(*conflicts)[0] == 3)
+    opened, reason = says(*conflicts, code=3).splitlines()
+    assert opened.split()[:3] == ["delete_refused", "order", order["id"]]
+    assert reason.strip() == "the target answered 422: its goods are picked"
+    eventually(lambda: accounts(accepted=5, delivered=3, dead=1, left=0))
+
+
+def test_a_terminal_asks_a_system_for_what_is_new_there(site: Site) -> None:
+    def comes_in(sku: str) -> None:
+        eventually(lambda: len(site.ask("GET", f"/products?sku={sku}")["items"]) == 1)
+
+    sku = stocked(site.target)
+    route = made(site.admin, "/routes", {"connection_id": site.connection, "entity": "product", "direction": "pull"})
+    site.ask("POST", f"/routes/{route['id']}/activate")
+    comes_in(sku)
+    sku = stocked(site.target)
+    assert site.run("connections", "pull", site.connection) == (0, "asked for 已请求: product\n")
+    comes_in(sku)
+
+
+def stocked(target: FakeTarget) -> str:
+    """Put a product there; return its SKU."""
+    sku = f"S-{uuid4().hex[:8]}"
+    target.put("product", sku, {"sku": sku, "name": "A", "currency": "CNY", "as_of": utcnow().isoformat()})
+    return sku
 
 
 def test_a_draft_says_that_it_was_never_to_go_anywhere(site: Site) -> None:

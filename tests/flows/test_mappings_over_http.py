@@ -10,6 +10,7 @@ import pytest
 from tests.flows.people import Client, administrator
 from tests.flows.test_every_post_repeats import CONFIG
 from tests.service.gateway.running import Hub
+from tests.support.processes import eventually
 
 TEXT = "fields:\n  name: name\n  phone: {from: \"code('phones', level)\", default: none}\n"
 
@@ -45,6 +46,34 @@ def test_a_mapping_is_refused_with_line_and_column_in_the_clients_language(admin
     assert (second["code"], second["line"], second["column"]) == ("unknown_target", 3, 11)
 
 
+@pytest.mark.parametrize(("text", "place"), [
+    ("fields:\n  name: [name\n", ("syntax", 3, 1, "")),
+    ("fields:\n  name: name\n  phone: version\n", ("type", 3, 10, "/fields/phone")),
+], ids=["does not parse", "yields a wrong type"])
+def test_what_cannot_be_read_or_sent_is_refused_at_its_place(
+    admin: Client, route: Any, text: str, place: tuple[str, int, int, str]
+) -> None:
+    [error] = asked(admin, "POST", f"/routes/{route['id']}/mappings", {"text": text}, 422)["errors"]
+    assert (error["code"], error["line"], error["column"], error["at"]) == place
+
+
+def test_a_preview_shows_a_real_record_with_its_phone_under_a_mask(admin: Client, route: Any) -> None:
+    customer = asked(admin, "POST", "/customers", {"name": "Evergreen", "phone": "+8613800138000"}, 201)
+    path, text = f"/routes/{route['id']}/mappings", "fields:\n  name: name\n  phone: {from: phone, default: ''}\n"
+    number = asked(admin, "POST", path, {"text": text}, 201)["number"]
+    seen: list[Any] = []
+
+    def known() -> bool:
+        """Tell whether integrations has heard of the customer."""
+        seen.append(admin.ask("GET", f"{path}/{number}/preview?ids={customer['id']}"))
+        return bool(seen[-1].status_code == 200)
+
+    eventually(known)
+    [record] = seen[-1].json()["records"]
+    assert (record["local_id"], record["bound"], record["problem"]) == (customer["id"], False, None)
+    assert record["body"] == {"name": "Evergreen", "phone": "+86138****8000", "consent": {}}
+
+
 def test_a_mapping_is_saved_looked_at_and_put_in_force_in_three_steps(admin: Client, route: Any) -> None:
     path = f"/routes/{route['id']}"
     saved = asked(admin, "POST", f"{path}/mappings", {"text": TEXT}, 201)
@@ -56,7 +85,8 @@ def test_a_mapping_is_saved_looked_at_and_put_in_force_in_three_steps(admin: Cli
 
     assert asked(admin, "PUT", f"{path}/mapping", {"number": number})["number"] == number
     assert asked(admin, "GET", path)["mapping_version"] == number
-    assert [one["in_force"] for one in asked(admin, "GET", f"{path}/mappings")["items"]] == [True]
+    versions = asked(admin, "GET", f"{path}/mappings")["items"]
+    assert [one["number"] for one in versions if one["in_force"]] == [number]
     assert asked(admin, "PUT", f"{path}/mapping", {"number": None})["number"] is None
     asked(admin, "PUT", f"{path}/mapping", {"number": 99}, 404)
 

@@ -110,11 +110,16 @@ def test_a_mapping_that_cannot_work_is_refused_when_it_is_saved_with_the_place(h
     hub.tell(CREATED, new_id(), wake=False, **CUSTOMER, name="n")
     with pytest.raises(Invalid) as refused:
         save(hub, route_id, "fields:\n  name: nam\n  colour: name\n")
-    told = [(e["code"], e["line"], e["column"], e["at"]) for e in refused.value.fields["errors"]]
-    assert told == [("unknown_source", 2, 9, "/fields/name"), ("unknown_target", 3, 11, "/fields/colour")]
+    assert places(refused.value) == [
+        ("unknown_source", 2, 9, "/fields/name"), ("unknown_target", 3, 11, "/fields/colour")]
     # No made-up record has such a level: only the real one shows it.
-    with pytest.raises(Invalid, match="cannot work"):
-        save(hub, route_id, "fields: {name: name, term: \"level == 'A' && level || `0`\"}")
+    with pytest.raises(Invalid, match="cannot work") as refused:
+        save(hub, route_id, "fields:\n  name: name\n  term: \"level == 'A' && level || `0`\"\n")
+    assert places(refused.value) == [("type", 3, 9, "/fields/term")]
+
+
+def places(refused: Invalid) -> list[tuple[Any, ...]]:
+    return [(error["code"], error["line"], error["column"], error["at"]) for error in refused.fields["errors"]]
 
 
 def test_codes_without_a_counterpart_are_named_before_a_route_is_switched_on(hub: Hub, target: FakeTarget) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from tests.support.fake_target import ADAPTERS
 from tests.support.processes import ROOT
+from tests.support.two_way import TwoWayAdapter
+
+PLUGGED = {**ADAPTERS, "two_way": TwoWayAdapter}
 
 
 def plug_in(folder: Path) -> str:
@@ -13,6 +16,6 @@ def plug_in(folder: Path) -> str:
     metadata = folder / "fake_adapters-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-adapters\nVersion: 1.0\n")
-    lines = [f"{name} = tests.support.fake_target:{adapter.__name__}" for name, adapter in ADAPTERS.items()]
+    lines = [f"{name} = {adapter.__module__}:{adapter.__name__}" for name, adapter in PLUGGED.items()]
     (metadata / "entry_points.txt").write_text("\n".join(["[crm_hub.adapters]", *lines, ""]))
     return f"{ROOT}:{folder}"

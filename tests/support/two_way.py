@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from chassis.database import utcnow
 from hub_adapter.failure import AuthRefused
 from hub_adapter.port import Capability, Change, Context, Page, Remote, Write, Written
 from tests.support.fake_target import FakeAdapter, ListedAdapter, Row
@@ -99,6 +100,12 @@ def _changed_at(body: Mapping[str, Any]) -> dt.datetime | None:
 def signature(secret: str, stamp: str, body: bytes) -> str:
     """Return the signature of a webhook message."""
     return hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def signed(body: bytes, *, secret: str = HOOK, age_s: int = 0) -> dict[str, str]:
+    """Return the headers that make a message of this body the target's own, so many seconds old."""
+    stamp = str(int(utcnow().timestamp()) - age_s)
+    return {"x-hook-timestamp": stamp, "x-hook-signature": signature(secret, stamp, body)}
 
 
 def message(*rows: Row) -> bytes:

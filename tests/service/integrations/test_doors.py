@@ -23,11 +23,13 @@ from contracts.errors import (
     Unauthenticated,
 )
 from contracts.schema import load
-from tests.service.integrations.test_webhooks import signed
+from services.integrations import models
+from services.integrations.engine.engine import engine_of
+from services.integrations.operations import connections as connection_operations
 from tests.support.fake_target import GOOD_KEY, FakeTarget
 from tests.support.processes import eventually
 from tests.support.rooms import ADMIN, Rooms
-from tests.support.two_way import HOOK, message
+from tests.support.two_way import HOOK, message, signed
 
 SALESPERSON = Subject(id=new_id(), kind="user", name="li", depths={"customer": {"*": "own"}})
 
@@ -185,6 +187,34 @@ def test_pausing_says_who_and_why_and_resuming_lets_go(room: Rooms, target: Fake
     assert room.call(contract.PAUSE_CONNECTION, {"id": connection["id"]}) == again, "no reason takes none away"
     assert room.call(contract.PAUSE_CONNECTION, {"id": connection["id"], "reason": "ERP upgrade"}) == again
     assert room.call(contract.RESUME_CONNECTION, {"id": connection["id"]})["pause_reason"] is None
+
+
+def test_a_connection_makes_way_until_its_hold_is_committed_or_refused(
+        room: Rooms, target: FakeTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = connected(room, target)
+    runtime = room.running["integrations"].runtime
+    dispatcher = engine_of(runtime).dispatcher
+    ways: list[int] = []
+    pause, go_on = connection_operations.pause, dispatcher.go_on
+
+    def paused(*args: Any, **options: Any) -> Any:
+        ways.append(len(dispatcher._flights._ways))
+        return pause(*args, **options)
+
+    def goes_on(id: str) -> None:
+        with runtime.db.read() as session:
+            assert session.get_one(models.Connection, id).desired_state == "paused"
+        go_on(id)
+
+    monkeypatch.setattr(connection_operations, "pause", paused)
+    monkeypatch.setattr(dispatcher, "go_on", goes_on)
+    room.call(contract.PAUSE_CONNECTION, {"id": connection["id"]})
+    monkeypatch.setattr(dispatcher, "go_on", go_on)
+    room.call(contract.STOP_CONNECTION, {"id": connection["id"], "reason": "moved"})
+    with pytest.raises(Conflict):
+        room.call(contract.PAUSE_CONNECTION, {"id": connection["id"]})
+
+    assert (ways, dispatcher._flights._ways) == ([1, 1], {})
 
 
 def test_a_check_repeated_with_its_key_is_answered_without_asking_the_target(room: Rooms, target: FakeTarget) -> None:

@@ -26,12 +26,7 @@ from tests.service.integrations.conftest import Hub, on_sqlite
 from tests.service.integrations.test_two_ways import ANN, connect, poll, row_of, task, told
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
-from tests.support.two_way import HOOK, message, signature
-
-
-def signed(body: bytes, *, secret: str = HOOK, age_s: int = 0) -> dict[str, str]:
-    stamp = str(int(utcnow().timestamp()) - age_s)
-    return {"x-hook-timestamp": stamp, "x-hook-signature": signature(secret, stamp, body)}
+from tests.support.two_way import message, signed
 
 
 def call(hub: Hub, connection_id: str, body: bytes, *, headers: Mapping[str, str] | None = None, db: Any = None,

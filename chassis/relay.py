@@ -265,7 +265,7 @@ class Relay:
         return rows
 
     def _rest(self, seconds: float) -> None:
-        """Wait, whatever there is to carry: there is no broker to carry it to."""
+        """Wait, whatever there is to carry: the broker, or the database that says what there is, is away."""
         until = time.monotonic() + seconds
         while not self._stopping and (left := until - time.monotonic()) > 0:
             self._wake = Event()

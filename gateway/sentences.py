@@ -375,7 +375,6 @@ OF_DETAILS = _compiled((
      "或先停用该路由再改变方向，然后以 without_matching 并说明原因重新启用。"),
     (r"What (?P<name>.*) has already would be made a second time: .*",
      "{name} 中已有的记录会被重复创建：请先执行匹配（match），或设置 options.without_matching 并说明原因。"),
-    (r"The target could not be asked: (?P<why>.*)", "无法向对方系统查询：{why}。"),
     (r"The record changes there time and again: .*", "该记录在对方系统中不断变化：请稍后再作决定。"),
     (r"The (?P<service>\S+) service is not there", "{service} 服务暂时不可用。"),
     (r"The (?P<service>\S+) service did not answer within (?P<seconds>\S+) s",

@@ -19,10 +19,11 @@ from requests_hardened.ip_filter_adapter import IPFilterAdapter
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_METADATA = tuple(
-    ipaddress.ip_network(net) for net in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "::ffff:0:0/96")
-)
-"""Where clouds keep their credentials, and IPv4 in other clothes, which may lead there; no allow-list opens these."""
+_METADATA = tuple(ipaddress.ip_network(net) for net in (
+    "169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128",
+    "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16"))
+"""Where clouds keep their credentials, and IPv4 in the clothes of IPv6 (mapped, NAT64, Teredo, 6to4), which may lead
+there; no allow-list opens these."""
 
 
 class AddressRefused(InvalidIPAddress):  # type: ignore[misc]  # the library ships no types

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from chassis import telemetry
@@ -75,10 +75,18 @@ def _accept(event: Heard, kind: EventType) -> None:
         after_commit(event.session, lambda: engine_of(event.runtime).wake(woken))
 
 
-def _making_way(call: Call) -> AbstractContextManager[None]:
-    """Let whoever may hold the connection that is asked for have its row soon."""
+@contextmanager
+def _making_way(call: Call) -> Iterator[None]:
+    """Let whoever may hold the connection asked for have its row soon; go on once that is committed or refused."""
     connection = connections.get(call.session, call.request["id"], call.subject, "operate")
-    return engine_of(call.runtime).dispatcher.making_way(connection.id)
+    dispatcher = engine_of(call.runtime).dispatcher
+    dispatcher.make_way(connection.id)
+    try:
+        yield
+    except BaseException:
+        dispatcher.go_on(connection.id)
+        raise
+    after_commit(call.session, lambda: dispatcher.go_on(connection.id))
 
 
 class IntegrationsService(MappingDoors, RunDoors, Service):

@@ -15,7 +15,7 @@ from marshmallow import fields
 from chassis import inbox, outbox
 from chassis.database import new_id
 from chassis.outbox import Pending
-from contracts.errors import Conflict
+from contracts.errors import Conflict, Unavailable
 from contracts.event import EventType
 from contracts.schema import Record, dump, unpack
 from services.integrations.engine.dispatcher import Dispatcher
@@ -190,6 +190,16 @@ class Hub:
         """Let the dispatcher of a process look, settle, claim and renew."""
         self._within(process, doom, self.processes[process].dispatcher.round)
 
+    def turn_in_doubt(self, process: int, commits: int) -> None:
+        """Let a dispatcher take a turn, and lose the word of a commit: half as many, and on that side of the next."""
+        self.lab.db.deaf = True
+        try:
+            self.turn(process, commits)
+        except Unavailable:
+            pass
+        finally:
+            self.lab.db.deaf = False
+
     def sweep(self, process: int, doom: int | None = None) -> None:
         self._within(process, doom, self.processes[process].sweeper.sweep)
 
@@ -238,6 +248,16 @@ class Hub:
     def pause(self, name: str) -> None:
         with self.lab.db.write() as session:
             connections.pause(session, {"id": self.lab.connections[name], "reason": "maintenance"}, by=ADMIN)
+
+    def hold(self, name: str, process: int, *, refused: bool) -> None:
+        """Pause while a process makes way for it and works; or be refused."""
+        id, dispatcher = self.lab.connections[name], self.processes[process].dispatcher
+        dispatcher.make_way(id)
+        dispatcher.wake([id])
+        self.turn(process)
+        if not refused:
+            self.pause(name)
+        dispatcher.go_on(id)
 
     def resume(self, name: str) -> None:
         with self.lab.db.write() as session:

@@ -21,6 +21,7 @@ from chassis.crypto import DataKeys, Keyring, MasterKey, WireCodec
 from chassis.database import Database
 from chassis.outbox import OUTBOX
 from chassis.sealed import KEYRING
+from contracts.errors import Unavailable
 from contracts.schema import install_codec
 from hub_adapter.port import CheckResult
 from services.integrations.adapters import registry
@@ -44,10 +45,12 @@ class Killed(BaseException):
 
 
 class Fragile(Database):
-    """A database whose user may end before or after any of its commits."""
+    """A database whose user may end before or after any of its commits, or never hear what became of one."""
 
     doom: int | None = None
     """Commits and their sides that are lived through: 0 ends before the first, 1 after it, 2 before the second."""
+    deaf: bool = False
+    """Whether then the user goes on, and only the word of the commit is lost."""
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -61,7 +64,7 @@ class Fragile(Database):
             return
         if self.doom == 0:
             self.doom = None
-            raise Killed
+            raise Unavailable("The word of a commit is lost") if self.deaf else Killed
         self.doom -= 1
 
 

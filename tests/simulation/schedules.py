@@ -97,6 +97,10 @@ class Schedule(RuleBasedStateMachine):
     def a_process_takes_a_turn(self, process: int, doom: int | None) -> None:
         self.hub.turn(process, doom)
 
+    @rule(process=two, commits=st.integers(0, 3))
+    def the_word_of_a_commit_is_lost(self, process: int, commits: int) -> None:
+        self.hub.turn_in_doubt(process, commits)
+
     @rule(process=two, fates=several_fates)
     def a_process_works(self, process: int, fates: list[Fate]) -> None:
         """Claim, call, settle: without an interruption, but with answers of every kind."""
@@ -178,6 +182,10 @@ class Schedule(RuleBasedStateMachine):
     @rule(name=st.sampled_from(tuple(ADAPTERS)), pause=st.booleans())
     def a_person_pauses_or_resumes(self, name: str, pause: bool) -> None:
         (self.hub.pause if pause else self.hub.resume)(name)
+
+    @rule(name=st.sampled_from(tuple(ADAPTERS)), process=two, refused=st.booleans())
+    def a_process_makes_way_for_a_pause(self, name: str, process: int, refused: bool) -> None:
+        self.hub.hold(name, process, refused=refused)
 
     @rule(mode=st.sampled_from(REPLAY_MODES))
     def a_person_sends_what_is_dead_again(self, mode: str) -> None:

@@ -12,8 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from sqlalchemy.orm import Session
@@ -65,8 +64,6 @@ class Dispatcher:
         self._flights = Flights(self._changed, settings.call_deadline_s)
         self._doubts: set[str] = set()
         self._background: set[str] = set()
-        self._claiming: list[Job] = []
-        self._unsure: list[Job] = []
         self._stopping = False
         self._look_at = self._renewed = 0.0
 
@@ -76,18 +73,18 @@ class Dispatcher:
             self._hot.update(connection_ids)
             self._changed.notify()
 
-    @contextmanager
-    def making_way(self, connection_id: str) -> Iterator[None]:
-        """Begin no call of a connection while somebody waits for its row, to hold it; not for longer than `WAY_S`.
+    def make_way(self, connection_id: str) -> None:
+        """Claim nothing of a connection and pass no slot on, while somebody waits for its row to hold it.
 
-        On PostgreSQL a turn has the row until it ends, and it ends the later, the more calls go on meanwhile.
+        On PostgreSQL a turn of this process has the row until it ends, and it ends the later, the more calls go on
+        meanwhile. It is for `WAY_S` at most, or until `go_on`.
         """
         self._flights.make_way(connection_id, self._elapsed() + WAY_S)
-        try:
-            yield
-        finally:
-            self._flights.go_on(connection_id)
-            self.wake([connection_id])
+
+    def go_on(self, connection_id: str) -> None:
+        """Go on with a connection that made way."""
+        self._flights.go_on(connection_id)
+        self.wake([connection_id])
 
     def run(self) -> None:
         """Work until `stop`, and until the last call is settled."""
@@ -132,35 +129,33 @@ class Dispatcher:
             Unavailable: the database is away; what has come back is kept for the next turn.
         """
         back, (hot, doubts) = self._flights.gathered(), self._wanted()
-        if not (back.over or hot or doubts or self._unsure):
+        if not (back.over or hot or doubts):
             return
-        claimed = self._elapsed()
+        claimed, claiming = self._elapsed(), list[Job]()
         try:
-            on, ahead = self._transact(back, hot, doubts)
+            on, ahead = self._transact(back, hot, doubts, claiming)
         except Unavailable:
-            # The commit may have been made, and only the word of it been lost: else these would wait out their leases.
-            self._unsure += self._claiming
+            self._flights.unsure(claiming)
             self._flights.keep(back)
             self.wake(hot)
             raise
         except Exception as error:
             log.error("turn_broken", error=type(error).__name__, outcomes=len(back.outcomes))
+            self._flights.unsure(claiming)
             self._settle_singly(back)
             return
         self._flights.settled(back)
         self._call(on, ahead, claimed)
 
-    def _transact(self, back: Back, hot: set[str], doubts: set[str]) -> tuple[list[Job], list[Job]]:
-        """Return what is to be called now, and what was claimed ahead."""
+    def _transact(self, back: Back, hot: set[str], doubts: set[str],
+                  claiming: list[Job]) -> tuple[list[Job], list[Job]]:
+        """Return what is to be called now, and what was claimed ahead; `claiming` is both, before the commit."""
         if back.outcomes:
             failpoint("engine.before_settle")
         now = self._clock()
         lease = Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
-        unsure, self._claiming = self._unsure, []
         with self._db.write() as session:
-            known = locks.lock(session, hot | doubts | {job.connection_id for job in back.over + unsure})
-            held = claims.renew(session, self._owner, [job.lease for job in unsure], lease.until) if unsure else set()
-            hot |= unmade.give_back(session, [job for job in unsure if job.lease in held], now)
+            known = locks.lock(session, hot | doubts | {job.connection_id for job in back.over})
             hot |= self._write_down(session, back, now)
             # In one order, so that the same turn is the same turn again: schedules are replayed by their seed.
             open_ = slots.room(session, [known[id] for id in sorted(hot | doubts) if id in known], now)
@@ -169,8 +164,7 @@ class Dispatcher:
                                         now, self._background)
             on, ahead = _parted(fresh, {id: on for id, on, _more in wanted})
             slots.place(session, on=back.passed, ahead=ahead)
-            self._claiming = looks + fresh
-        self._unsure = []
+            claiming += looks + fresh
         self._flights.give_back(id for id, one in known.items() if not slots.may_run_ahead(one, now))
         self._note_throttled(known.values(), now)
         with self._changed:
@@ -253,7 +247,7 @@ class Dispatcher:
             Unavailable: the database is away; all is kept for the next turn.
         """
         parts = [Back(passed=back.passed), *(Back([outcome]) for outcome in back.outcomes),
-                 *(Back(unmade=[job]) for job in back.unmade)]
+                 *(Back(unmade=[job]) for job in back.unmade), *(Back(unsure=[job]) for job in back.unsure)]
         for part in parts:
             jobs = part.over + part.passed
             try:
@@ -276,7 +270,10 @@ class Dispatcher:
     def _write_down(self, session: Session, back: Back, now: dt.datetime) -> set[str]:
         """Settle what has come back; return the connections that may have more to do at once."""
         woken = settlements.settle(session, back.outcomes, now, self._chance, self._settings.doubt_proof_s)
-        return woken | unmade.give_back(session, back.unmade, now)
+        # Of what is not surely ours another process may have the lease, under the same fence.
+        ours = claims.held(session, self._owner, [job.lease for job in back.unsure])
+        unsure = [job for job in back.unsure if job.lease in ours]
+        return woken | unmade.give_back(session, back.unmade + unsure, now)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 

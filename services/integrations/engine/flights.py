@@ -54,17 +54,19 @@ class Back:
 
     Attributes:
         unmade: jobs that were not called and are to wait again.
+        unsure: jobs that were not called, and may not even be leased: the commit of their claim was never answered.
         passed: jobs that have been passed a slot and may still be on it.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     unmade: list[Job] = field(default_factory=list)
+    unsure: list[Job] = field(default_factory=list)
     passed: list[Job] = field(default_factory=list)
 
     @property
     def over(self) -> list[Job]:
         """The jobs that this process has no more to do with."""
-        return [*(outcome.job for outcome in self.outcomes), *self.unmade]
+        return [*(outcome.job for outcome in self.outcomes), *self.unmade, *self.unsure]
 
 
 class Flights:
@@ -86,14 +88,14 @@ class Flights:
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._all) + len(self._back.unsure)
 
     # --- what the dispatcher asks -----------------------------------------------------------------------------------
 
     @property
     def anything_back(self) -> bool:
         """Whether a turn has something to settle."""
-        return bool(self._back.outcomes or self._back.unmade)
+        return bool(self._back.over)
 
     def hungry(self, woken: Collection[str]) -> bool:
         """Tell whether as much has come back of a connection as is still ahead of it, or nothing is of a woken one."""
@@ -135,17 +137,17 @@ class Flights:
             return [flight for flight in self._all.values() if flight.claimed < before]
 
     def makes_way(self, connection_id: str, now: float) -> bool:
-        """Tell whether no call of a connection may begin for the moment."""
+        """Tell whether no slot of a connection is passed on for the moment, and nothing of it claimed."""
         return now < self._ways.get(connection_id, now)
 
     def make_way(self, connection_id: str, until: float) -> None:
-        """Begin no call of a connection until then, or `go_on`; what is ahead of it waits again."""
+        """Pass no slot of a connection on until then, or `go_on`; what is ahead of it waits again."""
         with self._changed:
             self._ways[connection_id] = until
             self._give_back([connection_id])
 
     def go_on(self, connection_id: str) -> None:
-        """Let calls of a connection begin again."""
+        """Let slots of a connection be passed on again."""
         with self._changed:
             self._ways.pop(connection_id, None)
 
@@ -166,7 +168,13 @@ class Flights:
         with self._changed:
             self._back.outcomes[:0] = back.outcomes
             self._back.unmade[:0] = back.unmade
+            self._back.unsure[:0] = back.unsure
             self._back.passed[:0] = back.passed
+
+    def unsure(self, jobs: Sequence[Job]) -> None:
+        """Take in what a turn has claimed whose end is unknown: else these would wait out their leases."""
+        with self._changed:
+            self._back.unsure += jobs
 
     def settled(self, back: Back) -> None:
         """Forget what is over; who was passed a slot has it in his own name now."""

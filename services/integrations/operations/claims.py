@@ -185,6 +185,14 @@ def open_attempts(session: Session, jobs: Sequence[Job], now: dt.datetime) -> No
              "started_at": now, "payload_sealed": payloads.of_call(keyring_of(session), job)} for job in jobs])
 
 
+def held(session: Session, owner: str, leases: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Return those of our leases, each by its delivery and fence, that are still held, locked."""
+    if not leases:
+        return set()
+    found = sa.select(_DELIVERY.c.id, _DELIVERY.c.fence).where(*_leased(leases, owner)).with_for_update()
+    return {(row.id, row.fence) for row in session.execute(found)}
+
+
 def renew(session: Session, owner: str, leases: Sequence[tuple[str, int]], until: dt.datetime) -> set[tuple[str, int]]:
     """Extend our leases, each by its delivery and fence; return those that are still held."""
     return {(row.id, row.fence) for row in session.execute(*_renewing(list(leases), owner, until))}
@@ -193,5 +201,9 @@ def renew(session: Session, owner: str, leases: Sequence[tuple[str, int]], until
 @built_once
 def _renewing(leases: Collection[tuple[str, int]], owner: str, until: dt.datetime) -> sa.Executable:
     return (sa.update(_DELIVERY)
-            .where(sa.tuple_(_DELIVERY.c.id, _DELIVERY.c.fence).in_(leases), _DELIVERY.c.lease_owner == owner)
+            .where(*_leased(leases, owner))
             .values(lease_until=until).returning(_DELIVERY.c.id, _DELIVERY.c.fence))
+
+
+def _leased(leases: Any, owner: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    return sa.tuple_(_DELIVERY.c.id, _DELIVERY.c.fence).in_(leases), _DELIVERY.c.lease_owner == owner

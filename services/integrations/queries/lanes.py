@@ -31,8 +31,7 @@ ATTEMPT, BINDING, CONFLICT, CONNECTION, CURSOR, DELIVERY, RECORD, ROUTE, RUN = (
 _UPSERTS = sa.and_(one_of("delivery.state", WAITING), sa.text("delivery.op = 'upsert'"))
 _FACTS = sa.and_(one_of("delivery.state", (*WAITING, "dead")), sa.text("delivery.op <> 'upsert'"),
                  DELIVERY.state != "dead")
-_WITH = {"in flight": sa.and_(one_of("delivery.state", IN_FLIGHT)), "upserts waiting": _UPSERTS,
-         "facts waiting": _FACTS}
+_FLYING = sa.and_(one_of("delivery.state", IN_FLIGHT))
 """What may be open in a lane, each in the words of its index."""
 EVENTS, BACKGROUND = PRIORITIES = (0, 1)
 """The levels in use, first served first. A query per level keeps each a plain walk along its index."""
@@ -273,31 +272,31 @@ def _blocked_on(connection_ids: Any, entities: Any, ids: Any, *, apart: bool, lo
 
 def open_lanes(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which something is open."""
-    return _those_with(session, lanes, ("in flight", "upserts waiting", "facts waiting"))
+    return _those_with(session, lanes, (_FLYING, _UPSERTS, _FACTS))
 
 
 def in_flight(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which a call is on its way or in doubt."""
-    return _those_with(session, lanes, ("in flight",))
+    return _those_with(session, lanes, (_FLYING,))
 
 
 def waiting(session: Session, lanes: Collection[Lane]) -> set[Lane]:
     """Return those of `lanes` in which something waits to be sent."""
-    return _those_with(session, lanes, ("upserts waiting", "facts waiting"))
+    return _those_with(session, lanes, (_UPSERTS, _FACTS))
 
 
-def _those_with(session: Session, lanes: Collection[Lane], ways: tuple[str, ...]) -> set[Lane]:
+def _those_with(session: Session, lanes: Collection[Lane], kinds: tuple[Any, ...]) -> set[Lane]:
     if not lanes:
         return set()
     given, apart = keys_of(session, lanes)
-    rows = session.execute(*_lanes_with(*given, apart=apart, ways=ways))
+    rows = session.execute(*_lanes_with(*given, apart=apart, kinds=kinds))
     return {(row[0], row[1], row[2]) for row in rows} & set(lanes)
 
 
 @built_once
-def _lanes_with(connection_ids: Any, entities: Any, ids: Any, *, apart: bool, ways: tuple[str, ...]) -> Any:
+def _lanes_with(connection_ids: Any, entities: Any, ids: Any, *, apart: bool, kinds: tuple[Any, ...]) -> Any:
     lane = sa.select(DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id)
-    found = [_in_lanes(lane.where(_WITH[way]), DELIVERY, (connection_ids, entities, ids), apart=apart) for way in ways]
+    found = [_in_lanes(lane.where(kind), DELIVERY, (connection_ids, entities, ids), apart=apart) for kind in kinds]
     return sa.union_all(*found) if len(found) > 1 else found[0]
 
 

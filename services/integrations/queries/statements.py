@@ -70,5 +70,5 @@ def of_keys(query: sa.Select[*Ts], columns: Sequence[sa.ColumnElement[Any]], giv
 def keys_of(session: Session, keys: Collection[tuple[str, ...]]) -> tuple[list[list[str]], bool]:
     """Return the values of each column of some keys, and whether they are looked up apart."""
     apart = len(keys) == 1 or session.get_bind().dialect.name == "sqlite"  # of one key every column is plainly equal
-    columns = zip(*sorted(keys), strict=True)  # so that no two lock each other's rows crosswise
+    columns = zip(*sorted(keys), strict=True)  # two such statements lock what both find in one order
     return [sorted(set(values)) if apart else list(values) for values in columns], apart

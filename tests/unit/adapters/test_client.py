@@ -185,7 +185,8 @@ def test_what_is_no_address_is_told_and_leaves_nothing_in_doubt(
 
 
 @pytest.mark.parametrize(
-    "network", ["0.0.0.0/0", "8.8.8.0/24", "169.254.169.254/32", "fe80::/64", "::ffff:169.254.0.0/112", "no network"]
+    "network", ["0.0.0.0/0", "8.8.8.0/24", "169.254.169.254/32", "fe80::/64", "::ffff:169.254.0.0/112", "2001::/32",
+                "64:ff9b:1::/48", "no network"]
 )
 def test_an_allowance_opens_neither_the_world_nor_the_metadata_service(network: str) -> None:
     with pytest.raises(ValueError, match=r"private|link-local|does not appear"):

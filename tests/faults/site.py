@@ -74,10 +74,14 @@ class Site:
     def file(self, room: str) -> Path:
         return self.rooms.home / f"{room}.sqlite"
 
+    def read(self, room: str, select: str) -> list[Any]:
+        """Return rows of a room's database, read past the hub."""
+        with closing(sqlite3.connect(self.file(room))) as opened:
+            return opened.execute(select).fetchall()
+
     def customers(self) -> dict[str, int]:
-        """Return every customer that there is, read past the hub: id → version."""
-        with closing(sqlite3.connect(self.file("customers"))) as opened:
-            return dict(opened.execute("SELECT id, version FROM customer"))
+        """Return every customer that there is: id → version."""
+        return dict(self.read("customers", "SELECT id, version FROM customer"))
 
     def back_up(self) -> Path:
         """Copy the database of the integrations service as it is now."""
@@ -105,11 +109,10 @@ class Site:
             self.broker.delete_queue(self.vhost.name, queue)
 
     def events(self) -> list[Event]:
-        """Return every event that the customers service keeps, read past the hub, once the broker has them all."""
-        with closing(sqlite3.connect(self.file("customers"))) as opened:
-            unsent = "SELECT count(*) FROM outbox WHERE sent_at IS NULL"
-            eventually(lambda: opened.execute(unsent).fetchone() == (0,))
-            return [Event(*row) for row in opened.execute("SELECT exchange, routing_key, subject, body FROM outbox")]
+        """Return every event that the customers service keeps, once the broker has them all."""
+        eventually(lambda: not self.read("customers", "SELECT id FROM outbox WHERE sent_at IS NULL"))
+        kept = self.read("customers", "SELECT exchange, routing_key, subject, body FROM outbox")
+        return [Event(*row) for row in kept]
 
     def publish(self, event: Event) -> None:
         """Give the broker an event as a service does."""

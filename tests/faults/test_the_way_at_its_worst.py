@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 HEALED_WITHIN_S = 60
 SEED = 1718
 FOR_EVER = 10**6
+SETTLED = "SELECT id, settled_at FROM delivery WHERE settled_at IS NOT NULL"
 UPDATED = customers.CUSTOMER_UPDATED
 
 
@@ -140,12 +141,15 @@ def test_a_worker_stopped_past_its_lease_puts_nothing_back_when_it_wakes(
     eventually(lambda: len(well.target.calls("POST")) >= 4)
     [sleeper] = site.workers
     pause_between_transactions(sleeper, Database(f"sqlite:///{site.file('integrations')}"))
+    assert site.read("integrations", "SELECT id FROM delivery WHERE lease_until IS NOT NULL")
     slow.times = 0
 
     site.start("integrations", **short)
     eventually(lambda: len(well.target.of("customer")) == CUSTOMERS, HEALED_WITHIN_S)
     newest = {id: change(rooms, id, VERSIONS, "c") for id in wanted}
     eventually(lambda: any(row.source_version > VERSIONS for row in well.target.of("customer")), HEALED_WITHIN_S)
+    settled = site.read("integrations", SETTLED)
     sleeper.resume()
 
     well.ends_with(newest, HEALED_WITHIN_S)
+    assert set(settled) <= set(site.read("integrations", SETTLED))

@@ -17,7 +17,7 @@ from services.integrations.domain import runs
 from services.integrations.domain.deliveries import CLAIMABLE, IN_FLIGHT, WAITING
 from services.integrations.models import Attempt, Binding, Conflict, Connection, Cursor, Delivery, Record, Route, Run
 from services.integrations.models.base import one_of
-from services.integrations.queries.statements import built_once, keys_of, of_keys, table_of
+from services.integrations.queries.statements import OfMost, built_once, keys_of, of_keys, table_of
 
 Asked: TypeAlias = "sa.Select[*tuple[Any, ...]]"
 """A query that is not run yet, so that a test can look at its plan."""
@@ -264,9 +264,9 @@ def _blocked_on(connection_ids: Any, entities: Any, ids: Any, *, apart: bool, lo
     found = sa.select(
         DELIVERY.id, DELIVERY.connection_id, DELIVERY.entity, DELIVERY.local_id, DELIVERY.source_version,
         DELIVERY.blocked_entity, DELIVERY.blocked_id,
-    ).where(sa.text("delivery.state = 'blocked'"))
+    ).where(OfMost(sa.text("delivery.state = 'blocked'")))
     return of_keys(found.with_for_update() if locked else found,
-                   (DELIVERY.connection_id, DELIVERY.blocked_entity, DELIVERY.blocked_id),
+                   (unindexed(DELIVERY.connection_id), DELIVERY.blocked_entity, DELIVERY.blocked_id),
                    (connection_ids, entities, ids), apart=apart)
 
 

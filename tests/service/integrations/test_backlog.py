@@ -137,16 +137,12 @@ def test_a_claim_walks_along_no_backlog_that_postgresql_has_not_counted_yet(hub:
 
 
 def let_facts_wait_for_them(hub: Hub, connection_id: str) -> None:
-    """Accept a fact for each record that waits; on PostgreSQL it is blocked until that is there.
-
-    SQLite, which keeps no statistics, walks along all that is blocked of a connection to find some of it.
-    """
+    """Accept a fact for each record that waits, blocked until that is there."""
     with hub.db.write() as session:
         ids, now = session.scalars(sa.select(Delivery.local_id).where(Delivery.entity == "customer")).all(), utcnow()
         intake.add(session, [intake.plan(connection_id, "payment", id, "append", 1, now) for id in ids])
-        if not hub.db.is_sqlite:
-            session.execute(sa.update(Delivery).where(Delivery.entity == "payment").values(
-                state="blocked", blocked_entity="customer", blocked_id=Delivery.local_id))
+        session.execute(sa.update(Delivery).where(Delivery.entity == "payment").values(
+            state="blocked", blocked_entity="customer", blocked_id=Delivery.local_id))
 
 
 LOOK_UPS = (lanes.waiting_upserts, lanes.waiting_deletes, lanes.blocked_on, lanes.in_flight, lanes.waiting,

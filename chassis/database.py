@@ -153,16 +153,21 @@ class Database:
         self.info = {CLOCK: clock, **(info or {})}
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url, pool_size)
+        self._yielding = _yielding(self.engine) if self.is_sqlite else self.engine
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, yielding: bool = False) -> Iterator[Session]:
         """Open a transaction that changes something; commit at the end, roll back on any error.
+
+        Args:
+            yielding: let others run after each statement, for what takes milliseconds while others have quick work to
+                do. psycopg2 waits for each answer and does so anyway; SQLite answers on the spot, and never does.
 
         Raises:
             Unavailable: the database is away, or a lock was not had in time. Unless it went away during the commit,
                 nothing was changed.
         """
-        with self._session(immediate=True) as session:
+        with self._session(self._yielding if yielding else self.engine, immediate=True) as session:
             yield session
             session.commit()
             hooks = session.info.get("after_commit", ())
@@ -176,7 +181,7 @@ class Database:
         Raises:
             Unavailable: the database is away.
         """
-        with self._session(immediate=False) as session:
+        with self._session(self.engine, immediate=False) as session:
             yield session
 
     def close(self) -> None:
@@ -184,12 +189,12 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def _session(self, *, immediate: bool) -> Iterator[Session]:
+    def _session(self, engine: Engine, *, immediate: bool) -> Iterator[Session]:
         if _in_session.get():
             raise RuntimeError("a session is open already in this call: with SQLite it would wait for ever")
         token = _in_session.set(True)
         try:
-            with _as_unavailable(), self.engine.connect() as connection:
+            with _as_unavailable(), engine.connect() as connection:
                 if self.is_sqlite:
                     _begin_sqlite(connection, immediate=immediate)
                 with Session(connection, expire_on_commit=False, info=dict(self.info),
@@ -213,6 +218,17 @@ def _sqlite(url: URL) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _yielding(engine: Engine) -> Engine:
+    """Return an engine with the same connections whose statements let others run after them."""
+    sharing = engine.execution_options()
+
+    @event.listens_for(sharing, "after_cursor_execute")
+    def let_others_run(*_: Any) -> None:
+        time.sleep(0)
+
+    return sharing
 
 
 def _postgresql(url: URL, pool_size: int) -> Engine:

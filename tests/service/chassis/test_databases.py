@@ -197,3 +197,44 @@ def process_path() -> str:
     from tests.service.chassis.laboratory import LAB_PATH
 
     return LAB_PATH
+
+
+@pytest.mark.parametrize("yielding", [False, True])
+def test_a_long_turn_on_sqlite_lets_others_run_only_where_it_says_so(tmp_path: Path, yielding: bool) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    ran: list[str] = []
+    other = eventlet.spawn(ran.append, "somebody else")
+    with db.write(yielding=yielding) as session:
+        session.execute(sa.text("CREATE TABLE t (n INTEGER)"))
+        assert ran == (["somebody else"] if yielding else [])
+        session.execute(sa.text("INSERT INTO t VALUES (1)"))
+    other.wait()
+    with db.read() as session:
+        assert session.execute(sa.text("SELECT n FROM t")).scalars().all() == [1]
+    db.close()
+
+
+def test_a_transaction_that_lets_others_run_is_still_one(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    with db.write() as session:
+        session.execute(sa.text("CREATE TABLE t (n INTEGER)"))
+    counted: list[int] = []
+
+    def look() -> None:
+        with db.read() as session:
+            counted.append(session.execute(sa.text("SELECT count(*) FROM t")).scalar_one())
+
+    def half_done() -> None:
+        with db.write(yielding=True) as session:
+            session.execute(sa.text("INSERT INTO t VALUES (1)"))
+            looking.append(eventlet.spawn(look))
+            session.execute(sa.text("INSERT INTO t VALUES (2)"))
+            assert not counted, "it was let into the midst of the transaction"
+            raise LookupError
+
+    looking: list[eventlet.greenthread.GreenThread] = []
+    with pytest.raises(LookupError):
+        half_done()
+    looking[0].wait()
+    assert counted == [0]
+    db.close()

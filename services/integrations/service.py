@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from chassis import telemetry
+from chassis import keepalive, telemetry
 from chassis.config import ConfigError
 from chassis.database import after_commit, utcnow
 from chassis.entrypoints import Call, Heard, Service, exposes, hears
@@ -51,6 +51,7 @@ def prepare(runtime: Runtime) -> None:
     if settings.lease_s <= settings.call_deadline_s:
         raise ConfigError("lease_s must exceed call_deadline_s: a call could outlive the right to settle it")
     runtime.keyring.prepare([HASHED, matching.HASHED, payloads.HASHED])
+    keepalive.install()
     runtime.extra["engine"] = Engine(runtime.db, runtime.keyring, settings)
 
 

@@ -53,8 +53,8 @@ class Fragile(Database):
     """Whether then the user goes on, and only the word of the commit is lost."""
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        with super().write() as session:
+    def write(self, *, yielding: bool = False) -> Iterator[Session]:
+        with super().write() as session:  # who else runs meanwhile is for the schedule to say
             yield session
             self._survive()
         self._survive()
@@ -75,8 +75,15 @@ class Calls(Workers):
         self.waiting: list[Any] = []
         self.hanging: list[tuple[greenlet.greenlet, Request]] = []
 
+    @property
+    def busy(self) -> int:
+        return len(self.waiting) + len(self.hanging)
+
     def do(self, work: Callable[[], None]) -> None:
         self.waiting.append(work)
+
+    def stand_aside(self) -> None:
+        """Stay: who runs next is for the schedule to say."""
 
     def begin(self, n: int) -> Job | None:
         """Make one of the calls that wait, until its bytes are on the wire; return its job, None if none have left."""

@@ -41,6 +41,8 @@ log = telemetry.logger(__name__)
 LOOK_EVERY_S = 1.0
 """How often due rows are looked for without being told: retries that have become due, work of another process."""
 LINGER_S, ROUND_S = 0.003, 0.06
+EACH_S = 0.001
+"""What this process needs for a call and all around it, roughly."""
 WAY_S = 1.0
 """Most time that a connection makes way for whoever is about to hold it."""
 OVERDUE_S = 5.0
@@ -154,7 +156,8 @@ class Dispatcher:
             failpoint("engine.before_settle")
         now = self._clock()
         lease = Lease(owner=self._owner, until=now + dt.timedelta(seconds=self._settings.lease_s))
-        with self._db.write() as session:
+        quickest_s = min((outcome.took_s for outcome in back.outcomes), default=0.0)
+        with self._db.write(yielding=self._far(quickest_s)) as session:
             known = locks.lock(session, hot | doubts | {job.connection_id for job in back.over})
             hot |= self._write_down(session, back, now)
             # In one order, so that the same turn is the same turn again: schedules are replayed by their seed.
@@ -217,10 +220,20 @@ class Dispatcher:
 
     def _fly(self, flight: Flight) -> None:
         """Make one call after the other on one slot, on a worker's thread."""
-        following = self._flown(flight)
+        began, following = self._elapsed(), self._flown(flight)
         while following is not None:
             failpoint("engine.slot_passed")
-            following = self._flown(following)
+            if not self._far(self._elapsed() - began):
+                self._workers.stand_aside()
+            began, following = self._elapsed(), self._flown(following)
+
+    def _far(self, took_s: float) -> bool:
+        """Tell whether calls that take so long wait for their targets rather than for this process.
+
+        Of far ones those that come back pass on their slots while a turn writes; where all wait for this process that
+        would only draw out the turn. There everything else goes between two calls: it would wait for all of them.
+        """
+        return took_s >= self._workers.busy * EACH_S
 
     def _flown(self, flight: Flight) -> Flight | None:
         """Make one call; return whose turn it is then."""

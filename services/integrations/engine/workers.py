@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from chassis import telemetry
@@ -22,6 +23,11 @@ class Workers:
         self._threads = 0
         self._busy = 0
 
+    @property
+    def busy(self) -> int:
+        """How many are at work, or are waited for."""
+        return self._busy
+
     def do(self, work: Callable[[], None]) -> None:
         """Run `work` on a thread as soon as one is free."""
         with self._lock:
@@ -33,6 +39,10 @@ class Workers:
         self._work.put(work)
         if short:
             threading.Thread(target=self._run, name=f"{self._name}-{number}", daemon=True).start()
+
+    def stand_aside(self) -> None:
+        """Let whatever else is ready run before the work goes on."""
+        time.sleep(0)
 
     def stop(self) -> None:
         """Let the threads end when they have nothing left to do."""

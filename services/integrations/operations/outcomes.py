@@ -74,6 +74,11 @@ class Outcome:
     trace_id: str | None = None
     span: str | None = None
 
+    @property
+    def took_s(self) -> float:
+        """How long the call took."""
+        return (self.ended_at - self.started_at).total_seconds()
+
 
 @dataclass
 class Plan:

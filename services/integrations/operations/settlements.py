@@ -113,7 +113,7 @@ def _closed(session: Session, plan: Plan) -> dict[str, Any]:
         "outcome": o.found or ("succeeded" if failed is None else "failed"),
         "error_class": failed.kind if failed else None, "http_status": (failed and failed.http_status) or o.http_status,
         "retry_after_s": failed.retry_after_s if failed else None,
-        "duration_ms": round((o.ended_at - o.started_at).total_seconds() * 1000),
+        "duration_ms": round(o.took_s * 1000),
         "request_preview_sealed": sealed_preview(session, "request_preview", *place, o.request_preview),
         "response_preview_sealed": sealed_preview(session, "response_preview", *place, o.response_preview),
         "trace_id": o.trace_id,

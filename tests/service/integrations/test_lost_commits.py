@@ -32,8 +32,8 @@ class Lossy:
         return self._db.read()
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        with self._db.write() as session:
+    def write(self, *, yielding: bool = False) -> Iterator[Session]:
+        with self._db.write(yielding=yielding) as session:
             yield session
             loses = self.lost < self._many and session.query(Delivery).filter(Delivery.lease_until.is_not(None)).count()
             self.lost += bool(loses)

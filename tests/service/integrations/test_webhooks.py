@@ -165,9 +165,9 @@ class Overtaken:
         self.read = db.read
         self._db, self._meanwhile = db, meanwhile
 
-    def write(self) -> AbstractContextManager[Session]:
+    def write(self, *, yielding: bool = False) -> AbstractContextManager[Session]:
         self._meanwhile()
-        return self._db.write()
+        return self._db.write(yielding=yielding)
 
 
 @on_sqlite

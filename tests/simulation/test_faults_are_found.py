@@ -33,7 +33,9 @@ from services.integrations.operations import (
     slots,
     sweeps,
 )
-from services.integrations.queries import lanes
+from services.integrations.queries import due, lanes
+from services.integrations.queries.statements import Asked
+from services.integrations.queries.tables import DELIVERY
 from tests.simulation.hub import Hub
 from tests.simulation.lab import ADAPTERS, Lab
 from tests.simulation.laws import LAWS, LawBroken, Watch
@@ -105,8 +107,8 @@ def a_pause_costs_an_attempt(failure: str, *told: Any, decide: Callable[..., Ver
     return Verdict("retry_wait", verdict.wait_s) if failure == failures.RATE_LIMITED else verdict
 
 
-def a_lost_look_is_not_swept(*asked: Any, expired: Callable[..., lanes.Asked] = lanes.expired_leases,
-                             **how: Any) -> lanes.Asked:
+def a_lost_look_is_not_swept(*asked: Any, expired: Callable[..., Asked] = due.expired_leases,
+                             **how: Any) -> Asked:
     return expired(*asked, **how).where(sa.text("delivery.state = 'leased'"))
 
 
@@ -121,16 +123,16 @@ def a_question_without_an_answer_ends_a_doubt(*doubt: Any) -> failures.Resolutio
 
 def the_settled_are_replaced(session: Session, wanted: Any,
                              found: Callable[..., Any] = lanes.waiting_upserts) -> dict[lanes.Lane, Any]:
-    settled = session.execute(sa.select(*lanes.DELIVERY).where(lanes.DELIVERY.state == "delivered"))
+    settled = session.execute(sa.select(*DELIVERY).where(DELIVERY.state == "delivered"))
     waiting: dict[lanes.Lane, Any] = found(session, wanted)
     return {(row.connection_id, row.entity, row.local_id): row for row in settled} | waiting
 
 
 def what_is_in_flight_is_not_looked_at(connection_id: str, priority: int, now: Any, limit: int, owner: str, until: Any,
                                        *, mapped: bool) -> tuple[sa.Executable]:
-    due = sa.select(lanes.DELIVERY.id).where(
-        lanes.DELIVERY.connection_id == connection_id, lanes.DELIVERY.priority == priority,
-        lanes.DELIVERY.state.in_(CLAIMABLE), lanes.DELIVERY.due_at <= now).limit(limit)
+    due = sa.select(DELIVERY.id).where(
+        DELIVERY.connection_id == connection_id, DELIVERY.priority == priority,
+        DELIVERY.state.in_(CLAIMABLE), DELIVERY.due_at <= now).limit(limit)
     table = Delivery.__table__
     assert isinstance(table, sa.Table)
     return (sa.update(table).where(table.c.id.in_(due)).values(
@@ -332,7 +334,7 @@ FAULTS: Mapping[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[
         lambda: patch.object(intake, "succeed", lambda op, waiting, now: Wait("pending", now)),
         a_record_changes_after_a_failure, "one_waits_and_inherits"),
     "the sweeper misses a state": (
-        lambda: patch.object(lanes, "expired_leases", a_lost_look_is_not_swept), a_process_ends_while_it_looks,
+        lambda: patch.object(due, "expired_leases", a_lost_look_is_not_swept), a_process_ends_while_it_looks,
         "stays in_doubt for ever"),
     "a call that was lost simply waits again": (
         lambda: patch.object(sweeps, "_taken_back", a_lost_call_just_waits), a_process_ends_during_a_call,

@@ -22,6 +22,8 @@ IN_FLIGHT: tuple[State, ...] = ("leased", "in_doubt")
 """On the wire, or possibly at the target; a lane has at most one delivery among these."""
 OPEN: tuple[State, ...] = (*WAITING, *IN_FLIGHT)
 
+EVENTS, BACKGROUND = PRIORITIES = (0, 1)
+"""The levels in use, first served first. A query per level keeps each a plain walk along its index."""
 DECIDED = ("reconcile", "forced")
 """Origins of what a person decided: it goes although the target was brought that version before."""
 

@@ -11,7 +11,7 @@ from chassis import owner, telemetry
 from chassis.database import Database, utcnow
 from contracts.errors import Unavailable
 from services.integrations.operations import sweeps
-from services.integrations.queries import lanes
+from services.integrations.queries import due
 
 log = telemetry.logger(__name__)
 
@@ -48,7 +48,7 @@ class Sweeper:
 
     def _end_leases(self) -> int:
         with self._db.read() as session:
-            owners = set(session.execute(lanes.lease_owners()).scalars())
+            owners = set(session.execute(due.lease_owners()).scalars())
         gone = owner.gone(owners)
         with self._db.write() as session:
             ended = sweeps.end_leases(session, gone, self._clock(), self._chance)

@@ -16,7 +16,7 @@ from chassis.database import new_id
 from chassis.sealed import keyring_of
 from services.integrations.adapters import registry
 from services.integrations.domain.bindings import create_key
-from services.integrations.domain.deliveries import TERMINAL
+from services.integrations.domain.deliveries import EVENTS, PRIORITIES, TERMINAL
 from services.integrations.models import Attempt, Binding, Connection, Delivery, Route
 from services.integrations.operations import (
     announcements,
@@ -32,7 +32,7 @@ from services.integrations.operations.bodies import in_force
 from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.jobs import Job, Leased, job_of
 from services.integrations.operations.leases import Move, write_back
-from services.integrations.queries import lanes
+from services.integrations.queries import due, lanes
 from services.integrations.queries.statements import built_once, table_of
 from services.integrations.routing import dependencies
 
@@ -60,7 +60,7 @@ def claim(session: Session, keyring: Keyring, wanted: Sequence[tuple[str, int]],
     """
     connections = {id: session.get_one(Connection, id) for id, _limit in wanted}
     taken = [row for id, limit in wanted for row in _take(
-        session, connections[id], limit, lease, now, lanes.PRIORITIES if id in background else (lanes.EVENTS,))]
+        session, connections[id], limit, lease, now, PRIORITIES if id in background else (EVENTS,))]
     if not taken:
         return [], set()
     leased = _looked_up(session, keyring, taken, connections)
@@ -96,7 +96,7 @@ def _take(session: Session, connection: Connection, limit: int, lease: Lease, no
 def _leasing(connection_id: str, priority: int, now: dt.datetime, limit: int, owner: str, until: dt.datetime, *,
              mapped: bool) -> sa.Executable:
     # A CTE, because PostgreSQL may evaluate a limited sub-select more than once.
-    picked = lanes.claimable(connection_id, priority, now, limit).cte("picked")
+    picked = due.claimable(connection_id, priority, now, limit).cte("picked")
     current = (sa.select(_ROUTE.c.mapping_version).where(
         _ROUTE.c.connection_id == _DELIVERY.c.connection_id, _ROUTE.c.entity == _DELIVERY.c.entity).scalar_subquery())
     version = sa.case((_DELIVERY.c.payload.is_(None), current), else_=_DELIVERY.c.mapping_version)

@@ -15,7 +15,7 @@ from services.integrations.models import Connection, Delivery
 from services.integrations.operations.claims import Lease, open_attempts
 from services.integrations.operations.jobs import Job
 from services.integrations.operations.snapshots import sought_before
-from services.integrations.queries import lanes
+from services.integrations.queries import due, lanes
 from services.integrations.queries.statements import built_once, table_of
 
 _DELIVERY = table_of(Delivery)
@@ -43,7 +43,7 @@ def claim(session: Session, connection_id: str, limit: int, lease: Lease, now: d
 
 @built_once
 def _leasing(connection_id: str, now: dt.datetime, limit: int, owner: str, until: dt.datetime) -> sa.Executable:
-    picked = lanes.doubts_due(connection_id, now, limit).cte("picked")
+    picked = due.doubts_due(connection_id, now, limit).cte("picked")
     return (
         sa.update(_DELIVERY).where(_DELIVERY.c.id.in_(sa.select(picked.c.id)))
         .values(ahead=False, lease_owner=owner, lease_until=until, fence=_DELIVERY.c.fence + 1)

@@ -19,7 +19,7 @@ from services.integrations.operations.bulk import Upsert, excluded
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading, Told
 from services.integrations.operations.locks import lock
-from services.integrations.queries import lanes
+from services.integrations.queries import due
 from services.integrations.queries.statements import built_once, table_of
 
 _CURSOR = table_of(Cursor)
@@ -76,7 +76,7 @@ def begin(session: Session, connection_id: str, entity: str, now: dt.datetime) -
 
     What we wrote meanwhile is not known as our own, and what people changed there was nobody's business. So the first
     pass takes what is bound and stands there for known; a page that is being read by an older cursor counts no more.
-    It is due once everything is settled that set out before it (`lanes.cursors_due`).
+    It is due once everything is settled that set out before it (`due.cursors_due`).
     """
     row = {"connection_id": connection_id, "entity": entity, "direction": DIRECTION, "partition": WHOLE,
            "due_at": now + TURNED, "failures": 0, "fence": 0, "checkpoint": None, "last_error": None,
@@ -107,7 +107,7 @@ def any_due(session: Session, at: dt.datetime) -> bool:
     return session.execute(*_cursors_due(at, 1, locked=False)).first() is not None
 
 
-_cursors_due = built_once(lanes.cursors_due)
+_cursors_due = built_once(due.cursors_due)
 
 
 def claim(session: Session, limit: int, lease: Lease, at: dt.datetime) -> list[Pull]:
@@ -119,7 +119,7 @@ def claim(session: Session, limit: int, lease: Lease, at: dt.datetime) -> list[P
 
 @built_once
 def _leasing(at: dt.datetime, limit: int, owner: str, until: dt.datetime) -> sa.Executable:
-    picked = lanes.cursors_due(at, limit).cte("picked")
+    picked = due.cursors_due(at, limit).cte("picked")
     key = (_CURSOR.c.connection_id, _CURSOR.c.entity, _CURSOR.c.direction, _CURSOR.c.partition)
     return (sa.update(_CURSOR).where(sa.tuple_(*key).in_(sa.select(*picked.c)))
             .values(lease_owner=owner, lease_until=until, fence=_CURSOR.c.fence + 1).returning(*_CURSOR.c))

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from chassis.sealed import keyring_of
 from services.integrations.domain.bindings import create_key
+from services.integrations.domain.deliveries import BACKGROUND
 from services.integrations.domain.reconciliation import CHANGING
 from services.integrations.models import Binding, Finding
 from services.integrations.operations import conflicts, disputes, inbound, intake
@@ -87,7 +88,7 @@ def _repair(session: Session, scope: Scope, finding: Finding, side: Side | None,
     elif finding.kind == "missing_remote" and finding.external_id is not None:
         conflicts.unbind(session, scope.lane(finding.local_id), finding.external_id)
     plan = intake.plan(*scope.lane(finding.local_id), "upsert", side.version, now)
-    plan |= {"origin": "reconcile", "priority": lanes.BACKGROUND,
+    plan |= {"origin": "reconcile", "priority": BACKGROUND,
              "idempotency_key": f"{plan['idempotency_key']}-{finding.id}"[:160]}
     intake.add(session, [plan])
     return True

@@ -22,7 +22,7 @@ from chassis.sealed import keyring_of
 from contracts.errors import Conflict, InvalidTransition
 from services.integrations.adapters import registry
 from services.integrations.domain import failures
-from services.integrations.domain.deliveries import DECIDED, Op, is_stale
+from services.integrations.domain.deliveries import BACKGROUND, DECIDED, Op, is_stale
 from services.integrations.domain.next_steps import Words
 from services.integrations.models import Connection, Delivery
 from services.integrations.operations import intake, payloads
@@ -130,7 +130,7 @@ def send_again(session: Session, connection_id: str, ids: Sequence[str], now: dt
     looked_up = _looked_up(session, chosen, mode)
     fates = _fates(session, looked_up, mode, force=force)
     sent = [one for one in looked_up if fates[one.of.id] == "accepted"]
-    intake.add(session, [plan | {"priority": lanes.BACKGROUND} | (_forced(plan) if force else {})
+    intake.add(session, [plan | {"priority": BACKGROUND} | (_forced(plan) if force else {})
                          for plan in _plans(session, sent, mode, now)])
     counts: Counter[str] = Counter(fates.values())
     counts["overtaken"] += len(ids) - len(chosen)

@@ -23,7 +23,7 @@ from services.integrations.operations import findings, health
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.findings import Found
 from services.integrations.operations.outcomes import Failed
-from services.integrations.queries import lanes, runs
+from services.integrations.queries import due, runs
 from services.integrations.queries.statements import built_once, table_of
 
 log = telemetry.logger(__name__)
@@ -134,7 +134,7 @@ def any_due(session: Session, now: dt.datetime) -> bool:
     return session.execute(*_due(now, 1, locked=False)).first() is not None
 
 
-_due = built_once(lanes.runs_due)
+_due = built_once(due.runs_due)
 
 
 def claim(session: Session, limit: int, lease: Lease, now: dt.datetime) -> list[Taken]:
@@ -145,7 +145,7 @@ def claim(session: Session, limit: int, lease: Lease, now: dt.datetime) -> list[
 
 @built_once
 def _leasing(now: dt.datetime, limit: int, owner: str, until: dt.datetime) -> sa.Executable:
-    picked = lanes.runs_due(now, limit).cte("picked")
+    picked = due.runs_due(now, limit).cte("picked")
     return (sa.update(_RUN).where(_RUN.c.id.in_(sa.select(picked.c.id)))
             .values(state="running", lease_owner=owner, lease_until=until, fence=_RUN.c.fence + 1,
                     started_at=sa.func.coalesce(_RUN.c.started_at, now))

@@ -16,8 +16,7 @@ from sqlalchemy.orm import Session
 from services.integrations.models import Connection, Delivery
 from services.integrations.operations.bulk import update_each
 from services.integrations.operations.jobs import Job
-from services.integrations.queries import lanes
-from services.integrations.queries.statements import built_once, table_of
+from services.integrations.queries.statements import Asked, built_once, table_of, unindexed
 
 _DELIVERY = table_of(Delivery)
 
@@ -46,9 +45,9 @@ def room(session: Session, connections: Iterable[Connection], now: dt.datetime) 
 
 
 @built_once
-def _on_slots(connection_ids: Collection[str]) -> lanes.Asked:
+def _on_slots(connection_ids: Collection[str]) -> Asked:
     # By what is leased, which is little; by connection, SQLite would walk over all that waits.
-    connection_id = lanes.unindexed(_DELIVERY.c.connection_id)
+    connection_id = unindexed(_DELIVERY.c.connection_id)
     return (sa.select(connection_id, sa.func.count())
             .where(connection_id.in_(connection_ids), sa.text("delivery.lease_until IS NOT NULL"),
                    sa.not_(_DELIVERY.c.ahead))

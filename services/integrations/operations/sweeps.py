@@ -19,7 +19,7 @@ from services.integrations.operations import announcements, claims, dependents
 from services.integrations.operations.bulk import update_each
 from services.integrations.operations.leases import Move, write_back
 from services.integrations.operations.locks import lock
-from services.integrations.queries import lanes
+from services.integrations.queries import due, lanes
 
 BATCH = 500
 """Rows that one sweep takes in hand; the rest follow at once in further transactions."""
@@ -31,11 +31,11 @@ def end_leases(session: Session, gone: Collection[str], now: dt.datetime, chance
     Was a call made? The attempt tells: open, it may have reached the target, so the delivery is in doubt; none, nothing
     left and it simply waits again.
     """
-    seen = {row.connection_id for row in session.execute(lanes.expired_leases(now, gone, BATCH))}
+    seen = {row.connection_id for row in session.execute(due.expired_leases(now, gone, BATCH))}
     if not seen:
         return 0
     turn = lock(session, seen)
-    rows = session.execute(lanes.expired_leases(now, gone, BATCH, of=list(turn))).all()
+    rows = session.execute(due.expired_leases(now, gone, BATCH, of=list(turn))).all()
     wait = probe_s(0, chance) or 0.0
     moves = [_taken_back(row, now, wait) for row in rows if row.state == "leased"]
     write_back(session, moves, now)
@@ -71,11 +71,11 @@ def _taken_back(row: Any, now: dt.datetime, wait_s: float) -> Move:
 
 def release_blocked(session: Session, now: dt.datetime) -> tuple[int, set[str]]:
     """Look again at deliveries that wait for a record; return how many, and the connections that now have work."""
-    seen = {row.connection_id for row in session.execute(lanes.blocked_due(now, BATCH))}
+    seen = {row.connection_id for row in session.execute(due.blocked_due(now, BATCH))}
     if not seen:
         return 0, set()
     turn = lock(session, seen)
-    rows = session.execute(lanes.blocked_due(now, BATCH, of=list(turn))).all()
+    rows = session.execute(due.blocked_due(now, BATCH, of=list(turn))).all()
     wanted = {(row.connection_id, row.blocked_entity, row.blocked_id) for row in rows}
     bound = {lane for lane, found in lanes.bindings(session, wanted).items() if found.external_id}
     coming = lanes.open_lanes(session, wanted - bound)

@@ -14,8 +14,8 @@ from services.integrations.domain.matching import STRONG, TELLING_APART
 from services.integrations.models import Finding, MatchKey, MatchPair, MatchRemote
 from services.integrations.models.base import one_of
 from services.integrations.models.matching import OURS, THEIRS
-from services.integrations.queries.lanes import BINDING, DELIVERY, RECORD, Asked
-from services.integrations.queries.statements import built_once, table_of
+from services.integrations.queries.statements import Asked, built_once, table_of
+from services.integrations.queries.tables import BINDING, DELIVERY, RECORD
 
 FINDING, KEY, PAIR, REMOTE = (table_of(model).c for model in (Finding, MatchKey, MatchPair, MatchRemote))
 _INDEXED = one_of("match_key.kind", sorted(STRONG))

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from services.integrations.models import Conflict, Cursor, Delivery, Finding, Listed, Suspected
-from services.integrations.queries.lanes import Asked
-from services.integrations.queries.statements import built_once, table_of
+from services.integrations.queries.statements import Asked, built_once, table_of
 
 _CONFLICT, _CURSOR, _DELIVERY, _LISTED, _SUSPECTED = (
     table_of(model).c for model in (Conflict, Cursor, Delivery, Listed, Suspected))

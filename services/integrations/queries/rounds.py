@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from services.integrations.domain.breaker import Breaker
-from services.integrations.domain.deliveries import CLAIMABLE
+from services.integrations.domain.deliveries import BACKGROUND, CLAIMABLE, PRIORITIES
 from services.integrations.models import Connection
 from services.integrations.models.base import one_of
-from services.integrations.queries.lanes import BACKGROUND, CONNECTION, DELIVERY, PRIORITIES, Asked
-from services.integrations.queries.statements import built_once, table_of
+from services.integrations.queries.statements import Asked, built_once, table_of
+from services.integrations.queries.tables import CONNECTION, DELIVERY
 
 
 def due_connections(now: dt.datetime) -> Asked:

@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from services.integrations.models import OwnWrite, Sighting
-from services.integrations.queries.lanes import Asked
-from services.integrations.queries.statements import built_once, table_of
+from services.integrations.queries.statements import Asked, built_once, table_of
 
 _SIGHTING, _OWN_WRITE = table_of(Sighting).c, table_of(OwnWrite).c
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Sequence
 from functools import cache, wraps
 from operator import eq
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast
+from typing import Any, ParamSpec, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -18,6 +18,8 @@ from sqlalchemy.sql.functions import FunctionElement
 P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 S = TypeVar("S", bound=sa.Executable)
+Asked: TypeAlias = "sa.Select[*tuple[Any, ...]]"
+"""A query that is not run yet, so that a test can look at its plan."""
 GIVEN = "given_"
 """Begins the name of every bound parameter: in an UPDATE none may be called like a column."""
 
@@ -51,6 +53,11 @@ def locking(query: sa.Select[*Ts], *, key_share: bool = False) -> sa.Select[*Ts]
 def table_of(model: Any) -> sa.Table:
     """Return the table of a model: a statement on it runs without the ORM's share."""
     return cast("sa.Table", model.__table__)
+
+
+def unindexed(column: Any) -> sa.ColumnElement[str]:
+    """Return `column` so that no planner walks the whole history of a lane for its sake: what waits is one row."""
+    return column.concat(sa.literal_column("''"))  # type: ignore[no-any-return]
 
 
 class OfMost(FunctionElement[Any]):

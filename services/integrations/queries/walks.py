@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from services.integrations.domain.deliveries import CLAIMABLE
+from services.integrations.domain.deliveries import BACKGROUND, CLAIMABLE
 from services.integrations.models.base import one_of
-from services.integrations.queries.lanes import BACKGROUND, CONNECTION, DELIVERY, RECORD, ROUTE, Asked
-from services.integrations.queries.statements import built_once
+from services.integrations.queries.statements import Asked, built_once
+from services.integrations.queries.tables import CONNECTION, DELIVERY, RECORD, ROUTE
 
 
 def count(session: Session, entity: str) -> int:

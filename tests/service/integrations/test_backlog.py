@@ -11,12 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from chassis.database import Database, new_id, utcnow
+from services.integrations.domain.deliveries import EVENTS
 from services.integrations.models import Binding, Delivery
 from services.integrations.operations import claims, connections, intake, locks, slots, sweeps
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.outcomes import Failed, Outcome
 from services.integrations.operations.settlements import settle
-from services.integrations.queries import lanes, rounds
+from services.integrations.queries import due, lanes, rounds
 from tests.service.integrations.conftest import ADMIN, Hub
 from tests.support.fake_target import FakeTarget
 
@@ -144,7 +145,7 @@ def test_a_claim_walks_along_no_backlog_whether_postgresql_has_counted_it_or_not
         if counted:
             most_have_arrived(hub)
         with effort(hub.db) as count, hub.db.write() as session:
-            taken = session.execute(lanes.claimable(connection_id, lanes.EVENTS, utcnow(), AT_ONCE)).all()
+            taken = session.execute(due.claimable(connection_id, EVENTS, utcnow(), AT_ONCE)).all()
         assert len(taken) == AT_ONCE
         spent.append(sum(count))
 

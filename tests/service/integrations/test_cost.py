@@ -21,7 +21,7 @@ from services.integrations.operations import claims, connections, intake, locks,
 from services.integrations.operations.claims import Lease
 from services.integrations.operations.outcomes import Outcome
 from services.integrations.operations.settlements import settle
-from services.integrations.queries import lanes, rounds
+from services.integrations.queries import due, rounds
 from tests.service.integrations.conftest import ADMIN, Hub, on_sqlite
 from tests.support.fake_target import FakeTarget
 from tests.support.processes import eventually
@@ -191,7 +191,7 @@ def test_a_claim_walks_along_its_index_and_sorts_nothing(hub: Hub, target: FakeT
     connection_id = hub.connect(target, "customer")
     fill(hub, connection_id)
 
-    shown = plan(hub, lanes.claimable(connection_id, 0, utcnow(), 16))
+    shown = plan(hub, due.claimable(connection_id, 0, utcnow(), 16))
 
     assert "ix_delivery_due" in shown
     assert "uq_delivery_lane_in_flight" in shown
@@ -205,12 +205,12 @@ def test_a_claim_walks_along_its_index_and_sorts_nothing(hub: Hub, target: FakeT
 
 @pytest.mark.parametrize(("name", "query"), [
     ("ix_delivery_due", lambda c: rounds.due_connections(utcnow())),
-    ("ix_delivery_doubt", lambda c: lanes.doubts_due(c, utcnow(), 50)),
-    ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), (), 500)),
-    ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), ("a", "b"), 500)),
-    ("ix_delivery_lease", lambda c: lanes.expired_leases(utcnow(), ("a", "b"), 500, of=[c])),
-    ("ix_delivery_blocked_due", lambda c: lanes.blocked_due(utcnow(), 500)),
-    ("ix_delivery_blocked_due", lambda c: lanes.blocked_due(utcnow(), 500, of=[c])),
+    ("ix_delivery_doubt", lambda c: due.doubts_due(c, utcnow(), 50)),
+    ("ix_delivery_lease", lambda c: due.expired_leases(utcnow(), (), 500)),
+    ("ix_delivery_lease", lambda c: due.expired_leases(utcnow(), ("a", "b"), 500)),
+    ("ix_delivery_lease", lambda c: due.expired_leases(utcnow(), ("a", "b"), 500, of=[c])),
+    ("ix_delivery_blocked_due", lambda c: due.blocked_due(utcnow(), 500)),
+    ("ix_delivery_blocked_due", lambda c: due.blocked_due(utcnow(), 500, of=[c])),
 ])
 def test_what_is_asked_again_and_again_has_an_index(hub: Hub, target: FakeTarget, name: str, query: object) -> None:
     connection_id = hub.connect(target, "customer")

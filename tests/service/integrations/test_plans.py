@@ -21,7 +21,7 @@ from contracts.schema import PageRequest, load
 from services.integrations.domain.deliveries import OPEN
 from services.integrations.models import Attempt, Conflict, Connection, Delivery, Finding, Record, Run
 from services.integrations.operations import intake
-from services.integrations.queries import conflicts, deliveries, findings, gauges, lanes, runs, walks
+from services.integrations.queries import conflicts, deliveries, due, findings, gauges, lanes, runs, walks
 from tests.service.integrations.conftest import ADMIN
 from tests.support.plans import Plainly, plan_of, searched_by, shared_database, sorts
 
@@ -240,7 +240,7 @@ def test_what_waits_behind_the_events_is_counted_in_the_index_of_what_is_due(db:
 
 def test_the_look_for_due_runs_reads_none_that_have_ended(db: Database) -> None:
     with db.read() as session:
-        shown = plan_of(session, lambda: session.execute(lanes.runs_due(NOW, 1, locked=False)), may_sort=True)
+        shown = plan_of(session, lambda: session.execute(due.runs_due(NOW, 1, locked=False)), may_sort=True)
     assert "ix_run_due" in shown, shown
 
 

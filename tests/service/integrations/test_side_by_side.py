@@ -20,7 +20,7 @@ from services.integrations.operations.claims import Lease
 from services.integrations.operations.inbound import News, Reading
 from services.integrations.operations.outcomes import Outcome
 from services.integrations.operations.settlements import settle
-from services.integrations.queries import lanes, sightings
+from services.integrations.queries import due, lanes, sightings
 from tests.service.integrations.conftest import Hub
 from tests.service.integrations.test_conflicts import decide, refuse
 from tests.service.integrations.test_two_ways import connect, row_of, task
@@ -171,7 +171,7 @@ def test_a_sweep_waits_for_a_turn_that_is_being_settled(
     with hub.db.write() as session:
         intake.add(session, [row | (owned if state == "leased" else waits)])
     asked = {"leased": "expired_leases", "blocked": "blocked_due"}[state]
-    select = getattr(lanes, asked)
+    select = getattr(due, asked)
 
     def noted(*given: Any, **named: Any) -> Any:
         if named:
@@ -186,7 +186,7 @@ def test_a_sweep_waits_for_a_turn_that_is_being_settled(
         with hub.db.write() as session:
             sweep(session)
 
-    monkeypatch.setattr(lanes, asked, noted)
+    monkeypatch.setattr(due, asked, noted)
     beside(hub, read, settled)
 
     assert order == ["settled", "swept"]

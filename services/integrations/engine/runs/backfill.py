@@ -20,7 +20,7 @@ from contracts.errors import Conflict
 from contracts.schema import Request
 from hub_adapter.port import AdapterSpec
 from services.integrations.adapters import registry
-from services.integrations.domain.deliveries import is_stale
+from services.integrations.domain.deliveries import BACKGROUND, is_stale
 from services.integrations.domain.gates import barring
 from services.integrations.engine.turns import Asked, CannotGoOn, Turn
 from services.integrations.operations import bodies, intake, records, strangers
@@ -91,7 +91,7 @@ def _accept(connection_id: str, entity: str, ids: Sequence[str], session: Sessio
         counts[fate] += 1
         if fate == "accepted":
             plans.append(intake.plan(*lane, "upsert", row.version, now)
-                         | {"origin": "backfill", "priority": lanes.BACKGROUND})
+                         | {"origin": "backfill", "priority": BACKGROUND})
     intake.add(session, plans)
     return dict(counts)
 

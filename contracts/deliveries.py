@@ -11,6 +11,11 @@ STATES = ("pending", "leased", "retry_wait", "in_doubt", "blocked",
 REPLAY_MODES = ("current", "as_sent")
 
 
+def _next_step() -> fields.Dict:
+    return fields.Dict(keys=fields.String(), values=fields.String(), required=True, metadata={
+        "description": "What happens next, or what to do, by language: `en`, `zh-CN`."})
+
+
 class Delivery(Record):
     """One change to bring to one connection."""
 
@@ -39,6 +44,12 @@ class Delivery(Record):
     origin = fields.String(required=True)
     created_at = Timestamp(required=True)
     settled_at = Timestamp(allow_none=True)
+
+
+class DeliveryRead(Delivery):
+    """A delivery, and what comes next."""
+
+    next_step = _next_step()
 
 
 class ListDeliveries(PageRequest):
@@ -110,8 +121,7 @@ class Fate(Record):
     state = fields.String(required=True, validate=OneOf(*STATES))
     error_class = fields.String(required=True, allow_none=True)
     reason = fields.String(required=True, allow_none=True)
-    next_step = fields.Dict(keys=fields.String(), values=fields.String(), required=True, metadata={
-        "description": "What happens next, or what to do, by language: `en`, `zh-CN`."})
+    next_step = _next_step()
 
 
 class Awaited(Fate):

@@ -84,7 +84,7 @@ def show(
     calls: Annotated[bool, typer.Option("--calls", help="Show what was sent and answered, redacted.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Show one delivery and every call made for it."""
+    """Show one delivery, what comes next, and every call made for it."""
     from hub import client, why
 
     with client.asking(Installation.here()) as door:
@@ -100,6 +100,7 @@ def show(
         out.print(f"  {plain(one['last_error'])}", soft_wrap=True)
     if one["state"] in ("pending", "retry_wait", "in_doubt"):
         out.print(f"  due {one['due_at'][:19]} UTC")
+    why.say(out, one["next_step"].values())
     for attempt in attempts:
         why.show_call(out, attempt, previews=calls)
     return 0

@@ -106,7 +106,7 @@ def show(out: Console, document: Mapping[str, Any], reasons: Iterable[Words] = (
             out.print(f"  it needs {needed['entity']} {needed['local_id']}  delivery {needed['id']}", soft_wrap=True)
             _show_fate(out, needed, "  ")
     for words in reasons:
-        _say(out, words.values())
+        say(out, words.values())
 
 
 def _show_fate(out: Console, fate: Mapping[str, Any], indent: str = "") -> None:
@@ -114,10 +114,11 @@ def _show_fate(out: Console, fate: Mapping[str, Any], indent: str = "") -> None:
     kind = f" ({fate['error_class']})" if fate["error_class"] else ""
     reason = f"  {plain(fate['reason'])}" if fate["reason"] else ""
     out.print(f"{indent}  [{colour}]{fate['state']}{kind}[/]{reason}", soft_wrap=True)
-    _say(out, fate["next_step"].values(), indent)
+    say(out, fate["next_step"].values(), indent)
 
 
-def _say(out: Console, sentences: Iterable[str], indent: str = "") -> None:
+def say(out: Console, sentences: Iterable[str], indent: str = "") -> None:
+    """Print what comes next, in each language."""
     for sentence in sentences:
         out.print(f"{indent}  → {plain(sentence)}", soft_wrap=True)
 

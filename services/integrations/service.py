@@ -212,9 +212,9 @@ class IntegrationsService(MappingDoors, RunDoors, Service):
     # --- deliveries -----------------------------------------------------------------------------------------------
 
     @exposes(contract.GET_DELIVERY)
-    def get_delivery(self, call: Call) -> models.Delivery:
+    def get_delivery(self, call: Call) -> dict[str, Any]:
         """Read a delivery."""
-        return deliveries.get(call.session, call.request["id"], call.subject)
+        return fates.of_delivery(call.session, deliveries.get(call.session, call.request["id"], call.subject))
 
     @exposes(contract.LIST_DELIVERIES)
     def list_deliveries(self, call: Call) -> Page:

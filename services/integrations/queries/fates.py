@@ -1,4 +1,4 @@
-"""What became of bringing one record to other systems, told to whoever may see that record."""
+"""What became of bringing a record to other systems, and what comes next."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from chassis.context import Subject
 from chassis.paging import Page, Sealer
 from contracts import deliveries as contract
+from contracts.schema import attributes
 from services.integrations.domain.next_steps import next_step
 from services.integrations.models import Attempt, Connection, Delivery
 from services.integrations.queries import deliveries
@@ -41,6 +42,13 @@ def of_record(session: Session, asked: Mapping[str, Any], subject: Subject, seal
              "tries": [_shown(one, previews=asked["previews"]) for one in tries[delivery.id]]}
             for delivery in found.items]
     return Page(told, found.next)
+
+
+def of_delivery(session: Session, delivery: Delivery) -> dict[str, Any]:
+    """Return a delivery, and what comes next."""
+    connection = session.get_one(Connection, delivery.connection_id)
+    return attributes(contract.Delivery, delivery) | {
+        "next_step": next_step(delivery.state, delivery.error_class, connection, delivery.entity)}
 
 
 def _told(delivery: Delivery, connection: Connection) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from contracts.errors import (
 )
 from contracts.schema import load
 from services.integrations import models
+from services.integrations.domain import next_steps
 from services.integrations.engine.engine import engine_of
 from services.integrations.operations import connections as connection_operations
 from tests.support.fake_target import GOOD_KEY, FakeTarget
@@ -171,6 +172,7 @@ def test_an_announced_customer_reaches_the_target_and_every_step_can_be_read(roo
         room.call(contract.LIST_DELIVERIES, {"limit": 2, "cursor": first["next"]})
     delivery = room.call(contract.GET_DELIVERY, {"id": first["items"][0]["id"]})
     assert delivery["external_id"] in target.rows
+    assert delivery["next_step"] == next_steps.BY_STATE["delivered"]
     [attempt] = room.call(contract.LIST_ATTEMPTS, {"id": delivery["id"]})["items"]
     assert (attempt["outcome"], attempt["http_status"]) == ("succeeded", 201)
     assert GOOD_KEY not in str(attempt)

@@ -168,13 +168,15 @@ def test_a_delivery_is_shown_with_its_calls_and_on_request_with_what_they_said(
 ) -> None:
     gateway.on("GET /deliveries/019ac", {
         "op": "upsert", "entity": "order", "local_id": "7", "source_version": 2, "state": "dead",
-        "error_class": "invalid", "last_error": "/lines: no such product"})  # fmt: skip
+        "error_class": "invalid", "last_error": "/lines: no such product",
+        "next_step": {"en": "Correct the order.", "zh-CN": "请更正订单。"}})  # fmt: skip
     gateway.on("GET /deliveries/019ac/attempts", {"next": None, "items": [{
         "n": 1, "started_at": "2026-11-22T08:00:00Z", "action": "write", "outcome": "failed", "http_status": 400,
         "request_preview": "what was sent", "response_preview": None}]})  # fmt: skip
     shown = gateway.hub("deliveries", "show", "019ac", *options).output
-    assert shown.splitlines()[:3] == [
-        "upsert order 7 version 2  dead (invalid)", "  /lines: no such product",
+    assert shown.splitlines()[:5] == [
+        "upsert order 7 version 2  dead (invalid)", "  /lines: no such product", "  → Correct the order.",
+        "  → 请更正订单。",
         "  call 1, 2026-11-22T08:00:00Z: write, failed HTTP 400"]  # fmt: skip
     assert ("what was sent" in shown) == shows
 
@@ -182,10 +184,11 @@ def test_a_delivery_is_shown_with_its_calls_and_on_request_with_what_they_said(
 def test_a_delivery_that_waits_is_shown_with_the_time_of_its_next_try(gateway: Gateway) -> None:
     gateway.on("GET /deliveries/019ac", {
         "op": "upsert", "entity": "order", "local_id": "7", "source_version": 2, "state": "retry_wait",
-        "error_class": "transient", "last_error": None, "due_at": "2026-11-22T08:00:00.123456Z"})  # fmt: skip
+        "error_class": "transient", "last_error": None, "due_at": "2026-11-22T08:00:00.123456Z",
+        "next_step": {"en": "Nothing to do."}})  # fmt: skip
     gateway.on("GET /deliveries/019ac/attempts", {"next": None, "items": []})
     assert gateway.hub("deliveries", "show", "019ac").output.splitlines() == [
-        "upsert order 7 version 2  retry_wait (transient)", "  due 2026-11-22T08:00:00 UTC"]
+        "upsert order 7 version 2  retry_wait (transient)", "  due 2026-11-22T08:00:00 UTC", "  → Nothing to do."]
 
 
 @pytest.mark.parametrize(("status", "routes", "wanted", "said"), [
